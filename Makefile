@@ -1,0 +1,37 @@
+# farshore: see README.md. Every target sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup lab test check bench image clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	touch $(STAMP)
+
+lab: setup
+	$(BIN)/farshore lab
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m bench
+
+image:
+	labs/base-image.sh
+	docker build --build-arg PYTHON_IMAGE=farshore-base:bookworm -t farshore:dev .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache lab-data

@@ -1,0 +1,1 @@
+"""What a datacenter is made of: clock, disk, names (NS), objects (OS)."""

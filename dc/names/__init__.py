@@ -1,0 +1,1 @@
+"""NS, the name servers: buckets, versions, users, locations and the change feed."""

@@ -1,0 +1,1 @@
+"""OS, the object servers: containers of checksummed records on disk."""

@@ -1,0 +1,1 @@
+"""Ships changes between paired DCs."""

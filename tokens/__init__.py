@@ -1,0 +1,1 @@
+"""Who a DC is and whom it trusts: identity keys, pairing tokens, access tokens, sealed secrets."""
