@@ -1,0 +1,280 @@
+"""The interface of the name servers: what gateways, replicators and the admin API may ask.
+
+`dc/names/service.py` implements it on SQLite in this process; a remote form will speak it over the
+network. Everything is durable when a call that changes something returns. A call that is cancelled
+may or may not take effect.
+
+`directory` is a complete copy, in memory and always current in this process, of what every request
+needs (buckets, users, keys).
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from dc.names.model import (
+    AccessKey,
+    Bucket,
+    Change,
+    Cursor,
+    FeedEntry,
+    Inboxed,
+    Page,
+    Peer,
+    Tombstone,
+    Upload,
+    UploadPart,
+    User,
+    Version,
+)
+from dc.stamps import HybridClock, Stamp
+
+
+class NamesError(Exception):
+    """Something asked of the name servers cannot be done."""
+
+
+class BucketExists(NamesError):
+    """The name is taken; `bucket` is who has it."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        super().__init__(f"bucket {bucket.name!r} exists")
+        self.bucket = bucket
+
+
+class NoSuchBucket(NamesError): ...
+
+
+class BucketNotEmpty(NamesError): ...
+
+
+class NoSuchUpload(NamesError): ...
+
+
+class NoSuchUser(NamesError): ...
+
+
+class NoSuchKey(NamesError): ...
+
+
+class UserExists(NamesError): ...
+
+
+class TooManyKeys(NamesError): ...
+
+
+class NoSuchPeer(NamesError): ...
+
+
+class PeerExists(NamesError): ...
+
+
+class TokenUsed(NamesError): ...
+
+
+class NamesClosed(NamesError):
+    """The name server is shutting down or its disk has failed; nothing was committed."""
+
+
+class Directory(Protocol):
+    """Buckets, users and keys, from memory."""
+
+    def bucket(self, name: str) -> Bucket | None:
+        """The live bucket of that name."""
+        ...
+
+    def bucket_by_id(self, bucket_id: str) -> Bucket | None:
+        """The bucket with that identity, live or deleted."""
+        ...
+
+    def buckets_of(self, owner: str) -> list[Bucket]:
+        """The live buckets of a user, by name."""
+        ...
+
+    def user(self, user_id: str) -> User | None: ...
+
+    def user_by_email(self, email: str) -> User | None: ...
+
+    def users(self) -> list[User]:
+        """All that are not deleted, by email."""
+        ...
+
+    def key(self, key_id: str) -> AccessKey | None:
+        """A key that is not deleted, of a user that is not deleted."""
+        ...
+
+    def keys_of(self, user_id: str) -> list[AccessKey]: ...
+
+
+class Names(Protocol):
+    """The name servers of one DC."""
+
+    clock: HybridClock
+    epoch: str
+    """Identifies this feed: positions of another epoch mean nothing here."""
+
+    @property
+    def directory(self) -> Directory: ...
+
+    # -- buckets ------------------------------------------------------------------------------
+
+    async def create_bucket(self, name: str, owner: str, region: str) -> Bucket:
+        """BucketExists when the name is taken, also by the same owner."""
+        ...
+
+    async def delete_bucket(self, name: str) -> None:
+        """NoSuchBucket; BucketNotEmpty when it holds a version. Its open uploads are dropped."""
+        ...
+
+    # -- objects ------------------------------------------------------------------------------
+
+    async def put(self, version: Version) -> None:
+        """Store a version whose bytes are durable. NoSuchBucket when its bucket is gone. An
+        older one of the same vid is replaced; an older *this* is silently the loser."""
+        ...
+
+    async def delete(self, tombstones: Sequence[Tombstone]) -> None:
+        """Delete versions for good. What does not exist is no error."""
+        ...
+
+    async def current(self, bucket_id: str, key: str) -> Version | None:
+        """The newest version of a key, which may be a delete marker."""
+        ...
+
+    async def version(self, bucket_id: str, key: str, vid: str) -> Version | None: ...
+
+    async def list(
+        self,
+        bucket_id: str,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        after: str = "",
+        limit: int = 1000,
+    ) -> Page:
+        """Current objects in UTF-8 order of their keys, those after `after` only. A common prefix
+        is after `after` when it sorts after it and `after` does not begin with it."""
+        ...
+
+    # -- multipart uploads --------------------------------------------------------------------
+
+    async def create_upload(self, upload: Upload) -> None: ...
+
+    async def upload(self, upload_id: str) -> Upload | None: ...
+
+    async def uploads(
+        self,
+        bucket_id: str,
+        *,
+        prefix: str = "",
+        after: tuple[str, str] = ("", ""),
+        limit: int = 1001,
+    ) -> list[Upload]:
+        """Uploads in progress by (key, id), those after `after` = (key, upload id) only."""
+        ...
+
+    async def put_part(self, upload_id: str, part: UploadPart) -> None:
+        """NoSuchUpload when it is gone. A part of the same number is replaced."""
+        ...
+
+    async def parts(
+        self, upload_id: str, *, after: int = 0, limit: int = 10_000
+    ) -> list[UploadPart]:
+        """The parts by number, those after `after` only."""
+        ...
+
+    async def complete_upload(self, upload_id: str, version: Version) -> None:
+        """Store the version and end the upload in one transaction; NoSuchUpload when it is gone.
+        The completed upload's id is remembered so that a repeated Complete can be answered."""
+        ...
+
+    async def completed_upload(self, upload_id: str) -> tuple[str, str, str, Stamp] | None:
+        """(bucket id, key, vid, stamp) of an upload completed in the last day."""
+        ...
+
+    async def abort_upload(self, upload_id: str) -> None:
+        """NoSuchUpload when it is gone."""
+        ...
+
+    # -- users --------------------------------------------------------------------------------
+
+    async def add_user(self, user: User, key: AccessKey) -> None:
+        """UserExists when the email or the id is taken."""
+        ...
+
+    async def delete_user(self, user_id: str) -> None:
+        """NoSuchUser. Its keys end with it; its buckets stay."""
+        ...
+
+    async def add_key(self, key: AccessKey) -> None:
+        """NoSuchUser; TooManyKeys at two."""
+        ...
+
+    async def revoke_key(self, key_id: str) -> None:
+        """NoSuchKey."""
+        ...
+
+    # -- the change feed ----------------------------------------------------------------------
+
+    @property
+    def feed_end(self) -> int:
+        """The position of the last committed change."""
+        ...
+
+    async def feed(self, after: int, limit: int) -> tuple[list[FeedEntry], int]:
+        """The items that changed at positions after `after`, each at its last position only, as
+        they are now, in order; and the position up to which this has looked (`after` of the next
+        call). An item that changes while it is read is left out: it comes again later."""
+        ...
+
+    async def feed_wait(self, after: int) -> None:
+        """Return when there is a position after `after`."""
+        ...
+
+    async def apply(
+        self,
+        changes: Sequence[Change],
+        *,
+        peer: str = "",
+        cursor: Cursor | None = None,
+        inbox: Sequence[Inboxed] = (),
+        done: Sequence[int] = (),
+    ) -> None:
+        """Merge changes made elsewhere; in the same transaction move the cursor of `peer`, put
+        what is not finished into its inbox and take the positions `done` out of it. The stamps
+        must have been observed by `clock`. Buckets of versions need not exist or be live."""
+        ...
+
+    # -- peers --------------------------------------------------------------------------------
+
+    def peers(self) -> list[Peer]:
+        """By name, from memory."""
+        ...
+
+    async def add_peer(self, peer: Peer, token_id: str = "", token_expires: int = 0) -> None:
+        """PeerExists when a peer of another id has the name; the same id replaces. With a token
+        id: TokenUsed when it was used, unless by this very peer; marks it used until it expires
+        (epoch seconds)."""
+        ...
+
+    async def remove_peer(self, dc_id: str) -> None:
+        """NoSuchPeer. Forgets cursor and inbox too."""
+        ...
+
+    async def cursor(self, peer: str) -> Cursor | None: ...
+
+    async def inbox(
+        self, peer: str, *, due_ms: int | None = None, limit: int = 100
+    ) -> list[Inboxed]:
+        """What is not finished of a peer's changes, oldest first; with `due_ms` only what is to be
+        tried by then."""
+        ...
+
+    async def inbox_update(self, entries: Sequence[Inboxed]) -> None:
+        """Store progress or a failure of entries; those taken out meanwhile stay out."""
+        ...
+
+    async def inbox_state(self, peer: str) -> tuple[int, int]:
+        """(how many, lowest position or 0)."""
+        ...
+
+    async def close(self) -> None: ...

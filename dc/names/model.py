@@ -1,0 +1,227 @@
+"""What the name servers know: buckets, users, keys, versions, uploads, and the change feed.
+
+Every record that travels between DCs carries a stamp (`dc/stamps.py`), and merging is the same
+rule everywhere: of two records of one item, the later stamp stands. So delivery may repeat and
+reorder, and all DCs end alike.
+
+- A **bucket** has an identity apart from its name: a hash of its owner and its name. The same
+  owner making the same name in two DCs has thus made one bucket.
+- A **version** is `(bucket, key, vid)`. `vid` is "" for the null version (all objects of a bucket
+  that never had versioning), else the version id made from the stamp.
+- A **tombstone** says that a `(bucket, key, vid)` was deleted for good, when its stamp is later
+  than the version's. A version written later takes the tombstone's place.
+- **Users** are their canonical id; **keys** are their access key id. Deleted ones stay as records
+  with `deleted`.
+"""
+
+import hashlib
+from enum import IntEnum
+
+import msgspec
+
+from dc.stamps import Stamp
+
+NULL_VERSION = ""
+
+
+class Kind(IntEnum):
+    """What a version is."""
+
+    OBJECT = 0
+    DELETE_MARKER = 1
+
+
+class Extent(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes in a container: `length` bytes of one record that begin at `offset`."""
+
+    container: int
+    offset: int
+    length: int
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """A part of a completed multipart upload: what GET ?partNumber and replicas need."""
+
+    number: int
+    size: int
+    etag: str
+    checksum: str = ""
+
+
+class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a client said about an object, and what we found out about its bytes."""
+
+    content_type: str = ""
+    headers: dict[str, str] = {}
+    """Cache-Control, Content-Disposition, Content-Encoding, Content-Language, Expires."""
+    user: dict[str, str] = {}
+    """x-amz-meta-*, without the prefix."""
+    checksums: dict[str, str] = {}
+    """Algorithm (as in x-amz-checksum-*, lowercase) to base64, when the client gave or asked."""
+    checksum_type: str = ""
+    """FULL_OBJECT or COMPOSITE, with `checksums`."""
+    crc64: int = 0
+    """CRC-64/NVME of all bytes: what a replica is checked against, end to end."""
+    parts: list[Part] = []
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One version of an object, or a delete marker."""
+
+    bucket: str
+    key: str
+    vid: str
+    stamp: Stamp
+    kind: Kind
+    size: int
+    etag: str
+    """Without quotes."""
+    meta: Meta
+    extents: list[Extent]
+    """Where the bytes are in this DC."""
+
+
+class Bucket(msgspec.Struct, frozen=True, kw_only=True):
+    """A bucket. `deleted` is the stamp of its deletion when that is later than `created`."""
+
+    id: str
+    name: str
+    owner: str
+    region: str
+    created: Stamp
+    deleted: Stamp = ""
+
+    @property
+    def live(self) -> bool:
+        return self.created > self.deleted
+
+    @property
+    def stamp(self) -> Stamp:
+        return max(self.created, self.deleted)
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A user: 64 hex digits of canonical id, and an email address to find them by."""
+
+    id: str
+    email: str
+    stamp: Stamp
+    deleted: bool = False
+
+
+class AccessKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key pair of a user. `secret` is encrypted: at rest for this DC, in travel for the peer."""
+
+    id: str
+    user: str
+    secret: bytes
+    stamp: Stamp
+    deleted: bool = False
+
+
+class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
+    """`(bucket, key, vid)` deleted for good."""
+
+    bucket: str
+    key: str
+    vid: str
+    stamp: Stamp
+
+
+Change = Version | Tombstone | Bucket | User | AccessKey
+
+
+class FeedEntry(msgspec.Struct, frozen=True):
+    """The state, read now, of an item that changed at position `seq` of this DC's feed."""
+
+    seq: int
+    change: Change
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """A multipart upload in progress; it exists in this DC only."""
+
+    id: str
+    bucket: str
+    key: str
+    owner: str
+    started: Stamp
+    meta: Meta
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
+
+
+class UploadPart(msgspec.Struct, frozen=True):
+    """A part of an upload in progress."""
+
+    number: int
+    size: int
+    etag: str
+    stamp: Stamp
+    crc64: int
+    checksums: dict[str, str]
+    extents: list[Extent]
+
+
+class Listed(msgspec.Struct, frozen=True, array_like=True):
+    """What a listing shows of a version."""
+
+    key: str
+    stamp: Stamp
+    size: int
+    etag: str
+    checksums: dict[str, str] = {}
+    checksum_type: str = ""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One page of a listing: keys and common prefixes together are at most the limit asked for."""
+
+    objects: list[Listed]
+    prefixes: list[str]
+    truncated: bool
+    last: str
+    """The last key or common prefix of the page: what the next page starts after."""
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """A paired DC, and how to reach it."""
+
+    dc_id: str
+    name: str
+    region: str
+    endpoints: list[str]
+    """host:port of its peer listener, in the order to try."""
+    fingerprint: str
+    """SHA-256 of its TLS certificate (DER), 64 hex digits."""
+    signing_key: bytes
+    sealing_key: bytes
+    paired: Stamp
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """How far this DC has taken a peer's feed: the feed's epoch and the position in it."""
+
+    epoch: str
+    seq: int
+
+
+class Inboxed(msgspec.Struct, frozen=True, kw_only=True):
+    """A change taken from a peer's feed that is not applied yet: its bytes are still to come, or
+    applying it failed. It is stored in the transaction that moves the cursor past it, so it can
+    neither be lost nor be stepped over."""
+
+    peer: str
+    seq: int
+    change: bytes
+    """The change as the replicator encoded it."""
+    extents: list[tuple[int, Extent]] = []
+    """Ranges of the body that are here already: (start in the body, where)."""
+    attempts: int = 0
+    next_try_ms: int = 0
+    error: str = ""
+
+
+def bucket_id(owner: str, name: str) -> str:
+    """The identity of a bucket: 16 hex digits of SHA-256 over owner and name."""
+    return hashlib.sha256(f"{owner}\0{name}".encode()).hexdigest()[:16]

@@ -1,0 +1,70 @@
+"""The interface of the object servers: bytes in, extents out; extents in, bytes out.
+
+`dc/objects/store.py` implements it with containers on this machine's disk; a remote form will speak
+it over the network.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from dc.names.model import Extent
+from dc.ports import Buffer
+
+
+class ObjectsError(Exception):
+    """Bytes cannot be stored or read."""
+
+
+class CorruptData(ObjectsError):
+    """Bytes on disk are not those that were written. They are never served."""
+
+
+class MissingData(ObjectsError):
+    """A container or a part of it is not there."""
+
+
+class OutOfSpace(ObjectsError):
+    """The disk is full. Nothing of the failed write counts."""
+
+
+class BodyWriter(Protocol):
+    """A body of any size as it streams in."""
+
+    async def write(self, data: Buffer) -> None:
+        """Take the next bytes. `data` may be kept until `finish`; waits when the disk is behind,
+        which is what bounds memory."""
+        ...
+
+    async def finish(self) -> list[Extent]:
+        """Return when everything is durable, with the extents in order of the body."""
+        ...
+
+    def abort(self) -> None:
+        """Forget the body. What was written is garbage. Harmless after `finish`."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """The object servers of one DC."""
+
+    async def put(self, ident: bytes, data: Buffer) -> list[Extent]:
+        """Store a small body (up to SMALL_MAX_BYTES) and return when it is durable. Bodies that
+        arrive together share one append and one fdatasync. `ident` is what a rebuild of the name
+        server needs; it is stored beside the bytes. An empty body has no extents."""
+        ...
+
+    def writer(self, ident: bytes) -> BodyWriter:
+        """Store a large body."""
+        ...
+
+    def read_cached(self, extents: Sequence[Extent]) -> bytes | None:
+        """The whole of a small body without waiting for the disk; None when that is not possible.
+        Checked: raises CorruptData. Call it from the event loop."""
+        ...
+
+    def read(self, extents: Sequence[Extent], start: int, stop: int) -> AsyncIterator[Buffer]:
+        """The bytes [start, stop) of a body in pieces of up to 1 MiB, each checked before it is
+        given out."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,140 @@
+"""What the datacenter takes from outside itself: time, chance, the disk, databases, the network.
+
+Everything in `dc`, `replicator` and `tokens` is handed these instead of reaching for the real ones,
+so that a test can run the same code on a simulated clock, disk and network. The real ones are in
+`dc/system.py`.
+"""
+
+import sqlite3
+import ssl
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import aiohttp
+from aiohttp import web
+
+T = TypeVar("T")
+Buffer = bytes | bytearray | memoryview
+
+
+class Clock(Protocol):
+    """Wall time, for stamps and dates; monotonic time, for everything that is a duration."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970 by this machine's clock, which may jump."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; never goes back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Randomness(Protocol):
+    """Chance: keys and ids (`bytes`), jitter (`uniform`)."""
+
+    def bytes(self, count: int) -> bytes: ...
+
+    def uniform(self, low: float, high: float) -> float: ...
+
+
+class File(Protocol):
+    """An open file. All calls block but `read_cached`; make them inside `Disk.run`."""
+
+    def writev(self, buffers: Sequence[Buffer], offset: int) -> None:
+        """Write all buffers one after the other at `offset`, or raise OSError."""
+        ...
+
+    def read(self, length: int, offset: int) -> bytes:
+        """Up to `length` bytes at `offset`; fewer only at the end of the file."""
+        ...
+
+    def read_cached(self, length: int, offset: int) -> bytes | None:
+        """The same without ever waiting for the disk; None when it would have to."""
+        ...
+
+    def sync(self) -> None:
+        """Return when everything written is durable (fdatasync)."""
+        ...
+
+    def size(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class Disk(Protocol):
+    """One filesystem. All calls but `run` block; make them inside `run`."""
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do blocking `work` away from the event loop."""
+        ...
+
+    def create(self, path: Path, mode: int = 0o644) -> File:
+        """A new file, open for reading and writing; FileExistsError when it is there already."""
+        ...
+
+    def open(self, path: Path) -> File:
+        """An existing file, open for reading and writing."""
+        ...
+
+    def read_bytes(self, path: Path) -> bytes: ...
+
+    def write_atomic(self, path: Path, data: bytes, mode: int = 0o644) -> None:
+        """Replace `path` durably and all at once: temporary file, fsync, rename, fsync of the
+        directory. A power cut leaves the old content or the new."""
+        ...
+
+    def list(self, path: Path) -> list[str]:
+        """The names in a directory, sorted."""
+        ...
+
+    def make_dirs(self, path: Path, mode: int = 0o755) -> None:
+        """Make a directory and its parents, durably; no error when it is there."""
+        ...
+
+    def remove(self, path: Path) -> None: ...
+
+    def sync_dir(self, path: Path) -> None:
+        """Make the names in a directory durable."""
+        ...
+
+
+class Database(Protocol):
+    """One SQLite connection with a thread of its own."""
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Call `work` with the connection, in its thread, one call at a time, in order."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Databases(Protocol):
+    """Opens SQLite databases."""
+
+    async def open(self, path: Path) -> Database: ...
+
+
+class Listener(Protocol):
+    """A listening socket."""
+
+    @property
+    def port(self) -> int: ...
+
+    async def close(self) -> None: ...
+
+
+class Network(Protocol):
+    """The network between datacenters."""
+
+    async def listen(
+        self, server: web.Server[web.BaseRequest], host: str, port: int, tls: ssl.SSLContext
+    ) -> Listener:
+        """Serve HTTP over TLS; port 0 takes a free one."""
+        ...
+
+    def connector(self) -> aiohttp.BaseConnector:
+        """A connector for one client session to peers."""
+        ...

@@ -1,0 +1,200 @@
+"""The real clock, randomness, disk, databases and network (see `dc/ports.py`)."""
+
+import asyncio
+import errno
+import os
+import random
+import sqlite3
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+import aiosqlite
+from aiohttp import web
+
+from dc.ports import Buffer, Database, File, Listener
+
+T = TypeVar("T")
+_IOV_MAX = 1000
+_DISK_THREADS = 8
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class SystemRandomness:
+    """The kernel's random numbers; jitter need not be secret."""
+
+    def bytes(self, count: int) -> bytes:
+        return os.urandom(count)
+
+    def uniform(self, low: float, high: float) -> float:
+        return random.uniform(low, high)
+
+
+class SystemFile:
+    """A file by its descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def writev(self, buffers: Sequence[Buffer], offset: int) -> None:
+        pending = [memoryview(buffer) for buffer in buffers if len(buffer)]
+        while pending:
+            written = os.pwritev(self._fd, pending[:_IOV_MAX], offset)
+            if written == 0:
+                raise OSError(errno.EIO, "the disk took no bytes")
+            offset += written
+            while written and written >= len(pending[0]):
+                written -= len(pending.pop(0))
+            if written:
+                pending[0] = pending[0][written:]
+
+    def read(self, length: int, offset: int) -> bytes:
+        data = os.pread(self._fd, length, offset)
+        if len(data) == length or not data:
+            return data
+        parts = [data]
+        got = len(data)
+        while got < length and (data := os.pread(self._fd, length - got, offset + got)):
+            parts.append(data)
+            got += len(data)
+        return b"".join(parts)
+
+    def read_cached(self, length: int, offset: int) -> bytes | None:
+        data = bytearray(length)
+        try:
+            got = os.preadv(self._fd, [data], offset, os.RWF_NOWAIT)
+        except OSError:
+            return None
+        return bytes(data) if got == length else None
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class SystemDisk:
+    """The machine's filesystem, worked by a few threads."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_DISK_THREADS, thread_name_prefix="disk")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def create(self, path: Path, mode: int = 0o644) -> File:
+        return SystemFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
+
+    def open(self, path: Path) -> File:
+        return SystemFile(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+
+    def read_bytes(self, path: Path) -> bytes:
+        return path.read_bytes()
+
+    def write_atomic(self, path: Path, data: bytes, mode: int = 0o644) -> None:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        try:
+            try:
+                os.fchmod(fd, mode)
+                SystemFile(fd).writev([data], 0)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        self.sync_dir(path.parent)
+
+    def list(self, path: Path) -> list[str]:
+        return sorted(entry.name for entry in path.iterdir())
+
+    def make_dirs(self, path: Path, mode: int = 0o755) -> None:
+        missing = [path, *path.parents]
+        missing = [folder for folder in missing if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(mode=mode, exist_ok=True)
+            self.sync_dir(folder.parent)
+
+    def remove(self, path: Path) -> None:
+        path.unlink()
+
+    def sync_dir(self, path: Path) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+class SystemDatabase:
+    """An aiosqlite connection. `run` hands a whole unit of work to its thread in one hop: a hop
+    for every statement would cost more than the statements."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        raw = self._connection._conn
+        result: T = await self._connection._execute(work, raw)
+        return result
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+class SystemDatabases:
+    """SQLite files."""
+
+    async def open(self, path: Path) -> Database:
+        connection = await aiosqlite.connect(path, isolation_level=None, cached_statements=256)
+        return SystemDatabase(connection)
+
+
+class SystemListener:
+    """A listening socket of the running event loop."""
+
+    def __init__(self, server: asyncio.Server) -> None:
+        self._server = server
+
+    @property
+    def port(self) -> int:
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def close(self) -> None:
+        self._server.close()
+
+
+class SystemNetwork:
+    """TCP."""
+
+    async def listen(
+        self, server: web.Server[web.BaseRequest], host: str, port: int, tls: ssl.SSLContext
+    ) -> Listener:
+        loop = asyncio.get_running_loop()
+        return SystemListener(await loop.create_server(server, host, port, ssl=tls))
+
+    def connector(self) -> aiohttp.BaseConnector:
+        return aiohttp.TCPConnector(limit=0, enable_cleanup_closed=False)

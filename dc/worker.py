@@ -1,0 +1,90 @@
+"""Workers: every background loop of a datacenter is one.
+
+A worker has a name, does one bounded unit of work at a time, waits, and can be told to stop. A
+unit that raises is logged, shown in the status, and tried again after a back-off that doubles up
+to a limit: no background task ever dies unseen.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from dc.ports import Clock
+
+log = structlog.get_logger("worker")
+
+BACKOFF_FIRST_S = 0.2
+BACKOFF_MAX_S = 30.0
+
+
+class Worker:
+    """Runs `work()` again and again until stopped.
+
+    `work` returns the seconds to wait before the next call (0 for none); it should itself wait for
+    something to do when it can be told of it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        work: Callable[[], Awaitable[float]],
+        backoff_max_s: float = BACKOFF_MAX_S,
+    ) -> None:
+        self.name = name
+        self.last_error: str = ""
+        self.failures_in_a_row = 0
+        self._clock = clock
+        self._work = work
+        self._backoff_max_s = backoff_max_s
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = spawn(self._loop(), self.name)
+
+    async def stop(self) -> None:
+        """Cancel the loop and wait until it has ended."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _loop(self) -> None:
+        while True:
+            try:
+                wait_s = await self._work()
+                self.last_error = ""
+                self.failures_in_a_row = 0
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                wait_s = min(BACKOFF_FIRST_S * 2**self.failures_in_a_row, self._backoff_max_s)
+                self.failures_in_a_row = min(self.failures_in_a_row + 1, 30)
+                self.last_error = f"{type(error).__name__}: {error}"
+                log.warning(
+                    "worker failed, will retry",
+                    worker=self.name,
+                    error=self.last_error,
+                    retry_in_s=wait_s,
+                )
+            if wait_s > 0:
+                await self._clock.sleep(wait_s)
+
+
+_running: set[asyncio.Task[Any]] = set()
+
+
+def spawn(work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+    """A task that is kept alive by reference and whose failure is logged, never lost."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    _running.add(task)
+    task.add_done_callback(_ended)
+    return task
+
+
+def _ended(task: asyncio.Task[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("task died", task=task.get_name(), error=f"{type(error).__name__}: {error}")
