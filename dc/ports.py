@@ -33,9 +33,9 @@ class Clock(Protocol):
 
 
 class Randomness(Protocol):
-    """Chance: keys and ids (`bytes`), jitter (`uniform`)."""
+    """Chance: keys and ids (`token`), jitter (`uniform`)."""
 
-    def bytes(self, count: int) -> bytes: ...
+    def token(self, count: int) -> bytes: ...
 
     def uniform(self, low: float, high: float) -> float: ...
 
@@ -86,7 +86,7 @@ class Disk(Protocol):
         directory. A power cut leaves the old content or the new."""
         ...
 
-    def list(self, path: Path) -> list[str]:
+    def list_dir(self, path: Path) -> list[str]:
         """The names in a directory, sorted."""
         ...
 
@@ -130,7 +130,7 @@ class Network(Protocol):
     """The network between datacenters."""
 
     async def listen(
-        self, server: web.Server[web.BaseRequest], host: str, port: int, tls: ssl.SSLContext
+        self, server: web.Server, host: str, port: int, tls: ssl.SSLContext
     ) -> Listener:
         """Serve HTTP over TLS; port 0 takes a free one."""
         ...

@@ -39,7 +39,7 @@ class SystemClock:
 class SystemRandomness:
     """The kernel's random numbers; jitter need not be secret."""
 
-    def bytes(self, count: int) -> bytes:
+    def token(self, count: int) -> bytes:
         return os.urandom(count)
 
     def uniform(self, low: float, high: float) -> float:
@@ -121,13 +121,13 @@ class SystemDisk:
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            os.replace(temporary, path)
+            os.replace(temporary, path)  # noqa: PTH105
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
         self.sync_dir(path.parent)
 
-    def list(self, path: Path) -> list[str]:
+    def list_dir(self, path: Path) -> list[str]:
         return sorted(entry.name for entry in path.iterdir())
 
     def make_dirs(self, path: Path, mode: int = 0o755) -> None:
@@ -157,7 +157,7 @@ class SystemDatabase:
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         raw = self._connection._conn
-        result: T = await self._connection._execute(work, raw)
+        result: T = await self._connection._execute(work, raw)  # type: ignore[no-untyped-call]
         return result
 
     async def close(self) -> None:
@@ -191,7 +191,7 @@ class SystemNetwork:
     """TCP."""
 
     async def listen(
-        self, server: web.Server[web.BaseRequest], host: str, port: int, tls: ssl.SSLContext
+        self, server: web.Server, host: str, port: int, tls: ssl.SSLContext
     ) -> Listener:
         loop = asyncio.get_running_loop()
         return SystemListener(await loop.create_server(server, host, port, ssl=tls))

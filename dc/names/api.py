@@ -142,7 +142,7 @@ class Names(Protocol):
 
     async def version(self, bucket_id: str, key: str, vid: str) -> Version | None: ...
 
-    async def list(
+    async def list_objects(
         self,
         bucket_id: str,
         *,
