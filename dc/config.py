@@ -1,0 +1,331 @@
+"""The configuration of a datacenter: one typed tree, read from `farshore.toml` in its folder.
+
+The structs below are the whole of it: their fields, defaults and descriptions are what `render`
+writes as comments into a new file, and what the page docs/configuration.md must name. A field that
+is unknown, missing or of another type is refused, never ignored: `ConfigError` names the file, the
+line, the dotted path of the field, and what is allowed there. TOML libraries keep no line
+numbers, so `_Lines` scans the text again for the line on which a table or a key stands; it needs
+to be right only for files that have parsed already.
+
+The file is read once, when the datacenter starts. Nothing in it is secret.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+FILE_BYTES_MAX = 64 * 1024
+NAME_RULE = "1 to 32 lowercase letters, digits and hyphens, beginning with a letter or digit"
+ENDPOINTS_MAX = 8
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
+_PORT = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
+_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text says where, why and what is allowed."""
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What all tables of the file have in common."""
+
+
+class S3(_Section, frozen=True):
+    """Where S3 clients come in."""
+
+    listen: Annotated[
+        str,
+        Meta(
+            description="HOST:PORT to listen on for S3 clients. Port 0 takes a free port at start."
+        ),
+    ] = "127.0.0.1:8000"
+    base_domains: Annotated[
+        list[str],
+        Meta(
+            description="Domains under which a bucket may stand as the first label of the host"
+            " name (virtual-host addressing), for instance s3.example.com."
+        ),
+    ] = []
+
+
+class Peer(_Section, frozen=True):
+    """Where other datacenters come in (TLS, pinned by the pairing token)."""
+
+    listen: Annotated[
+        str,
+        Meta(
+            description="HOST:PORT to listen on for other datacenters. Port 0 takes a free port at"
+            " the first start and keeps to it as long as it stays free."
+        ),
+    ] = "127.0.0.1:7000"
+    advertise: Annotated[
+        list[str],
+        Meta(
+            description="HOST:PORT, one or more, at which other datacenters reach this one, in the"
+            " order to try. Empty: the listen address."
+        ),
+    ] = []
+
+
+class Admin(_Section, frozen=True):
+    """Where the command line comes in (HTTP with the token in admin.token)."""
+
+    listen: Annotated[
+        str,
+        Meta(
+            description="HOST:PORT to listen on for administration. It is plain HTTP: keep it on"
+            " this machine. Port 0 takes a free port at start."
+        ),
+    ] = "127.0.0.1:9000"
+
+
+class Log(_Section, frozen=True):
+    """What is written to standard error."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="The least important messages to write: debug, info, warning or error."),
+    ] = "info"
+    format: Annotated[
+        Literal["auto", "console", "json"],
+        Meta(
+            description="console for people, json (a line per message) for programs, auto for"
+            " console on a terminal and json elsewhere."
+        ),
+    ] = "auto"
+
+
+class Config(_Section, frozen=True):
+    """A datacenter."""
+
+    name: Annotated[
+        str,
+        Meta(description=f"The name of this datacenter: {NAME_RULE}."),
+    ]
+    region: Annotated[
+        str,
+        Meta(description="The S3 region that clients sign for. Same rule as the name."),
+    ]
+    s3: Annotated[S3, Meta(description="S3 clients.")] = S3()
+    peer: Annotated[Peer, Meta(description="Other datacenters.")] = Peer()
+    admin: Annotated[Admin, Meta(description="Administration.")] = Admin()
+    log: Annotated[Log, Meta(description="Messages on standard error.")] = Log()
+
+    def advertised(self, bound_port: int) -> list[str]:
+        """Where other DCs reach this one. Port 0 stands for the port that was bound."""
+        host, _ = parse_listen(self.peer.listen)
+        given = self.peer.advertise or [f"{bracketed(host)}:0"]
+        return [f"{each[:-1]}{bound_port}" if each.endswith(":0") else each for each in given]
+
+
+class FieldDoc(NamedTuple):
+    """A field of the tree as documentation sees it."""
+
+    path: str
+    description: str
+    default: Any
+    """`msgspec.NODEFAULT` when it must be given."""
+
+
+def is_name(text: str) -> bool:
+    """Whether this may name a datacenter or a region (NAME_RULE)."""
+    return _NAME.fullmatch(text) is not None
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands before a colon and a port."""
+    return f"[{host}]" if ":" in host else host
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Host (IPv6 without brackets) and port, 0 included; ValueError for anything else."""
+    host, _, port = text.rpartition(":")
+    if not _HOST.fullmatch(host) or not _PORT.fullmatch(port) or int(port) > 65_535:
+        raise ValueError(f"{text[:80]!r} is not HOST:PORT, for instance 127.0.0.1:8000")
+    return host.strip("[]"), int(port)
+
+
+def is_any_address(host: str) -> bool:
+    """Whether a listener on `host` is on all addresses, so that it names none to connect to."""
+    return host in ("0.0.0.0", "::", "0", "")
+
+
+def fields(section: type[msgspec.Struct] = Config, prefix: str = "") -> Iterator[FieldDoc]:
+    """Every field, those of tables after their table's name, in the order of the file."""
+    hints = get_type_hints(section, include_extras=True)
+    for field in msgspec.structs.fields(section):
+        meta = hints[field.name].__metadata__[0]
+        inner = hints[field.name].__origin__
+        path = f"{prefix}{field.name}"
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            yield from fields(inner, f"{path}.")
+        else:
+            default = field.default
+            if default is msgspec.NODEFAULT and field.default_factory is not msgspec.NODEFAULT:
+                default = field.default_factory()
+            yield FieldDoc(path, meta.description, default)
+
+
+def render(config: Config) -> str:
+    """The text of farshore.toml for `config`, every field there and explained."""
+    tree = msgspec.to_builtins(config)
+    lines = ["# Configuration of a Farshore datacenter. Read when it starts; `farshore serve`"]
+    lines += ["# refuses fields that it does not know. All fields: docs/configuration.md."]
+    section = ""
+    for path, description, _ in fields():
+        table, _, name = path.rpartition(".")
+        if table != section:
+            section = table
+            lines += ["", f"[{table}]"]
+        value = tree[table][name] if table else tree[name]
+        lines += ["", *_comment(description), f"{name} = {msgspec.json.encode(value).decode()}"]
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> Iterator[str]:
+    line = "#"
+    for word in text.split():
+        if len(line) + 1 + len(word) > 100:
+            yield line
+            line = "#"
+        line += f" {word}"
+    yield line
+
+
+def load(path: Path) -> Config:
+    """The configuration in a file; ConfigError says what is wrong, OSError that it is not there."""
+    data = path.read_bytes()
+    if len(data) > FILE_BYTES_MAX:
+        raise ConfigError(f"{path}: more than {FILE_BYTES_MAX} bytes, this is some other file")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}, line {line}: not UTF-8 text") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str) -> Config:
+    """The configuration in a text; `source` names it in errors."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", str(error))
+        line = at[1] if at and at[1] else str(text.count("\n") + 1)
+        reason = str(error)[: at.start()] if at else str(error)
+        raise ConfigError(f"{source}, line {line}: not TOML: {reason}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deeply, this is some other file") from None
+    lines = _Lines(text, source)
+    _check_shape(tree, Config, "", lines)
+    try:
+        config = msgspec.convert(tree, Config)
+    except msgspec.ValidationError as error:
+        reason, _, where = str(error).rpartition(" - at `$.")
+        raise lines.error(where.rstrip("`"), reason) from None
+    _check_values(config, lines)
+    return config
+
+
+class _Lines:
+    """Where things stand in a TOML text."""
+
+    _TABLE = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
+    _KEY = re.compile(r"""\s*((?:[A-Za-z0-9_."' -])+?)\s*=""")
+
+    def __init__(self, text: str, source: str) -> None:
+        self._source = source
+        self._at: dict[str, int] = {}
+        table = ""
+        for number, line in enumerate(text.splitlines(), 1):
+            if found := self._TABLE.match(line):
+                table = _plain(found[1])
+                self._at.setdefault(table, number)
+                table += "."
+            elif found := self._KEY.match(line):
+                self._at.setdefault(table + _plain(found[1]), number)
+
+    def error(self, path: str, reason: str) -> ConfigError:
+        """An error about the field at a dotted path, with the line of it or of its table."""
+        near = path.partition("[")[0]
+        while near and near not in self._at:
+            inner = next((at for at in self._at if at.startswith(f"{near}.")), None)
+            near = inner or near.rpartition(".")[0]
+        line = f", line {self._at[near]}" if near else ""
+        return ConfigError(f"{self._source}{line}: {path}: {reason}")
+
+
+def _plain(key: str) -> str:
+    return ".".join(part.strip().strip("\"'") for part in key.split("."))
+
+
+def _check_shape(tree: dict[str, Any], section: type, prefix: str, lines: _Lines) -> None:
+    """Unknown and missing fields, and tables that are none, with what is allowed instead."""
+    known = {field.name: field for field in msgspec.structs.fields(section)}
+    for name, value in tree.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            allowed = f"{hint}allowed here: {', '.join(known)}"
+            raise lines.error(f"{prefix}{name[:80]}", f"unknown field; {allowed}")
+        inner = get_type_hints(section)[name]
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            if not isinstance(value, dict):
+                raise lines.error(f"{prefix}{name}", f"must be a table, written [{prefix}{name}]")
+            _check_shape(value, inner, f"{prefix}{name}.", lines)
+    for name, field in known.items():
+        if field.required and name not in tree:
+            raise lines.error(f"{prefix}{name}", "missing, this field must be given")
+
+
+def _check_values(config: Config, lines: _Lines) -> None:
+    """What a type does not say."""
+    for path, name in (("name", config.name), ("region", config.region)):
+        if not is_name(name):
+            raise lines.error(path, f"{name[:80]!r} is not a valid name: {NAME_RULE}")
+    listens = {
+        "s3.listen": config.s3.listen,
+        "peer.listen": config.peer.listen,
+        "admin.listen": config.admin.listen,
+    }
+    for path, listen in listens.items():
+        try:
+            parse_listen(listen)
+        except ValueError as error:
+            raise lines.error(path, str(error)) from None
+    _check_advertise(config, lines)
+    for number, domain in enumerate(config.s3.base_domains):
+        if not _DOMAIN.fullmatch(domain):
+            raise lines.error(
+                f"s3.base_domains[{number}]", f"{domain[:80]!r} is not a lowercase domain name"
+            )
+
+
+def _check_advertise(config: Config, lines: _Lines) -> None:
+    host, _ = parse_listen(config.peer.listen)
+    advertise = config.peer.advertise
+    if not advertise and is_any_address(host):
+        raise lines.error(
+            "peer.advertise",
+            f"must be given when peer.listen is {config.peer.listen}: the HOST:PORT at which other"
+            " datacenters reach this one",
+        )
+    if len(advertise) > ENDPOINTS_MAX:
+        raise lines.error("peer.advertise", f"at most {ENDPOINTS_MAX} addresses")
+    for number, each in enumerate(advertise):
+        path = f"peer.advertise[{number}]"
+        try:
+            reached, _ = parse_listen(each)
+        except ValueError as error:
+            raise lines.error(path, str(error)) from None
+        if is_any_address(reached):
+            raise lines.error(path, f"{each} is no address that others can connect to")
+        if each in advertise[:number]:
+            raise lines.error(path, f"{each} is listed twice")
