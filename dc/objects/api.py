@@ -10,6 +10,9 @@ from typing import Protocol
 from dc.names.model import Extent
 from dc.ports import Buffer
 
+SMALL_MAX_BYTES = 1 << 20
+"""The largest body that `put` takes: what fits in one record (`dc/objects/format.py`)."""
+
 
 class ObjectsError(Exception):
     """Bytes cannot be stored or read."""
