@@ -30,8 +30,7 @@ bench: setup
 	$(BIN)/python -m bench
 
 image:
-	labs/base-image.sh
-	docker build --build-arg PYTHON_IMAGE=farshore-base:bookworm -t farshore:dev .
+	labs/build-image.sh
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache lab-data

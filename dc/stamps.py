@@ -72,6 +72,11 @@ class HybridClock:
         self._dc_id = dc_id
         self._last = int(last[:16], 16) if last else 0
 
+    @property
+    def last(self) -> Stamp:
+        """The last moment made or observed here, as a stamp: what to store."""
+        return f"{self._last:016x}{self._dc_id}"
+
     def now(self) -> Stamp:
         """A new stamp, later than every stamp made or observed here before."""
         physical = self._clock.wall_ms() << 16

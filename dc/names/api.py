@@ -71,6 +71,10 @@ class PeerExists(NamesError): ...
 class TokenUsed(NamesError): ...
 
 
+class NamesFull(NamesError):
+    """The name server's disk is full; nothing was committed."""
+
+
 class NamesClosed(NamesError):
     """The name server is shutting down or its disk has failed; nothing was committed."""
 

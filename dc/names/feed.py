@@ -1,0 +1,93 @@
+"""Reading the change feed: which items changed after a position, as they are now.
+
+The rows and the items are read in one read transaction, so what is given out for a position is
+what the item was when that position was its last. Versions and tombstones come as JSON texts, like
+everywhere (`dc/names/merge.py` says why); buckets, users and keys are few and read one by one.
+"""
+
+import sqlite3
+
+import msgspec
+
+from dc.names import registers
+from dc.names.merge import TOMBSTONE
+from dc.names.model import FeedEntry, Tombstone
+from dc.names.reader import ROW, Row
+
+_VERSIONS = f"""
+SELECT group_concat('[' || f.seq || ',' || f.bucket || ',' || json_quote(f.key) || ',' || {ROW}
+    || ']')
+FROM feed f CROSS JOIN versions v ON v.bucket = f.bucket AND v.key = f.key AND v.vid = f.vid
+WHERE f.seq > ?1 AND f.seq <= ?2 AND f.kind < {TOMBSTONE}
+"""
+_TOMBSTONES = f"""
+SELECT group_concat('[' || f.seq || ',' || f.bucket || ',' || json_quote(f.key) || ',"' || f.vid
+    || '","' || t.stamp || '"]')
+FROM feed f CROSS JOIN tombstones t ON t.bucket = f.bucket AND t.key = f.key AND t.vid = f.vid
+WHERE f.seq > ?1 AND f.seq <= ?2 AND f.kind = {TOMBSTONE}
+"""
+_REGISTERS = f"""
+SELECT seq, kind, key FROM feed WHERE seq > ?1 AND seq <= ?2 AND kind > {TOMBSTONE}
+"""
+_BUCKETS = """
+SELECT number, id FROM buckets
+WHERE number IN (SELECT bucket FROM feed WHERE seq > ?1 AND seq <= ?2)
+"""
+
+
+class _VersionRow(msgspec.Struct, array_like=True):
+    seq: int
+    bucket: int
+    key: str
+    row: Row
+
+
+class _TombstoneRow(msgspec.Struct, array_like=True):
+    seq: int
+    bucket: int
+    key: str
+    vid: str
+    stamp: str
+
+
+_decode_versions = msgspec.json.Decoder(list[_VersionRow]).decode
+_decode_tombstones = msgspec.json.Decoder(list[_TombstoneRow]).decode
+
+
+def read_feed(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[FeedEntry], int]:
+    """See `dc.names.api.Names.feed`."""
+    db.execute("BEGIN")
+    try:
+        entries, end = _read(db, after, limit)
+    finally:
+        db.execute("COMMIT")
+    entries.sort(key=lambda entry: entry.seq)
+    return entries, end
+
+
+def _read(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[FeedEntry], int]:
+    (end, count) = db.execute(
+        "SELECT max(seq), count(*) FROM (SELECT seq FROM feed WHERE seq > ? ORDER BY seq LIMIT ?)",
+        (after, limit),
+    ).fetchone()
+    if count < limit:
+        # Positions that were taken and stayed empty are looked at, too.
+        position = db.execute("SELECT value FROM facts WHERE name = 'position'").fetchone()[0]
+        end = int(position.split(" ")[1])
+    if not count:
+        return [], max(after, end)
+    span = (after, end)
+    ids = dict(db.execute(_BUCKETS, span).fetchall())
+    entries = [
+        FeedEntry(seq, change)
+        for seq, kind, item in db.execute(_REGISTERS, span).fetchall()
+        if (change := registers.read(db, kind, item)) is not None
+    ]
+    text = db.execute(_VERSIONS, span).fetchone()[0]
+    for found in _decode_versions(f"[{text}]") if text else ():
+        entries.append(FeedEntry(found.seq, found.row.version(ids[found.bucket], found.key)))
+    text = db.execute(_TOMBSTONES, span).fetchone()[0]
+    for gone in _decode_tombstones(f"[{text}]") if text else ():
+        tombstone = Tombstone(bucket=ids[gone.bucket], key=gone.key, vid=gone.vid, stamp=gone.stamp)
+        entries.append(FeedEntry(gone.seq, tombstone))
+    return entries, end

@@ -1,0 +1,131 @@
+"""Peers in the tables: who is paired, how far their feeds were taken, what of them is unfinished.
+
+All of it is this DC's own business; nothing here travels.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from dc.names.api import NoSuchPeer, PeerExists, TokenUsed
+from dc.names.model import Cursor, Extent, Inboxed, Peer
+from dc.names.writer import Transaction
+
+_decode = msgspec.msgpack.Decoder(Peer).decode
+_extents = msgspec.json.Decoder(list[tuple[int, Extent]]).decode
+
+_INBOX = "SELECT peer, seq, change, extents, attempts, next_try_ms, error FROM inbox"
+
+
+def load(db: sqlite3.Connection) -> list[Peer]:
+    return [_decode(row[0]) for row in db.execute("SELECT record FROM peers ORDER BY name")]
+
+
+def add(
+    transaction: Transaction, peer: Peer, token_id: str, token_expires: int, now_ms: int
+) -> None:
+    db = transaction.db
+    if token_id:
+        db.execute("DELETE FROM used_tokens WHERE expires < ?", (now_ms // 1000 - 3600,))
+        used = db.execute("SELECT peer FROM used_tokens WHERE id = ?", (token_id,)).fetchone()
+        if used and used[0] != peer.dc_id:
+            raise TokenUsed(token_id)
+        if not used:
+            db.execute(
+                "INSERT INTO used_tokens VALUES(?, ?, ?)", (token_id, peer.dc_id, token_expires)
+            )
+    named = db.execute("SELECT dc_id FROM peers WHERE name = ?", (peer.name,)).fetchone()
+    if named and named[0] != peer.dc_id:
+        raise PeerExists(peer.name)
+    db.execute(
+        "INSERT OR REPLACE INTO peers VALUES(?, ?, ?)",
+        (peer.dc_id, peer.name, msgspec.msgpack.encode(peer)),
+    )
+    transaction.peers = load(db)
+
+
+def remove(transaction: Transaction, dc_id: str) -> None:
+    db = transaction.db
+    if not db.execute("DELETE FROM peers WHERE dc_id = ?", (dc_id,)).rowcount:
+        raise NoSuchPeer(dc_id)
+    db.execute("DELETE FROM cursors WHERE peer = ?", (dc_id,))
+    db.execute("DELETE FROM inbox WHERE peer = ?", (dc_id,))
+    transaction.peers = load(db)
+
+
+# -- cursor and inbox ---------------------------------------------------------------------------
+
+
+def read_cursor(db: sqlite3.Connection, peer: str) -> Cursor | None:
+    row = db.execute("SELECT epoch, seq FROM cursors WHERE peer = ?", (peer,)).fetchone()
+    return Cursor(*row) if row else None
+
+
+def advance(
+    transaction: Transaction,
+    peer: str,
+    cursor: Cursor | None,
+    inbox: Sequence[Inboxed],
+    done: Sequence[int],
+) -> None:
+    """Move the cursor, fill and empty the inbox. A removed peer has neither any more."""
+    db = transaction.db
+    if not db.execute("SELECT 1 FROM peers WHERE dc_id = ?", (peer,)).fetchone():
+        raise NoSuchPeer(peer)
+    if cursor is not None:
+        db.execute(
+            "INSERT OR REPLACE INTO cursors VALUES(?, ?, ?)", (peer, cursor.epoch, cursor.seq)
+        )
+    db.executemany("INSERT OR REPLACE INTO inbox VALUES(?, ?, ?, ?, ?, ?, ?)", map(_row, inbox))
+    db.executemany("DELETE FROM inbox WHERE peer = ? AND seq = ?", [(peer, seq) for seq in done])
+
+
+def update_inbox(transaction: Transaction, entries: Sequence[Inboxed]) -> None:
+    transaction.db.executemany(
+        "UPDATE inbox SET change = ?3, extents = ?4, attempts = ?5, next_try_ms = ?6, error = ?7"
+        " WHERE peer = ?1 AND seq = ?2",
+        map(_row, entries),
+    )
+
+
+def _row(entry: Inboxed) -> tuple[str, int, bytes, str, int, int, str]:
+    extents = msgspec.json.encode(entry.extents).decode()
+    return (
+        entry.peer,
+        entry.seq,
+        entry.change,
+        extents,
+        entry.attempts,
+        entry.next_try_ms,
+        entry.error,
+    )
+
+
+def read_inbox(db: sqlite3.Connection, peer: str, due_ms: int | None, limit: int) -> list[Inboxed]:
+    if due_ms is None:
+        rows = db.execute(f"{_INBOX} WHERE peer = ? ORDER BY seq LIMIT ?", (peer, limit))
+    else:
+        rows = db.execute(
+            f"{_INBOX} WHERE peer = ? AND next_try_ms <= ? ORDER BY seq LIMIT ?",
+            (peer, due_ms, limit),
+        )
+    return [
+        Inboxed(
+            peer=row[0],
+            seq=row[1],
+            change=row[2],
+            extents=_extents(row[3]),
+            attempts=row[4],
+            next_try_ms=row[5],
+            error=row[6],
+        )
+        for row in rows.fetchall()
+    ]
+
+
+def inbox_state(db: sqlite3.Connection, peer: str) -> tuple[int, int]:
+    count, lowest = db.execute(
+        "SELECT count(*), coalesce(min(seq), 0) FROM inbox WHERE peer = ?", (peer,)
+    ).fetchone()
+    return count, lowest

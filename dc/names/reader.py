@@ -1,0 +1,120 @@
+"""Reads of single objects, gathered: those that arrive while one query is under way share the next.
+
+A query takes a JSON array of items and gives one JSON text back. So a group costs one hop to the
+reader's thread and one row, and the interpreter lock is given up while SQLite works.
+"""
+
+import asyncio
+import sqlite3
+
+import msgspec
+
+from dc.names.api import NamesClosed
+from dc.names.model import Extent, Kind, Meta, Version
+from dc.ports import Database
+from dc.worker import spawn
+
+GROUP_MAX = 256
+
+ROW = """'["' || v.vid || '","' || v.stamp || '",' || v.kind || ',' || v.size || ',"' || v.etag
+    || '",' || v.meta || ',' || v.extents || ']'"""
+"""SQL text of a version's JSON array; `vid`, `stamp` and `etag` hold nothing to be escaped."""
+
+_CURRENT = f"""
+SELECT group_concat(coalesce((
+    SELECT row FROM (
+        SELECT v.stamp AS stamp, {ROW} AS row FROM versions v
+        WHERE v.bucket = j.value->>0 AND v.key = j.value->>1 AND j.value->>2 IS NULL
+        ORDER BY v.vid LIMIT 2
+    ) ORDER BY stamp DESC LIMIT 1
+), (
+    SELECT {ROW} FROM versions v
+    WHERE v.bucket = j.value->>0 AND v.key = j.value->>1 AND v.vid = j.value->>2
+), 'null')) FROM json_each(?1) j
+"""
+
+
+class Row(msgspec.Struct, array_like=True, frozen=True):
+    """What `ROW` makes."""
+
+    vid: str
+    stamp: str
+    kind: Kind
+    size: int
+    etag: str
+    meta: Meta
+    extents: list[Extent]
+
+    def version(self, bucket_id: str, key: str) -> Version:
+        return Version(
+            bucket_id,
+            key,
+            self.vid,
+            self.stamp,
+            self.kind,
+            self.size,
+            self.etag,
+            self.meta,
+            self.extents,
+        )
+
+
+_decode = msgspec.json.Decoder(list[Row | None]).decode
+_encode = msgspec.json.Encoder().encode
+
+Ask = tuple[int, str, str | None]
+"""(bucket number, key, vid or None for the current version)"""
+
+
+class Reader:
+    """Answers `get` through one database connection."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._waiting: list[tuple[Ask, asyncio.Future[Row | None]]] = []
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._task = spawn(self._loop(), "names reader")
+
+    def get(self, number: int, key: str, vid: str | None = None) -> asyncio.Future[Row | None]:
+        if self._closed:
+            raise NamesClosed("the name server is shutting down")
+        future: asyncio.Future[Row | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(((number, key, vid), future))
+        self._wake.set()
+        return future
+
+    async def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _loop(self) -> None:
+        while True:
+            await self._wake.wait()
+            while self._waiting:
+                group, self._waiting = self._waiting[:GROUP_MAX], self._waiting[GROUP_MAX:]
+                await self._answer(group)
+            self._wake.clear()
+            if self._closed:
+                return
+
+    async def _answer(self, group: list[tuple[Ask, asyncio.Future[Row | None]]]) -> None:
+        asked = _encode([ask for ask, _ in group])
+        try:
+            text = await self._db.run(lambda db: _query(db, asked))
+            rows = _decode(f"[{text}]")
+        except Exception as error:
+            failure = NamesClosed(f"the name server could not read: {error}")
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(failure)
+            return
+        for (_, future), row in zip(group, rows, strict=True):
+            if not future.done():
+                future.set_result(row)
+
+
+def _query(db: sqlite3.Connection, asked: bytes) -> str:
+    text: str = db.execute(_CURRENT, (asked,)).fetchone()[0]
+    return text

@@ -1,0 +1,151 @@
+"""The tables of a name server, and how an older database becomes a newer one.
+
+`versions` holds one row per version, in listing order; `vid` "" is the null version, other version
+ids sort newest first, so the newest of a key is one of its first two rows. Buckets are a small
+number inside the tables and an identity everywhere else.
+
+`feed` names what changed, by position. A change of an item takes the row of its earlier change
+out, so the table holds one row per item that exists (or has a tombstone), however often it changed:
+reading it from 0 is a full copy, and it never needs trimming. The row of the item has its position
+in `seq`, which is how the earlier feed row is found.
+
+A database says its schema version in `PRAGMA user_version`. Each migration brings it one version
+on, inside a transaction. A database from a newer Farshore is refused.
+"""
+
+import sqlite3
+
+from dc.names.api import NamesError
+
+_V1 = """
+CREATE TABLE facts(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE buckets(
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    region TEXT NOT NULL,
+    created TEXT NOT NULL,
+    deleted TEXT NOT NULL,
+    seq INTEGER NOT NULL
+);
+CREATE TABLE users(
+    id TEXT PRIMARY KEY,
+    email TEXT NOT NULL,
+    stamp TEXT NOT NULL,
+    deleted INTEGER NOT NULL,
+    seq INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE keys(
+    id TEXT PRIMARY KEY,
+    user TEXT NOT NULL,
+    secret BLOB NOT NULL,
+    stamp TEXT NOT NULL,
+    deleted INTEGER NOT NULL,
+    seq INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE versions(
+    bucket INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    vid TEXT NOT NULL,
+    stamp TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    etag TEXT NOT NULL,
+    meta TEXT NOT NULL,
+    extents TEXT NOT NULL,
+    PRIMARY KEY(bucket, key, vid)
+) WITHOUT ROWID;
+CREATE TABLE tombstones(
+    bucket INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    vid TEXT NOT NULL,
+    stamp TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY(bucket, key, vid)
+) WITHOUT ROWID;
+CREATE TABLE feed(
+    seq INTEGER PRIMARY KEY,
+    kind INTEGER NOT NULL,
+    bucket INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    vid TEXT NOT NULL
+);
+
+CREATE TABLE uploads(
+    id TEXT PRIMARY KEY,
+    bucket INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    record TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX uploads_by_key ON uploads(bucket, key, id);
+CREATE TABLE parts(
+    upload TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY(upload, number)
+) WITHOUT ROWID;
+CREATE TABLE completed(
+    upload TEXT PRIMARY KEY,
+    bucket TEXT NOT NULL,
+    key TEXT NOT NULL,
+    vid TEXT NOT NULL,
+    stamp TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE peers(dc_id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record BLOB NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE used_tokens(id TEXT PRIMARY KEY, peer TEXT NOT NULL, expires INTEGER NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE cursors(peer TEXT PRIMARY KEY, epoch TEXT NOT NULL, seq INTEGER NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE inbox(
+    peer TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    change BLOB NOT NULL,
+    extents TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    next_try_ms INTEGER NOT NULL,
+    error TEXT NOT NULL,
+    PRIMARY KEY(peer, seq)
+) WITHOUT ROWID;
+CREATE INDEX inbox_by_time ON inbox(peer, next_try_ms, seq);
+"""
+
+MIGRATIONS = [_V1]
+"""MIGRATIONS[n] brings a database from schema version n to n + 1."""
+
+# A temporary table of the writer's connection; see dc/names/merge.py.
+BATCH = """
+CREATE TEMP TABLE batch(
+    position INTEGER PRIMARY KEY,
+    bucket INTEGER, key TEXT, vid TEXT, stamp TEXT,
+    kind INTEGER, size INTEGER, etag TEXT, meta TEXT, extents TEXT
+);
+"""
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """Set up a connection, whoever uses it."""
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("PRAGMA wal_autocheckpoint=0")
+    db.execute("PRAGMA temp_store=MEMORY")
+    db.execute("PRAGMA cache_size=-16384")
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring the database to the newest schema; NamesError when it is newer than this program."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > len(MIGRATIONS):
+        raise NamesError(
+            f"the name server's database has schema {version}, this farshore knows up to "
+            f"{len(MIGRATIONS)}: run the newer farshore that wrote it"
+        )
+    for number in range(version, len(MIGRATIONS)):
+        db.executescript(
+            f"BEGIN IMMEDIATE;\n{MIGRATIONS[number]}\nPRAGMA user_version={number + 1};\nCOMMIT;"
+        )
