@@ -51,13 +51,14 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a client said about an object, and what we found out about its bytes."""
 
+    checksums: dict[str, str] = {}
+    """Algorithm (as in x-amz-checksum-*, lowercase) to base64, when the client gave or asked.
+    It stands first in the stored JSON: listings look for it there (`dc/names/listing.py`)."""
     content_type: str = ""
     headers: dict[str, str] = {}
     """Cache-Control, Content-Disposition, Content-Encoding, Content-Language, Expires."""
     user: dict[str, str] = {}
     """x-amz-meta-*, without the prefix."""
-    checksums: dict[str, str] = {}
-    """Algorithm (as in x-amz-checksum-*, lowercase) to base64, when the client gave or asked."""
     checksum_type: str = ""
     """FULL_OBJECT or COMPOSITE, with `checksums`."""
     crc64: int = 0
