@@ -19,9 +19,8 @@ takes as long as a wrong signature. Signing keys are kept by (access key, date, 
 with the secret they came from: a changed secret never meets an old key. Dates and regions are
 checked first, so only keys that exist can fill the cache, and it is bounded besides.
 
-What this file does not do: it does not decide what an identity may do (an anonymous request
-is a result, not an error), it does not read the body (`gateway.chunked`, `gateway.checksums`),
-and it does not speak SigV2 or SigV4A.
+It does not decide what an identity may do (an anonymous request is a result, not an error), does
+not read the body (`gateway.chunked`, `gateway.checksums`), and speaks neither SigV2 nor SigV4A.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ import enum
 import hmac
 from calendar import timegm
 from collections.abc import Callable, Mapping, Set
-from datetime import UTC, datetime
-from email.utils import mktime_tz, parsedate_tz
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_tz
 from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
@@ -39,16 +38,9 @@ from typing import NamedTuple, Protocol
 
 from multidict import MultiMapping
 
+from gateway import errors
 from gateway.chunked import SHA256_HEADER, SIGNED_MODES, PayloadMode, StreamSeed, payload_mode
-from gateway.errors import (
-    S3Error,
-    headers_not_signed,
-    request_expired,
-    request_time_too_skewed,
-    signature_does_not_match,
-    two_auth_mechanisms,
-    unsupported_authorization,
-)
+from gateway.errors import S3Error
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 SKEW_SECONDS_MAX = 900  # S3's own; a presigned URL may lie as far in the future
@@ -96,8 +88,6 @@ class AuthResult(NamedTuple):
     hoisted: Mapping[str, str] = _NOTHING
 
 
-# --- encoding ---
-
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _PATH_SAFE = _UNRESERVED + b"/"
 _QUERY_PLAIN = _UNRESERVED + b"&="
@@ -105,7 +95,7 @@ _ENCODE_PATH = [chr(b) if b in _PATH_SAFE else f"%{b:02X}" for b in range(256)]
 _ENCODE = [chr(b) if b in _UNRESERVED else f"%{b:02X}" for b in range(256)]
 _HEX = "0123456789abcdefABCDEF"
 _DECODE = {(h + low).encode(): bytes([int(h + low, 16)]) for h in _HEX for low in _HEX}
-_CANONICAL_ESCAPES = {f"{b:02X}".encode() for b in range(256) if b not in _UNRESERVED}
+_CANONICAL_ESCAPES = frozenset(f"{b:02X}".encode() for b in range(256) if b not in _UNRESERVED)
 _CANONICAL_PATH_ESCAPES = _CANONICAL_ESCAPES - {b"2F"}
 
 
@@ -120,7 +110,7 @@ def _unescape(raw: bytes) -> bytes:
     return b"".join(decoded)
 
 
-def _is_canonical(raw: bytes, plain: bytes, escapes: Set[bytes]) -> bool:
+def _is_canonical(raw: bytes, plain: bytes, escapes: frozenset[bytes]) -> bool:
     left = raw.translate(None, plain)
     if not left:
         return True
@@ -128,7 +118,7 @@ def _is_canonical(raw: bytes, plain: bytes, escapes: Set[bytes]) -> bool:
         return False
     pieces = raw.split(b"%")
     del pieces[0]
-    return all(piece[:2] in escapes for piece in pieces)
+    return escapes.issuperset([piece[:2] for piece in pieces])
 
 
 def canonical_path(raw_path: str) -> str:
@@ -161,10 +151,8 @@ def _encoded_query(raw_query: str) -> list[tuple[str, str, str]]:
         return []
     raw = raw_query.encode("utf-8", "surrogateescape")
     pairs = [part.partition("=") for part in raw_query.split("&") if part]
-    if not (
-        _is_canonical(raw, _QUERY_PLAIN, _CANONICAL_ESCAPES)
-        and not any("=" in value for _, _, value in pairs)
-    ):
+    canonical = _is_canonical(raw, _QUERY_PLAIN, _CANONICAL_ESCAPES)
+    if not canonical or "=" in "".join([value for _, _, value in pairs]):
         parts = [part.partition(b"=") for part in raw.replace(b"+", b"%20").split(b"&") if part]
         pairs = [(_reencode(name), "=", _reencode(value)) for name, _, value in parts]
     pairs.sort()
@@ -180,9 +168,6 @@ def parse_query(raw_query: str) -> list[tuple[str, str]]:
     raw = raw_query.encode("utf-8", "surrogateescape").replace(b"+", b"%20")
     parts = [part.partition(b"=") for part in raw.split(b"&") if part]
     return [(_text(name), _text(value)) for name, _, value in parts]
-
-
-# --- the parts of a signature ---
 
 
 class _Credential(NamedTuple):
@@ -226,10 +211,12 @@ def _timestamp_of_date(text: str) -> str | None:
         return text
     try:
         parsed = parsedate_tz(text)
-        when = None if parsed is None else datetime.fromtimestamp(mktime_tz(parsed), UTC)
+        if parsed is None:
+            return None
+        when = datetime(*parsed[:6], tzinfo=UTC) - timedelta(seconds=parsed[9] or 0)
     except (ValueError, IndexError, TypeError, OverflowError):
         return None
-    return None if when is None else f"{when.year:04d}{when:%m%dT%H%M%SZ}"
+    return f"{when.year:04d}{when:%m%dT%H%M%SZ}"
 
 
 def _iso(epoch_seconds: float) -> str:
@@ -248,13 +235,10 @@ def _parse_credential(text: str) -> _Credential | str:
     """The parts of a Credential, or what is wrong with it."""
     parts = text.split("/")
     if len(parts) != 5 or not parts[0]:
-        return (
-            "the Credential is mal-formed; expecting "
-            '"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
-        )
+        return 'the Credential is mal-formed; expecting "<AKID>/YYYYMMDD/REGION/s3/aws4_request".'
     access_key, date, region, service, terminator = parts
     if len(date) != 8 or not _ascii_digits(date):
-        return f'incorrect date format "{date}". This date in the credential must be "yyyyMMdd".'
+        return f'incorrect date format "{date}". The date in the credential must be "yyyyMMdd".'
     if service != "s3":
         return f'incorrect service "{service}". This endpoint belongs to "s3".'
     if terminator != "aws4_request":
@@ -262,13 +246,18 @@ def _parse_credential(text: str) -> _Credential | str:
     return _Credential(access_key, date, region, text[len(access_key) + 1 :])
 
 
-def _credential(kind: AuthKind, text: str, region: str, aliases: Set[str]) -> _Credential:
+def _credential(
+    kind: AuthKind, text: str, stamp: str, region: str, aliases: Set[str]
+) -> _Credential:
     credential = _parse_credential(text)
     if isinstance(credential, str):
         raise _malformed(kind, credential)
     if credential.region != region and credential.region not in aliases:
         message = f"the region '{credential.region}' is wrong; expecting '{region}'"
         raise _malformed(kind, message, Region=region)
+    if credential.date != stamp[:8]:
+        message = f'Invalid credential date "{credential.date}". This date is not the same as '
+        raise _malformed(kind, f'{message}X-Amz-Date: "{stamp[:8]}".')
     return credential
 
 
@@ -279,7 +268,7 @@ def _header_claim(request: SignedRequest, now: float, region: str, aliases: Set[
             raise S3Error("InvalidArgument", f"The header {name} was given more than once.")
     scheme, _, rest = headers["Authorization"].strip().partition(" ")
     if scheme != ALGORITHM:
-        raise unsupported_authorization(scheme, headers["Authorization"])
+        raise errors.unsupported_authorization(scheme, headers["Authorization"])
     fields: dict[str, str] = {}
     for part in rest.split(","):
         name, _, value = part.strip().partition("=")
@@ -289,7 +278,6 @@ def _header_claim(request: SignedRequest, now: float, region: str, aliases: Set[
     for name in ("Credential", "SignedHeaders", "Signature"):
         if not fields.get(name):
             raise _malformed(AuthKind.HEADER, f"it requires the existence of a {name!r} component.")
-    credential = _credential(AuthKind.HEADER, fields["Credential"], region, aliases)
     stamp = headers.get("X-Amz-Date")
     if stamp is None:
         stamp = _timestamp_of_date(headers.get("Date", ""))
@@ -299,18 +287,9 @@ def _header_claim(request: SignedRequest, now: float, region: str, aliases: Set[
             "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
         )
     if abs(now - sent) > SKEW_SECONDS_MAX:
-        raise request_time_too_skewed(stamp, _iso(now), SKEW_SECONDS_MAX)
-    _check_scope_date(AuthKind.HEADER, credential, stamp)
+        raise errors.request_time_too_skewed(stamp, _iso(now), SKEW_SECONDS_MAX)
+    credential = _credential(AuthKind.HEADER, fields["Credential"], stamp, region, aliases)
     return _Claim(AuthKind.HEADER, credential, fields["SignedHeaders"], fields["Signature"], stamp)
-
-
-def _check_scope_date(kind: AuthKind, credential: _Credential, stamp: str) -> None:
-    if credential.date != stamp[:8]:
-        raise _malformed(
-            kind,
-            f'Invalid credential date "{credential.date}". '
-            f'This date is not the same as X-Amz-Date: "{stamp[:8]}".',
-        )
 
 
 _QUERY_AUTH = frozenset(
@@ -328,7 +307,10 @@ def _query_claim(
         if name in _QUERY_AUTH:
             if name in fields:
                 raise _malformed(kind, f"{name} was given more than once.")
-            fields[name] = _text(value.encode()) if "%" in value else value
+            if "%" in value:
+                value = value.replace("%2F", "/").replace("%3B", ";")
+                value = _text(value.encode()) if "%" in value else value
+            fields[name] = value
     if len(fields) != len(_QUERY_AUTH):
         raise _malformed(
             kind,
@@ -338,17 +320,16 @@ def _query_claim(
         )
     if fields["X-Amz-Algorithm"] != ALGORITHM:
         raise _malformed(kind, f'X-Amz-Algorithm only supports "{ALGORITHM}"')
-    credential = _credential(kind, fields["X-Amz-Credential"], region, aliases)
     stamp = fields["X-Amz-Date"]
     signed_at = _parse_timestamp(stamp)
     if signed_at is None:
         raise _malformed(kind, "X-Amz-Date must be in the ISO8601 Long Format yyyyMMddTHHmmssZ")
     expires_at = signed_at + _expires_seconds(fields["X-Amz-Expires"])
-    _check_scope_date(kind, credential, stamp)
+    credential = _credential(kind, fields["X-Amz-Credential"], stamp, region, aliases)
     if signed_at - now > SKEW_SECONDS_MAX:
         raise S3Error("AccessDenied", "Request is not valid yet")
     if now > expires_at:
-        raise request_expired(fields["X-Amz-Expires"], _iso(expires_at), _iso(now))
+        raise errors.request_expired(fields["X-Amz-Expires"], _iso(expires_at), _iso(now))
     return _Claim(kind, credential, fields["X-Amz-SignedHeaders"], fields["X-Amz-Signature"], stamp)
 
 
@@ -359,15 +340,10 @@ def _expires_seconds(text: str) -> int:
     if not _ascii_digits(text):
         raise _malformed(kind, "X-Amz-Expires should be a number")
     if len(text) > 10 or int(text) > EXPIRES_SECONDS_MAX:
-        raise _malformed(
-            kind,
-            "X-Amz-Expires must be less than a week (in seconds); that is, the given "
-            f"X-Amz-Expires must be less than {EXPIRES_SECONDS_MAX} seconds",
-        )
+        message = f"X-Amz-Expires must be less than a week, {EXPIRES_SECONDS_MAX} seconds"
+        raise _malformed(kind, message)
     return int(text)
 
-
-# --- what was signed ---
 
 _UNKNOWN_SECRET = "the secret of every access key that does not exist"
 _SIGNING_KEYS: dict[tuple[str, str, str], tuple[bytes, bytes]] = {}
@@ -418,11 +394,9 @@ def _canonical_headers(headers: MultiMapping[str], claim: _Claim) -> str:
         ):
             unsigned.append(name)
     if unsigned:
-        raise headers_not_signed(unsigned)
+        raise errors.headers_not_signed(unsigned)
     if None in values.values():
-        absent = [name for name, found in values.items() if found is None]
-        message = f"The request is without headers that its signature names: {', '.join(absent)}"
-        raise S3Error("SignatureDoesNotMatch", message)
+        raise S3Error("SignatureDoesNotMatch", "A header named in SignedHeaders was not sent.")
     text = "".join([f"{name}:{found}\n" for name, found in values.items()])
     if text.count("\n") != len(values):
         raise S3Error("InvalidRequest", "A signed header holds a line break.")
@@ -445,21 +419,23 @@ def _verify(canonical_request: str, claim: _Claim, lookup: Lookup) -> bytes:
     if secret is None:
         raise S3Error("InvalidAccessKeyId", extra={"AWSAccessKeyId": credential.access_key})
     if not matches:
-        raise signature_does_not_match(
+        raise errors.signature_does_not_match(
             credential.access_key, to_sign, claim.signature, canonical_request
         )
     return key
 
 
 def _auth_place(headers: MultiMapping[str], pairs: list[tuple[str, str, str]]) -> AuthKind:
-    names = {name for name, _, _ in pairs}
     in_header = "Authorization" in headers
+    if not pairs:
+        return AuthKind.HEADER if in_header else AuthKind.ANONYMOUS
+    names = {name for name, _, _ in pairs}
     in_query = not names.isdisjoint(("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"))
     version_2 = "AWSAccessKeyId" in names and "Signature" in names
     if in_header + in_query + version_2 > 1:
-        raise two_auth_mechanisms()
+        raise errors.two_auth_mechanisms()
     if version_2:
-        raise unsupported_authorization("AWS", "")
+        raise errors.unsupported_authorization("AWS", "")
     if in_header:
         return AuthKind.HEADER
     return AuthKind.PRESIGNED if in_query else AuthKind.ANONYMOUS
