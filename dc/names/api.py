@@ -146,6 +146,11 @@ class Names(Protocol):
 
     async def version(self, bucket_id: str, key: str, vid: str) -> Version | None: ...
 
+    async def known(self, items: Sequence[tuple[str, str, str]]) -> list[Stamp]:
+        """For each (bucket id, key, vid) the stamp of the version or tombstone that is here, or
+        "". One hop for all of them."""
+        ...
+
     async def list_objects(
         self,
         bucket_id: str,
@@ -267,10 +272,10 @@ class Names(Protocol):
     async def cursor(self, peer: str) -> Cursor | None: ...
 
     async def inbox(
-        self, peer: str, *, due_ms: int | None = None, limit: int = 100
+        self, peer: str, *, due_ms: int | None = None, after: int = 0, limit: int = 100
     ) -> list[Inboxed]:
-        """What is not finished of a peer's changes, oldest first; with `due_ms` only what is to be
-        tried by then."""
+        """What is not finished of a peer's changes at positions after `after`, oldest first; with
+        `due_ms` only what is to be tried by then."""
         ...
 
     async def inbox_update(self, entries: Sequence[Inboxed]) -> None:

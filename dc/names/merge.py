@@ -101,7 +101,7 @@ def tombstone_record(number: int, tombstone: Tombstone) -> Record:
 
 def merge(db: sqlite3.Connection, records: Sequence[Record], first_seq: int) -> int:
     """Merge records inside the open transaction; give feed positions from `first_seq` on. Returns
-    how many positions are taken (those of losers stay empty)."""
+    how many positions are taken (those of losers among winners stay empty)."""
     latest: dict[Item, Record] = {}
     for record in records:
         known = latest.get(record.item)
@@ -120,5 +120,5 @@ def merge(db: sqlite3.Connection, records: Sequence[Record], first_seq: int) -> 
     db.execute(_PUT_VERSIONS, seq)
     if db.execute(_PUT_TOMBSTONES, seq).rowcount:
         db.execute(_DROP_VERSIONS)
-    db.execute(_FEED, seq)
-    return len(winners)
+    # Losers must take no position: two DCs would answer each other's answers for ever.
+    return len(winners) if db.execute(_FEED, seq).rowcount else 0
