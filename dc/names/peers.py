@@ -102,13 +102,17 @@ def _row(entry: Inboxed) -> tuple[str, int, bytes, str, int, int, str]:
     )
 
 
-def read_inbox(db: sqlite3.Connection, peer: str, due_ms: int | None, limit: int) -> list[Inboxed]:
+def read_inbox(
+    db: sqlite3.Connection, peer: str, due_ms: int | None, after: int, limit: int
+) -> list[Inboxed]:
     if due_ms is None:
-        rows = db.execute(f"{_INBOX} WHERE peer = ? ORDER BY seq LIMIT ?", (peer, limit))
+        rows = db.execute(
+            f"{_INBOX} WHERE peer = ? AND seq > ? ORDER BY seq LIMIT ?", (peer, after, limit)
+        )
     else:
         rows = db.execute(
-            f"{_INBOX} WHERE peer = ? AND next_try_ms <= ? ORDER BY seq LIMIT ?",
-            (peer, due_ms, limit),
+            f"{_INBOX} WHERE peer = ? AND seq > ? AND next_try_ms <= ? ORDER BY seq LIMIT ?",
+            (peer, after, due_ms, limit),
         )
     return [
         Inboxed(

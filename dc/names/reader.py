@@ -6,12 +6,14 @@ reader's thread and one row, and the interpreter lock is given up while SQLite w
 
 import asyncio
 import sqlite3
+from collections.abc import Sequence
 
 import msgspec
 
 from dc.names.api import NamesClosed
 from dc.names.model import Extent, Kind, Meta, Version
 from dc.ports import Database
+from dc.stamps import Stamp
 from dc.worker import spawn
 
 GROUP_MAX = 256
@@ -31,6 +33,14 @@ SELECT group_concat(coalesce((
     SELECT {ROW} FROM versions v
     WHERE v.bucket = j.value->>0 AND v.key = j.value->>1 AND v.vid = j.value->>2
 ), 'null')) FROM json_each(?1) j
+"""
+_KNOWN = """
+SELECT group_concat(coalesce(
+    (SELECT stamp FROM versions v
+     WHERE v.bucket = j.value->>0 AND v.key = j.value->>1 AND v.vid = j.value->>2),
+    (SELECT stamp FROM tombstones t
+     WHERE t.bucket = j.value->>0 AND t.key = j.value->>1 AND t.vid = j.value->>2),
+    '')) FROM json_each(?1) j
 """
 
 
@@ -113,6 +123,12 @@ class Reader:
         for (_, future), row in zip(group, rows, strict=True):
             if not future.done():
                 future.set_result(row)
+
+
+def read_known(db: sqlite3.Connection, asked: Sequence[tuple[int, str, str]]) -> list[Stamp]:
+    """Stamps of versions or tombstones by (bucket number, key, vid); "" for what is not here."""
+    text: str = db.execute(_KNOWN, (_encode(asked),)).fetchone()[0] or ""
+    return text.split(",") if asked else []
 
 
 def _query(db: sqlite3.Connection, asked: bytes) -> str:

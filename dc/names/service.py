@@ -31,7 +31,7 @@ from dc.names.model import (
     Version,
     bucket_id,
 )
-from dc.names.reader import Reader
+from dc.names.reader import Reader, read_known
 from dc.names.schema import BATCH, migrate, prepare
 from dc.names.writer import Transaction, Writer
 from dc.ports import Clock, Database, Databases, Randomness
@@ -151,6 +151,11 @@ class SqliteNames:
     async def version(self, bucket_id: str, key: str, vid: str) -> Version | None:
         row = await self._reader.get(self._directory.number(bucket_id), key, vid)
         return None if row is None else row.version(bucket_id, key)
+
+    async def known(self, items: Sequence[tuple[str, str, str]]) -> list[Stamp]:
+        number = self._directory.number
+        asked = [(number(bucket), key, vid) for bucket, key, vid in items]
+        return await self._scan.run(lambda db: read_known(db, asked))
 
     async def list_objects(
         self,
@@ -288,9 +293,9 @@ class SqliteNames:
         return await self._scan.run(lambda db: peers.read_cursor(db, peer))
 
     async def inbox(
-        self, peer: str, *, due_ms: int | None = None, limit: int = 100
+        self, peer: str, *, due_ms: int | None = None, after: int = 0, limit: int = 100
     ) -> list[Inboxed]:
-        return await self._scan.run(lambda db: peers.read_inbox(db, peer, due_ms, limit))
+        return await self._scan.run(lambda db: peers.read_inbox(db, peer, due_ms, after, limit))
 
     async def inbox_update(self, entries: Sequence[Inboxed]) -> None:
         await self._writer.action(lambda transaction: peers.update_inbox(transaction, entries))
