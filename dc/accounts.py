@@ -33,10 +33,13 @@ class InvalidEmail(Exception):
 
 
 class Credential(NamedTuple):
-    """Who a key belongs to, and its secret in plain."""
+    """Who a key belongs to, and its secret in plain, which `repr` keeps out of logs."""
 
+    user: str
     secret: str
-    user_id: str
+
+    def __repr__(self) -> str:
+        return f"Credential(user={self.user!r})"
 
 
 class NewKey(NamedTuple):
@@ -89,7 +92,8 @@ class Accounts:
         if kept is not None and (kept[0] is record or kept[0] == record):
             return kept[1]
         context = secret_context(record.user, record.id)
-        credential = Credential(self._secrets.decrypt(record.secret, context).decode(), record.user)
+        secret = self._secrets.decrypt(record.secret, context).decode()
+        credential = Credential(record.user, secret)
         self._opened[access_key] = (record, credential)
         if len(self._opened) > OPENED_SECRETS_MAX:
             self._opened.popitem(last=False)
@@ -108,9 +112,9 @@ class Accounts:
             raise NoSuchUser(f"there is no user {email[:80]!r}")
         return user
 
-    def keys(self, email: str) -> list[KeyInfo]:
-        """The keys of a user, oldest first; NoSuchUser."""
-        keys = self._directory.keys_of(self.user(email).id)
+    def keys_of(self, user_id: str) -> list[KeyInfo]:
+        """The keys of a user, oldest first."""
+        keys = self._directory.keys_of(user_id)
         return sorted((KeyInfo(key.id, key.stamp) for key in keys), key=lambda key: key.stamp)
 
     async def add_user(self, email: str) -> NewKey:

@@ -47,12 +47,12 @@ class S3(_Section, frozen=True):
         ),
     ] = "127.0.0.1:8000"
     base_domains: Annotated[
-        list[str],
+        tuple[str, ...],
         Meta(
             description="Domains under which a bucket may stand as the first label of the host"
             " name (virtual-host addressing), for instance s3.example.com."
         ),
-    ] = []
+    ] = ("s3.localhost", "localhost")
 
 
 class Peer(_Section, frozen=True):
@@ -66,12 +66,12 @@ class Peer(_Section, frozen=True):
         ),
     ] = "127.0.0.1:7000"
     advertise: Annotated[
-        list[str],
+        tuple[str, ...],
         Meta(
             description="HOST:PORT, one or more, at which other datacenters reach this one, in the"
             " order to try. Empty: the listen address."
         ),
-    ] = []
+    ] = ()
 
 
 class Admin(_Section, frozen=True):
@@ -121,7 +121,7 @@ class Config(_Section, frozen=True):
     def advertised(self, bound_port: int) -> list[str]:
         """Where other DCs reach this one. Port 0 stands for the port that was bound."""
         host, _ = parse_listen(self.peer.listen)
-        given = self.peer.advertise or [f"{bracketed(host)}:0"]
+        given = self.peer.advertise or (f"{bracketed(host)}:0",)
         return [f"{each[:-1]}{bound_port}" if each.endswith(":0") else each for each in given]
 
 
@@ -234,6 +234,11 @@ def parse(text: str, source: str) -> Config:
     return config
 
 
+def check(config: Config) -> None:
+    """Refuse values that a file with them would be refused for; the error names the field only."""
+    _check_values(config, _Lines("", ""))
+
+
 class _Lines:
     """Where things stand in a TOML text."""
 
@@ -259,7 +264,8 @@ class _Lines:
             inner = next((at for at in self._at if at.startswith(f"{near}.")), None)
             near = inner or near.rpartition(".")[0]
         line = f", line {self._at[near]}" if near else ""
-        return ConfigError(f"{self._source}{line}: {path}: {reason}")
+        source = f"{self._source}{line}: " if self._source else ""
+        return ConfigError(f"{source}{path}: {reason}")
 
 
 def _plain(key: str) -> str:
@@ -295,11 +301,15 @@ def _check_values(config: Config, lines: _Lines) -> None:
         "peer.listen": config.peer.listen,
         "admin.listen": config.admin.listen,
     }
+    seen: dict[tuple[str, int], str] = {}
     for path, listen in listens.items():
         try:
-            parse_listen(listen)
+            address = parse_listen(listen)
         except ValueError as error:
             raise lines.error(path, str(error)) from None
+        if address[1] and address in seen:
+            raise lines.error(path, f"{listen} is the same address as {seen[address]}")
+        seen[address] = path
     _check_advertise(config, lines)
     for number, domain in enumerate(config.s3.base_domains):
         if not _DOMAIN.fullmatch(domain):

@@ -1,0 +1,294 @@
+"""The admin API: HTTP with JSON on the admin address, for the command line and for programs.
+
+    GET    /health                      no token needed: {"status": "ok"}
+    GET    /status                      what the datacenter is and holds
+    GET    /users                       POST /users {"email"}
+    DELETE /users/{email}
+    GET    /users/{email}/keys          POST the same: a further key
+    DELETE /users/{email}/keys/{key}
+    POST   /tokens {"lifetime_seconds"} a pairing token
+    GET    /datacenters                 POST /datacenters {"token"}: pair
+    DELETE /datacenters/{name}
+    GET    /replication                 how far each peer is
+
+Who may: the bearer of the token in DIR/admin.token, for every path but /health, whether it exists
+or not. Without it the answer is always the same 401. A request whose Host is a domain name other
+than localhost or the configured one is refused, so that a web page cannot reach the API by making
+its own name point here. Unknown fields in a request are refused. An error is
+{"error": code, "message": one line}; what is unforeseen is logged and answered without detail.
+"""
+
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Protocol, TypeVar
+
+import msgspec
+import structlog
+from aiohttp import web
+from msgspec import Meta
+
+from dc.accounts import Accounts, InvalidEmail, NewKey
+from dc.names import api as names_api
+from dc.names.model import Peer
+from dc.objects.api import OutOfSpace
+from dc.stamps import stamp_ms
+from tokens.errors import TokensError
+
+log = structlog.get_logger("admin")
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+BODY_BYTES_MAX = 64 * 1024
+PUBLIC_PATH = "/health"
+_UNAUTHORIZED = {"error": "unauthorized", "message": "the admin token is missing or wrong"}
+
+ERRORS: list[tuple[type[Exception], int, str]] = [
+    (InvalidEmail, 400, "invalid_email"),
+    (TokensError, 400, "token_refused"),
+    (names_api.UserExists, 409, "user_exists"),
+    (names_api.NoSuchUser, 404, "no_such_user"),
+    (names_api.NoSuchKey, 404, "no_such_key"),
+    (names_api.TooManyKeys, 409, "too_many_keys"),
+    (names_api.NoSuchPeer, 404, "no_such_datacenter"),
+    (names_api.PeerExists, 409, "datacenter_exists"),
+    (names_api.TokenUsed, 409, "token_used"),
+    (names_api.NamesClosed, 503, "unavailable"),
+    (OutOfSpace, 507, "disk_full"),
+]
+
+
+class PairingRefused(Exception):
+    """The pairing did not happen; the text says why, for a person."""
+
+
+class AddUser(msgspec.Struct, forbid_unknown_fields=True):
+    email: str
+
+
+class IssueToken(msgspec.Struct, forbid_unknown_fields=True):
+    lifetime_seconds: Annotated[int, Meta(ge=1, le=7 * 86_400)] = 3_600
+
+
+class AddDatacenter(msgspec.Struct, forbid_unknown_fields=True):
+    token: Annotated[str, Meta(max_length=16_384)]
+
+
+class Paired(msgspec.Struct, frozen=True):
+    """A pairing that was made, as both operators see it."""
+
+    name: str
+    region: str
+    dc_id: str
+    endpoints: list[str]
+    code: str
+
+
+class Peers(Protocol):
+    """What the API asks of replication."""
+
+    def issue_token(self, lifetime_seconds: int) -> tuple[str, int]:
+        """A pairing token, and until when it may be used (epoch seconds)."""
+        ...
+
+    async def join(self, token: str) -> Paired: ...
+
+    def peers(self) -> list[Peer]: ...
+
+    async def remove(self, dc_id: str) -> None: ...
+
+    def status(self) -> dict[str, Any]:
+        """`peers`: a list of flat objects, one for each peer; and what else there is to say."""
+        ...
+
+
+class AdminApi:
+    """The API of one datacenter."""
+
+    def __init__(
+        self,
+        token: str,
+        hosts: frozenset[str],
+        accounts: Accounts,
+        peers: Peers,
+        status: Callable[[], dict[str, Any]],
+    ) -> None:
+        assert len(token) >= 32
+        self._token = token.encode()
+        self._hosts = hosts | {"localhost"}
+        self._accounts = accounts
+        self._peers = peers
+        self._status = status
+
+    def app(self) -> web.Application:
+        app = web.Application(middlewares=[self._guard], client_max_size=BODY_BYTES_MAX)
+        app.add_routes(
+            [
+                web.get(PUBLIC_PATH, self._health),
+                web.get("/status", self._get_status),
+                web.get("/users", self._list_users),
+                web.post("/users", self._add_user),
+                web.delete("/users/{email}", self._delete_user),
+                web.get("/users/{email}/keys", self._list_keys),
+                web.post("/users/{email}/keys", self._add_key),
+                web.delete("/users/{email}/keys/{key}", self._revoke_key),
+                web.post("/tokens", self._issue_token),
+                web.get("/datacenters", self._list_datacenters),
+                web.post("/datacenters", self._add_datacenter),
+                web.delete("/datacenters/{name}", self._remove_datacenter),
+                web.get("/replication", self._replication),
+            ]
+        )
+        return app
+
+    # -- who may, and what an error looks like ------------------------------------------------
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if not self._host_is_ours(request):
+                return _answer({"error": "bad_host", "message": "not known by this name"}, 421)
+            if request.path != PUBLIC_PATH and not self._authorized(request):
+                return _answer(_UNAUTHORIZED, 401, {"WWW-Authenticate": "Bearer"})
+            return await handler(request)
+        except web.HTTPException as error:
+            code = (error.reason or "error").lower().replace(" ", "_")
+            return _answer({"error": code, "message": str(error.reason)}, error.status)
+        except msgspec.MsgspecError as error:
+            return _answer({"error": "invalid_request", "message": str(error)}, 400)
+        except PairingRefused as error:
+            return _answer({"error": "pairing_refused", "message": str(error)}, 409)
+        except Exception as error:
+            for kind, status, code in ERRORS:
+                if isinstance(error, kind):
+                    return _answer({"error": code, "message": str(error)}, status)
+            log.error("admin request failed", path=request.path, exc_info=True)
+            text = "the datacenter failed to do this; its log says why"
+            return _answer({"error": "internal", "message": text}, 500)
+
+    def _authorized(self, request: web.Request) -> bool:
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        right = hmac.compare_digest(given.strip().encode("utf-8", "replace"), self._token)
+        return right and scheme.lower() == "bearer"
+
+    def _host_is_ours(self, request: web.Request) -> bool:
+        host = request.headers.get("Host", "")
+        host = host[1:].partition("]")[0] if host[:1] == "[" else host.partition(":")[0]
+        if host.lower() in self._hosts:
+            return True
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return True
+
+    # -- the datacenter -----------------------------------------------------------------------
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return _answer({"status": "ok"})
+
+    async def _get_status(self, _: web.Request) -> web.Response:
+        return _answer(self._status())
+
+    # -- users --------------------------------------------------------------------------------
+
+    async def _list_users(self, _: web.Request) -> web.Response:
+        users = [
+            {
+                "email": user.email,
+                "canonical_id": user.id,
+                "access_keys": [key.key_id for key in self._accounts.keys_of(user.id)],
+            }
+            for user in self._accounts.users()
+        ]
+        return _answer({"users": users})
+
+    async def _add_user(self, request: web.Request) -> web.Response:
+        wanted = await _body(request, AddUser)
+        return _answer(_new_key(await self._accounts.add_user(wanted.email)), 201)
+
+    async def _delete_user(self, request: web.Request) -> web.Response:
+        deleted = await self._accounts.delete_user(request.match_info["email"])
+        return _answer({"email": deleted.email, "canonical_id": deleted.id})
+
+    async def _list_keys(self, request: web.Request) -> web.Response:
+        user = self._accounts.user(request.match_info["email"])
+        keys = [
+            {"access_key": key.key_id, "created": _utc(stamp_ms(key.stamp) // 1000)}
+            for key in self._accounts.keys_of(user.id)
+        ]
+        return _answer({"email": user.email, "canonical_id": user.id, "keys": keys})
+
+    async def _add_key(self, request: web.Request) -> web.Response:
+        return _answer(_new_key(await self._accounts.add_key(request.match_info["email"])), 201)
+
+    async def _revoke_key(self, request: web.Request) -> web.Response:
+        email, key = request.match_info["email"], request.match_info["key"]
+        await self._accounts.revoke_key(email, key)
+        return _answer({"email": email, "access_key": key})
+
+    # -- other datacenters --------------------------------------------------------------------
+
+    async def _issue_token(self, request: web.Request) -> web.Response:
+        wanted = await _body(request, IssueToken)
+        token, expires = self._peers.issue_token(wanted.lifetime_seconds)
+        return _answer({"token": token, "expires": _utc(expires)}, 201)
+
+    async def _list_datacenters(self, _: web.Request) -> web.Response:
+        return _answer({"datacenters": [_shown(peer) for peer in self._peers.peers()]})
+
+    async def _add_datacenter(self, request: web.Request) -> web.Response:
+        wanted = await _body(request, AddDatacenter)
+        return _answer(await self._peers.join(wanted.token), 201)
+
+    async def _remove_datacenter(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        for peer in self._peers.peers():
+            if name in (peer.name, peer.dc_id):
+                await self._peers.remove(peer.dc_id)
+                return _answer(_shown(peer))
+        raise names_api.NoSuchPeer(f"{name[:80]!r} is not paired with this datacenter")
+
+    async def _replication(self, _: web.Request) -> web.Response:
+        return _answer(self._peers.status())
+
+
+def _answer(facts: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    body = msgspec.json.encode(facts)
+    return web.Response(
+        body=body,
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        | (headers or {}),
+    )
+
+
+async def _body(request: web.Request, shape: type[T]) -> T:
+    data = await request.read()
+    return msgspec.json.decode(data or b"{}", type=shape)
+
+
+def _new_key(made: NewKey) -> dict[str, str]:
+    return {
+        "email": made.user.email,
+        "canonical_id": made.user.id,
+        "access_key": made.key_id,
+        "secret_key": made.secret,
+    }
+
+
+def _shown(peer: Peer) -> dict[str, Any]:
+    return {
+        "name": peer.name,
+        "region": peer.region,
+        "dc_id": peer.dc_id,
+        "endpoints": peer.endpoints,
+        "fingerprint": peer.fingerprint,
+        "paired": _utc(stamp_ms(peer.paired) // 1000) if peer.paired else None,
+    }
+
+
+def _utc(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

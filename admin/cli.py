@@ -1,0 +1,98 @@
+"""The command line: `farshore`.
+
+Exit codes: 0 done; 1 refused or failed, with one line on standard error; 2 wrong usage. No
+traceback reaches a person, unless FARSHORE_DEBUG is set.
+
+This module and the command families import only what it takes to read the arguments. What a
+command needs besides is imported when it runs, so that commands start quickly and a server's
+memory holds no more than it uses.
+"""
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from admin.commands import dc, replication, status, token, user
+from admin.commands.init import init
+from admin.commands.lab import lab
+from admin.commands.serve import serve
+from admin.errors import AdminError, os_reason
+
+app = typer.Typer(
+    name="farshore",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(init)
+app.command()(serve)
+app.command()(status.status)
+app.command()(status.health)
+app.add_typer(user.app, name="user")
+app.add_typer(token.app, name="token")
+app.add_typer(dc.app, name="dc")
+app.add_typer(replication.app, name="replication")
+app.command()(lab)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"farshore {version('farshore')}")
+        raise typer.Exit
+
+
+@app.callback()
+def farshore(
+    dir: Annotated[
+        Path | None,
+        typer.Option(
+            "-C",
+            metavar="DIR",
+            envvar="FARSHORE_DC",
+            help="The folder of the datacenter that the command is for.",
+        ),
+    ] = None,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """S3 storage that lives in several datacenters at once.
+
+    \b
+    Examples:
+      farshore init paris --name paris
+      farshore serve paris
+      farshore -C paris user add ann@example.com
+      farshore lab
+    """
+
+
+def main() -> int:
+    """Run the command in sys.argv and return the exit code."""
+    try:
+        app()
+    except AdminError as error:
+        return _failed(str(error))
+    except OSError as error:
+        return _failed(os_reason(error))
+    except KeyboardInterrupt:
+        return _failed("interrupted")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except Exception as error:
+        if os.environ.get("FARSHORE_DEBUG"):
+            raise
+        return _failed(f"unexpected {type(error).__name__}: {error} (FARSHORE_DEBUG=1 shows more)")
+    return 0
+
+
+def _failed(reason: str) -> int:
+    print(f"farshore: {' '.join(reason.split())}", file=sys.stderr)
+    return 1

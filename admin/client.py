@@ -1,0 +1,113 @@
+"""The command line's side of the admin API (`admin/api.py`): one request to the process that
+serves DIR, over HTTP with the token in DIR/admin.token.
+
+The address comes from DIR/run.json, which that process wrote, and is used only while a process
+holds DIR's lock: the token is never sent to a program that took the port afterwards. Only the
+standard library is used, so that a command starts quickly. Redirects and proxies are not followed.
+"""
+
+import http.client
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from admin.errors import AdminError, os_reason
+from admin.layout import Layout, existing, read_run, running_pid
+from tokens.errors import PrivateFileError
+from tokens.private_file import check_private_mode
+
+TIMEOUT_SECONDS = 60.0
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+
+
+class AdminClient:
+    """Asks the datacenter in one DIR."""
+
+    def __init__(self, root: Path) -> None:
+        self._layout = existing(root)
+
+    def get(self, *path: str) -> Any:
+        return self.request("GET", path)
+
+    def post(self, *path: str, body: Any = None) -> Any:
+        return self.request("POST", path, body)
+
+    def delete(self, *path: str) -> Any:
+        return self.request("DELETE", path)
+
+    def request(self, method: str, path: tuple[str, ...], body: Any = None) -> Any:
+        """The decoded answer; AdminError with the server's words when it refuses."""
+        host, port = _address(self._layout)
+        token = _token(self._layout)
+        headers = {"Authorization": f"Bearer {token}"}
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        target = "/" + "/".join(quote(part, safe="") for part in path)
+        connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+        try:
+            connection.request(method, target, data, headers)
+            response = connection.getresponse()
+            answer = response.read(ANSWER_BYTES_MAX)
+        except ConnectionRefusedError:
+            raise not_running(self._layout) from None
+        except TimeoutError:
+            raise AdminError(
+                f"the datacenter in {self._layout.root} did not answer within"
+                f" {TIMEOUT_SECONDS:.0f} s"
+            ) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise AdminError(
+                f"the datacenter in {self._layout.root} ended the connection: {error}"
+            ) from None
+        finally:
+            connection.close()
+        return _decoded(response.status, answer)
+
+
+def not_running(layout: Layout) -> AdminError:
+    return AdminError(
+        f"the datacenter in {layout.root} is not running: start it with"
+        f" `farshore serve {layout.root}`"
+    )
+
+
+def _address(layout: Layout) -> tuple[str, int]:
+    pid = running_pid(layout)
+    run = read_run(layout)
+    if pid == 0:
+        raise not_running(layout)
+    try:
+        if pid not in (run["pid"], -1):
+            raise KeyError("pid")
+        host, port = run["admin"]["host"], int(run["admin"]["port"])
+    except (KeyError, TypeError, ValueError):
+        raise AdminError(
+            f"the datacenter in {layout.root} (pid {pid}) is still starting: try again in a moment"
+        ) from None
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
+
+
+def _token(layout: Layout) -> str:
+    try:
+        check_private_mode(layout.admin_token)
+        return layout.admin_token.read_text().strip()
+    except PrivateFileError as error:
+        raise AdminError(str(error)) from None
+    except OSError as error:
+        raise AdminError(os_reason(error)) from None
+
+
+def _decoded(status: int, answer: bytes) -> Any:
+    try:
+        decoded = json.loads(answer) if answer else None
+    except ValueError:
+        raise AdminError(
+            f"the datacenter did not answer in JSON (HTTP {status})"
+        ) from None
+    if status < 300:
+        return decoded
+    message = decoded.get("message") if isinstance(decoded, dict) else None
+    raise AdminError(str(message or f"the datacenter refused (HTTP {status})"))

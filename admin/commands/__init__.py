@@ -1,0 +1,1 @@
+"""The commands of `farshore`, a file for each family. All heavy imports are inside functions."""

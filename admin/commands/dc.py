@@ -1,0 +1,69 @@
+"""`farshore dc`: the other datacenters."""
+
+from typing import Annotated
+
+import typer
+
+from admin.commands.common import AsJson, client, family
+from admin.output import print_fields, print_json, print_table
+
+app = family("The other datacenters.")
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    token: Annotated[
+        str, typer.Argument(metavar="TOKEN", help="What `farshore token issue` printed there.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Pair with the datacenter that issued TOKEN, in both directions at once.
+
+    Both must be running. Compare the id, or at least the code, with the operator of the other one.
+
+    \b
+    Example:
+      farshore -C tokyo dc add v4.public.eyJwdXJwb3Nl...
+    """
+    paired = client(context).post("datacenters", body={"token": token})
+    if as_json:
+        print_json(paired)
+        return
+    print(f"Paired with {paired['name']}: each ships its changes to the other from now on.\n")
+    print_fields(paired)
+
+
+@app.command("list")
+def list_dcs(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the paired datacenters.
+
+    \b
+    Example:
+      farshore -C paris dc list
+    """
+    found = client(context).get("datacenters")["datacenters"]
+    if as_json:
+        print_json(found)
+        return
+    columns = {"name": "NAME", "region": "REGION", "dc_id": "ID", "endpoints": "ENDPOINTS"}
+    print_table(found, columns)
+
+
+@app.command()
+def remove(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the paired datacenter.")],
+    as_json: AsJson = False,
+) -> None:
+    """End the pairing with a datacenter, which need not be reachable. What it sent stays.
+
+    \b
+    Example:
+      farshore -C paris dc remove tokyo
+    """
+    removed = client(context).delete("datacenters", name)
+    if as_json:
+        print_json(removed)
+        return
+    print(f"removed {removed['name']}: no changes go there or come from there any more")

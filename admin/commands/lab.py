@@ -1,0 +1,40 @@
+"""`farshore lab`: several paired datacenters on this machine, to try things out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def lab(
+    dcs: Annotated[int, typer.Option("--dcs", min=1, max=16, help="How many datacenters.")] = 2,
+    names: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,C", help="Their names.", show_default="paris,tokyo,austin and so on"
+        ),
+    ] = "",
+    folder: Annotated[
+        Path, typer.Option("--dir", metavar="DIR", help="Where their data is kept.")
+    ] = Path("lab-data"),
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Written, as JSON, once all are paired and answer."),
+    ] = None,
+) -> None:
+    """Run paired datacenters and a demo user on this machine until Ctrl-C.
+
+    Run it again to go on with the same data; remove the folder to start afresh.
+
+    \b
+    Examples:
+      farshore lab
+      farshore lab --dcs 3 --dir /tmp/lab
+      farshore lab --names berlin,osaka,lima --ready-file ready.json
+    """
+    from admin.lab import run
+
+    given = [name.strip() for name in names.split(",")] if names else []
+    if given and dcs not in (2, len(given)):
+        raise typer.BadParameter(f"--dcs {dcs}, but --names has {len(given)}")
+    run(folder, dcs, given, ready_file)

@@ -1,0 +1,32 @@
+"""What can go wrong in administration: one error whose text is the line that a person reads."""
+
+import errno
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class AdminError(Exception):
+    """Refused or failed. The text is one line: what, which value, and what to do. Exit code 1."""
+
+
+def os_reason(error: OSError) -> str:
+    """An OSError as one line; a full disk is said plainly."""
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in _FULL:
+        return f"{where}no space left to write to: make room on the disk, then run it again"
+    return f"{where}{error.strerror or error}"
+
+
+def taken(what: str, host: str, port: int, error: OSError) -> AdminError:
+    """A listener that cannot be opened, with the field to change."""
+    where = f"{host}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        return AdminError(
+            f"port {port} is taken: another program listens on {where}; end it, or choose another"
+            f" {what}.listen in farshore.toml"
+        )
+    if error.errno == errno.EACCES:
+        return AdminError(f"this user may not listen on {where}; choose another {what}.listen")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return AdminError(f"{where} is no address of this machine; choose another {what}.listen")
+    return AdminError(f"cannot listen on {where} ({what}.listen): {error.strerror or error}")

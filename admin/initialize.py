@@ -1,0 +1,103 @@
+"""Making a datacenter: the files of `farshore init`.
+
+The configuration is written last. Until it is there nothing counts, so an `init` that was
+interrupted, by a full disk or by a power cut, is simply run again: it makes all files anew. Once
+it is there, `init` refuses to touch anything. A folder with files in it that `init` did not make
+is refused as well.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from admin.errors import AdminError, os_reason
+from admin.layout import PRIVATE, PRIVATE_FOLDER, Layout, Lock
+from dc import config as configuration
+from dc.config import Config
+from dc.ports import Clock, Disk, Randomness
+from tokens.identity import Identity
+
+DATA_KEY_BYTES = 32
+ADMIN_TOKEN_BYTES = 32
+_LEFT_OVER = re.compile(r"\.[a-z.]+\.\d+\.tmp|lost\+found")
+
+
+class Initialized(msgspec.Struct, frozen=True):
+    """What was made."""
+
+    name: str
+    region: str
+    dc_id: str
+    dir: str
+    s3: str
+    peer: str
+    advertise: list[str]
+    admin: str
+
+
+def initialize(
+    root: Path, config: Config, clock: Clock, disk: Disk, randomness: Randomness
+) -> Initialized:
+    """Make the datacenter `config` in `root`. AdminError when that is refused or fails."""
+    layout = Layout(root)
+    try:
+        _check_free(layout)
+        disk.make_dirs(root, PRIVATE_FOLDER)
+        root.chmod(PRIVATE_FOLDER)
+        lock = Lock(layout)
+        lock.acquire()
+        try:
+            _check_free(layout)
+            identity = _write_files(layout, config, clock, disk, randomness)
+        finally:
+            lock.release()
+    except OSError as error:
+        raise AdminError(os_reason(error)) from None
+    return Initialized(
+        name=config.name,
+        region=config.region,
+        dc_id=identity.dc_id,
+        dir=str(root),
+        s3=config.s3.listen,
+        peer=config.peer.listen,
+        advertise=list(config.peer.advertise) or [config.peer.listen],
+        admin=config.admin.listen,
+    )
+
+
+def _check_free(layout: Layout) -> None:
+    root = layout.root
+    if not root.exists() and not root.is_symlink():
+        return
+    if not root.is_dir():
+        raise AdminError(f"{root} is a file: name a folder for the datacenter")
+    if layout.config.exists():
+        raise AdminError(f"{root} is a datacenter already: it is left as it is")
+    own = {path.name for path in layout.all}
+    for entry in sorted(root.iterdir()):
+        if entry.name not in own and not _LEFT_OVER.fullmatch(entry.name):
+            raise AdminError(
+                f"{root} is not empty, there is {entry.name!r} in it: name a new or empty folder"
+            )
+
+
+def _write_files(
+    layout: Layout, config: Config, clock: Clock, disk: Disk, randomness: Randomness
+) -> Identity:
+    from tokens.certificate import make_certificate  # it loads a large library
+
+    identity = Identity.generate(randomness.token)
+    yesterday = datetime.fromtimestamp(clock.wall_ms() / 1000, UTC) - timedelta(days=1)
+    certificate, certificate_key = make_certificate(identity.dc_id, yesterday)
+    disk.make_dirs(layout.names, PRIVATE_FOLDER)
+    disk.make_dirs(layout.containers, PRIVATE_FOLDER)
+    disk.write_atomic(layout.identity, identity.dump(), PRIVATE)
+    disk.write_atomic(layout.certificate_key, certificate_key, PRIVATE)
+    disk.write_atomic(layout.certificate, certificate)
+    disk.write_atomic(layout.data_key, randomness.token(DATA_KEY_BYTES), PRIVATE)
+    token = randomness.token(ADMIN_TOKEN_BYTES).hex()
+    disk.write_atomic(layout.admin_token, f"{token}\n".encode(), PRIVATE)
+    disk.write_atomic(layout.config, configuration.render(config).encode())
+    return identity

@@ -1,0 +1,213 @@
+"""A datacenter in one process: what `farshore serve` runs.
+
+Start: lock DIR, read it, open names and objects, listen for peers, then for S3 clients, then for
+the command line; last, write DIR/run.json, which tells the command line where to ask. So whoever
+finds the admin API finds everything else running.
+
+Stop, within 10 seconds: listen no more; let requests that are under way finish, for 5 seconds;
+then end replication, objects and names, in this order, each of which lets what it has begun
+become durable. What is not over by then is cut off: nothing that was acknowledged depends on it.
+
+A configured port 0 is a free port; the one of the last start, from run.json, is tried first, since
+peers and clients remember it.
+"""
+
+import asyncio
+import gc
+import os
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from admin.api import AdminApi
+from admin.errors import AdminError, os_reason, taken
+from admin.layout import Layout, Lock, existing, read_run
+from admin.parts import Files, Parts, open_parts, read_files
+from dc.config import bracketed, parse_listen
+from dc.ports import Clock, Disk, Network, Randomness
+
+log = structlog.get_logger("node")
+
+IN_FLIGHT_SECONDS = 5.0
+"""How long requests may go on after a stop."""
+PART_STOP_SECONDS = 1.5
+"""How long each part may take to stop after that."""
+LOCK_TRIES = 5
+LOCK_WAIT_SECONDS = 0.05
+BACKLOG = 1024
+ADMIN_BACKLOG = 64
+GC_THRESHOLDS = (50_000, 20, 20)
+"""Requests make few cycles: the default of 700 objects looks for them far too often."""
+
+
+class Node:
+    """One DIR, served by this process."""
+
+    def __init__(
+        self, layout: Layout, clock: Clock, disk: Disk, randomness: Randomness, network: Network
+    ) -> None:
+        self._layout = layout
+        self._clock = clock
+        self._disk = disk
+        self._randomness = randomness
+        self._network = network
+        self._lock = Lock(layout)
+        self._parts: Parts | None = None
+        self._s3: asyncio.Server | None = None
+        self._admin: asyncio.Server | None = None
+        self._admin_runner: web.AppRunner | None = None
+        self._started = 0.0
+        self.addresses: dict[str, dict[str, Any]] = {}
+        """Bound host and port of s3, peer and admin."""
+
+    async def start(self, files: Files | None = None) -> None:
+        """Everything up, or AdminError and nothing left behind."""
+        existing(self._layout.root)
+        await self._acquire()
+        try:
+            await self._start(files or read_files(self._layout))
+        except BaseException as error:
+            await self.stop()
+            if isinstance(error, OSError):
+                raise AdminError(os_reason(error)) from error
+            raise
+
+    async def _acquire(self) -> None:
+        """A command that looks whether DIR is served holds its lock for a moment: try again."""
+        for _ in range(LOCK_TRIES - 1):
+            try:
+                return self._lock.acquire()
+            except AdminError:
+                await self._clock.sleep(LOCK_WAIT_SECONDS)
+        return self._lock.acquire()
+
+    async def _start(self, files: Files) -> None:
+        self._started = self._clock.monotonic()
+        config = files.config
+        last = read_run(self._layout)
+        peer_host, peer_port = parse_listen(config.peer.listen)
+        parts = self._parts = await open_parts(
+            files,
+            [peer_port] if peer_port else [_last_port(last, "peer"), 0],
+            clock=self._clock,
+            disk=self._disk,
+            randomness=self._randomness,
+            network=self._network,
+        )
+        try:
+            peer_port = await parts.peering.start()
+        except OSError as error:
+            raise taken("peer", peer_host, peer_port, error) from None
+        self.addresses["peer"] = {"host": peer_host, "port": peer_port}
+        self._s3 = await self._listen("s3", config.s3.listen, parts.s3, BACKLOG, last)
+        self._admin = await self._listen(
+            "admin", config.admin.listen, await self._admin_server(parts), ADMIN_BACKLOG, last
+        )
+        run = {"pid": os.getpid(), "dc_id": files.identity.dc_id, **self.addresses}
+        encoded = msgspec.json.format(msgspec.json.encode(run)) + b"\n"
+        await self._disk.run(lambda: self._disk.write_atomic(self._layout.run, encoded))
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        log.info(
+            "serving",
+            name=config.name,
+            dc_id=files.identity.dc_id,
+            **{what: self.url(what) for what in ("s3", "peer", "admin")},
+        )
+
+    def url(self, what: str) -> str:
+        """host:port as bound, of s3, peer or admin."""
+        at = self.addresses[what]
+        return f"{bracketed(at['host'])}:{at['port']}"
+
+    async def _admin_server(self, parts: Parts) -> web.Server:
+        host, _ = parse_listen(parts.files.config.admin.listen)
+        api = AdminApi(
+            parts.files.admin_token,
+            frozenset({host.lower()}),
+            parts.accounts,
+            parts.peering,
+            self.status,
+        )
+        runner = self._admin_runner = web.AppRunner(
+            api.app(), access_log=None, handle_signals=False, keepalive_timeout=5.0
+        )
+        await runner.setup()
+        assert runner.server is not None
+        return runner.server
+
+    async def _listen(
+        self, what: str, listen: str, server: web.Server, backlog: int, last: dict[str, Any]
+    ) -> asyncio.Server:
+        host, port = parse_listen(listen)
+        loop = asyncio.get_running_loop()
+        wanted = [port] if port else [_last_port(last, what), 0]
+        for each in wanted:
+            try:
+                listening = await loop.create_server(server, host, each, backlog=backlog)
+            except OSError as error:
+                if each == wanted[-1]:
+                    raise taken(what, host, port, error) from None
+                continue
+            bound = listening.sockets[0].getsockname()[1]
+            self.addresses[what] = {"host": host, "port": bound}
+            return listening
+        raise AssertionError("the last try either listens or raises")
+
+    def status(self) -> dict[str, Any]:
+        """For the admin API."""
+        assert self._parts is not None
+        files = self._parts.files
+        return {
+            "name": files.config.name,
+            "region": files.config.region,
+            "dc_id": files.identity.dc_id,
+            "version": version("farshore"),
+            "pid": os.getpid(),
+            "up_seconds": round(self._clock.monotonic() - self._started, 1),
+            "s3": f"http://{self.url('s3')}",
+            "peer": self.url("peer"),
+            "advertise": files.config.advertised(self.addresses["peer"]["port"]),
+            "admin": f"http://{self.url('admin')}",
+            "users": len(self._parts.accounts.users()),
+            "datacenters": [peer.name for peer in self._parts.peering.peers()],
+        }
+
+    async def stop(self) -> None:
+        """Stop what has been started; harmless otherwise."""
+        parts, self._parts = self._parts, None
+        for listening in (self._s3, self._admin):
+            if listening is not None:
+                listening.close()
+        self._s3 = self._admin = None
+        runner, self._admin_runner = self._admin_runner, None
+        if parts is not None:
+            parts.s3.pre_shutdown()
+            await _within(IN_FLIGHT_SECONDS + 0.5, parts.s3.shutdown(IN_FLIGHT_SECONDS), "s3")
+            if runner is not None:
+                await _within(PART_STOP_SECONDS, runner.cleanup(), "admin")
+            await _within(PART_STOP_SECONDS, parts.peering.stop(), "replication")
+            await _within(PART_STOP_SECONDS, parts.objects.close(), "objects")
+            await _within(PART_STOP_SECONDS, parts.names.close(), "names")
+        self._lock.release()
+
+
+def _last_port(last: dict[str, Any], what: str) -> int:
+    at = last.get(what)
+    port = at.get("port") if isinstance(at, dict) else None
+    return port if isinstance(port, int) and 0 < port <= 65_535 else 0
+
+
+async def _within(seconds: float, work: Any, what: str) -> None:
+    """One part that does not stop must not keep the others from stopping."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        log.warning("did not stop in time, cut off", part=what)
+    except Exception as error:
+        log.warning("failed to stop", part=what, error=f"{type(error).__name__}: {error}")

@@ -1,0 +1,70 @@
+"""The process behind `farshore serve`: an event loop around a `Node`, ended by a signal.
+
+SIGTERM and Ctrl-C stop it in order. When that is not over after 9.5 seconds, for instance because
+the disk hangs, the process ends all the same; so it does at a second signal.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from pathlib import Path
+
+STOP_SECONDS_MAX = 9.5
+
+
+def run(root: Path) -> None:
+    """Serve until a signal; AdminError when it cannot start."""
+    from admin import logs
+    from admin.errors import AdminError
+    from admin.layout import existing
+    from dc import config as configuration
+
+    layout = existing(root)
+    try:
+        config = configuration.load(layout.config)
+    except configuration.ConfigError as error:
+        raise AdminError(str(error)) from None
+    logs.configure(config.log)
+
+    import uvloop
+
+    from admin.node import Node
+    from dc.system import SystemClock, SystemDisk, SystemNetwork, SystemRandomness
+
+    async def serve() -> None:
+        node = Node(layout, SystemClock(), SystemDisk(), SystemRandomness(), SystemNetwork())
+        ended = _Ended()
+        await node.start()
+        await ended.wait()
+        await node.stop()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with contextlib.suppress(asyncio.CancelledError):
+            runner.run(serve())
+
+
+class _Ended:
+    """Waits for a signal. Until somebody waits, that is during the start, one cancels the task."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._starting = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+
+    async def wait(self) -> None:
+        self._starting = None
+        await self._event.wait()
+
+    def _signalled(self) -> None:
+        if self._event.is_set():
+            os._exit(1)
+        self._event.set()
+        last_resort = threading.Timer(STOP_SECONDS_MAX, os._exit, (1,))
+        last_resort.daemon = True
+        last_resort.start()
+        if self._starting is not None:
+            self._starting.cancel()
