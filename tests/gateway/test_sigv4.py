@@ -165,6 +165,12 @@ def test_escapes_sent_in_other_ways_are_the_same_request() -> None:
     assert auth(same).access_key == KEY
 
 
+def test_escaped_slash_is_the_slash_that_is_routed() -> None:
+    request = sign(url="http://h/b/a/b")
+    assert auth(replace(request, raw_path="/b/a%2Fb")).access_key == KEY
+    assert decode_path("/b/a%2fb") == decode_path("/b/a%2Fb") == "/b/a/b"
+
+
 # --- published examples: Amazon S3 API Reference, "Signature Calculations for the Authorization
 # Header: Transferring Payload in a Single Chunk", "... in Multiple Chunks", and "Authenticating
 # Requests: Using Query Parameters".
