@@ -1,0 +1,242 @@
+"""One client's connection: requests in, one after the other, answers out.
+
+aiohttp parses (its C parser on llhttp), buffers bodies with backpressure, and tracks connections;
+what it does around each request (a task, a request object, a response object with a dictionary of
+headers, a writer) costs two thirds of a small GET. So `start`, the loop of a connection, is ours:
+it calls the gateway in the connection's own task, with our own request, and answers leave in one
+write. `start` relies on names that aiohttp does not document; its version is pinned, and the tests
+of this file drive real sockets, keep-alive, pipelining and shutdown.
+
+Clients that stop: headers that do not end, and idle connections, are closed after KEEPALIVE_S; a
+body that does not come for BODY_IDLE_S gets RequestTimeout; an answer of which nothing is taken for
+WRITE_IDLE_S is cut off.
+
+A request may be refused before its body was read. What is left of the body must be read, or the
+answer may be lost in a reset of the connection; but not more than DRAIN_BYTES_MAX, nor longer than
+DRAIN_S. A client that waits for "100 Continue" and gets an answer instead will not send the body,
+so nothing can follow on this connection, and it is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from aiohttp import ClientConnectionResetError, StreamReader, web
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.web_protocol import RequestHandler
+
+from dc.ports import Buffer
+from gateway.errors import S3Error
+from gateway.limits import (
+    BODY_IDLE_S,
+    DRAIN_BYTES_MAX,
+    DRAIN_S,
+    FIELD_BYTES_MAX,
+    HEADERS_MAX,
+    KEEPALIVE_S,
+    LINE_BYTES_MAX,
+    READ_BUFFER_BYTES,
+    WRITE_BUFFER_BYTES,
+    WRITE_IDLE_S,
+)
+from gateway.reply import Reply, serialise
+from gateway.request import Request
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_JOIN_BYTES_MAX = 64 << 10
+
+Serve = Callable[[Request], Awaitable[None]]
+Refuse = Callable[["Connection", BaseException], None]
+
+
+class Connection(RequestHandler):
+    """`send` and `stream` answer; `read` takes the body. All of it in the connection's task."""
+
+    __slots__ = ("_refuse", "_serve", "_write_left", "_write_timer")
+
+    def __init__(
+        self, server: Server, serve: Serve, refuse: Refuse, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=KEEPALIVE_S,
+            access_log=cast(Any, None),
+            auto_decompress=False,
+            read_bufsize=READ_BUFFER_BYTES,
+            max_line_size=LINE_BYTES_MAX,
+            max_field_size=FIELD_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+        )
+        self._serve = serve
+        self._refuse = refuse
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._write_left = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        cast(asyncio.Transport, transport).set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+
+    # -- the loop of a connection -------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Serve requests until the connection ends."""
+        try:
+            while not self._force_close and not self._close:
+                if not self._messages:
+                    await self._next_message()
+                message, payload = self._messages.popleft()
+                if self._parser is not None:
+                    self._parser.message_consumed()
+                if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                    self._resume_reading_if_drained()
+                if not isinstance(message, RawRequestMessage):
+                    self._refuse(self, message.exc)
+                    break
+                if not await self._serve_one(message, payload):
+                    break
+                self._await_next()
+        except ConnectionError:
+            pass
+        finally:
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _next_message(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def _serve_one(self, message: RawRequestMessage, payload: StreamReader) -> bool:
+        """Whether another request may follow."""
+        request = Request(message, payload, self)
+        self._request_in_progress = True
+        self._current_request = cast(web.BaseRequest, request)
+        try:
+            await self._serve(request)
+            if not payload.is_eof():
+                await self._drain_body(request)
+        finally:
+            self._current_request = None
+            self._request_in_progress = False
+            if self._handler_waiter is not None and not self._handler_waiter.done():
+                self._handler_waiter.set_result(None)
+        return not request.close and self.transport is not None
+
+    def _await_next(self) -> None:
+        self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
+
+    # -- bodies in ----------------------------------------------------------------------------
+
+    def send_continue(self) -> None:
+        """Tell a client that waits to send its body."""
+        if self.transport is not None:
+            self.transport.write(_CONTINUE)
+
+    async def read(self, payload: StreamReader) -> bytes:
+        """What there is of a body, at least one byte, or nothing at its end."""
+        timer = self._loop.call_later(BODY_IDLE_S, _idle, payload)
+        try:
+            return await payload.readany()
+        finally:
+            timer.cancel()
+
+    async def _drain_body(self, request: Request) -> None:
+        """Read and forget what is left of a body, or give the connection up."""
+        request.close = request.close or request.continue_due
+        if request.continue_due:
+            return
+        left = DRAIN_BYTES_MAX
+        timer = self._loop.call_later(DRAIN_S, _idle, request.payload)
+        try:
+            while left > 0 and not request.payload.at_eof():
+                left -= len(await request.payload.readany())
+        except Exception:
+            left = 0
+        finally:
+            timer.cancel()
+        request.close = request.close or left <= 0
+
+    # -- answers out --------------------------------------------------------------------------
+
+    def send(self, request: Request, reply: Reply) -> None:
+        """Send a whole answer."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ClientConnectionResetError("The client has gone")
+        if not request.payload.is_eof() and request.continue_due:
+            request.close = True
+        head = serialise(request.common, reply, request.close, request.http10)
+        body = reply.body
+        if not body or request.method == "HEAD":
+            transport.write(head)
+        elif len(body) <= _JOIN_BYTES_MAX:
+            transport.write(head + body)
+        else:
+            transport.writelines((head, body))
+
+    async def write(self, data: Buffer) -> None:
+        """Send a piece of a body that is streamed; waits while the client is behind."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ClientConnectionResetError("The client has gone")
+        transport.write(data)
+        if self._paused:
+            await self.drained()
+
+    async def drained(self) -> None:
+        """Return when the client has taken most of what was sent to it."""
+        if not self._paused:
+            return
+        self._watch_write()
+        try:
+            await self._drain_helper()
+        finally:
+            if self._write_timer is not None:
+                self._write_timer.cancel()
+                self._write_timer = None
+
+    def _watch_write(self) -> None:
+        if self.transport is not None:
+            self._write_left = self.transport.get_write_buffer_size()
+            self._write_timer = self._loop.call_later(WRITE_IDLE_S, self._check_write)
+
+    def _check_write(self) -> None:
+        self._write_timer = None
+        if self.transport is not None and self.transport.get_write_buffer_size() < self._write_left:
+            self._watch_write()
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """Cut the connection, so that no answer that is not whole can look as if it were."""
+        if self.transport is not None:
+            self.transport.abort()
+
+
+def _idle(payload: StreamReader) -> None:
+    payload.set_exception(S3Error("RequestTimeout"))
+
+
+class Server(web.Server):
+    """Makes the connections; what to listen with."""
+
+    def __init__(self, serve: Serve, refuse: Refuse) -> None:
+        super().__init__(_unused)
+        self._serve = serve
+        self._refuse = refuse
+
+    def __call__(self) -> RequestHandler:
+        return Connection(self, self._serve, self._refuse, self._loop)
+
+
+async def _unused(_request: web.BaseRequest) -> web.StreamResponse:
+    raise AssertionError("connections call the gateway themselves")

@@ -1,0 +1,49 @@
+"""What the operations are handed: the datacenter's services, and the gateway's settings."""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from dc.accounts import Credential as Credential
+from dc.names.api import Names
+from dc.objects.api import ObjectStore
+from dc.ports import Randomness
+
+T = TypeVar("T")
+
+
+class Credentials(Protocol):
+    """The access keys of this DC, decrypted. It answers from memory: it is asked on every request,
+    and must know of a revocation at once."""
+
+    def lookup(self, access_key: str) -> Credential | None: ...
+
+
+class Offload(Protocol):
+    """Does blocking work away from the event loop; a `dc.ports.Disk` is one."""
+
+    async def run(self, work: Callable[[], T]) -> T: ...
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway's settings."""
+
+    region: str
+    """The region of this DC: what signatures must name, and where its buckets are made."""
+    region_aliases: frozenset[str] = frozenset()
+    """Further regions that signatures may name."""
+    base_domains: tuple[str, ...] = ("s3.localhost", "localhost")
+    """Domains below which the first part of a host name is a bucket; lower-case."""
+    host_id: str = ""
+    """Sent as x-amz-id-2: which DC has answered."""
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """Handed to every operation."""
+
+    names: Names
+    objects: ObjectStore
+    offload: Offload
+    randomness: Randomness
+    config: Config

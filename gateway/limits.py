@@ -1,0 +1,73 @@
+"""The gateway's limits, each with its reason."""
+
+KEY_BYTES_MAX = 1024
+"""S3's own."""
+
+OBJECT_BYTES_MAX = 5 << 40
+"""S3's own, for an object of many parts."""
+
+PUT_BYTES_MAX = 5 << 30
+"""S3's own, for one PUT, one part, one copy."""
+
+SMALL_BYTES_MAX = 1 << 20
+"""Bodies up to here are gathered and stored with one call; larger ones are streamed."""
+
+BLOCK_BYTES = 1 << 20
+"""Large bodies are hashed and written in blocks of about this size."""
+
+PART_BYTES_MIN = 5 << 20
+"""S3's own, for all parts but the last."""
+
+PART_NUMBER_MAX = 10_000
+"""S3's own."""
+
+XML_BYTES_MAX = 2 << 20
+"""An XML body: 10,000 parts with checksums, or 1,000 deletes with keys of 1,024 bytes, fit."""
+
+XML_CREATE_BUCKET_BYTES_MAX = 64 << 10
+"""CreateBucketConfiguration is a few hundred bytes."""
+
+DELETE_KEYS_MAX = 1000
+"""S3's own."""
+
+LIST_KEYS_MAX = 1000
+"""S3's own, for every listing."""
+
+USER_METADATA_BYTES_MAX = 2048
+"""S3's own: the sum of names and values of x-amz-meta-*."""
+
+SYSTEM_METADATA_BYTES_MAX = 2048
+"""S3's own: the sum of the values that are stored of the standard headers."""
+
+BUCKETS_PER_USER_MAX = 1000
+"""ListBuckets answers in one page; Amazon's default is 100 (now 10,000)."""
+
+LINE_BYTES_MAX = 16 << 10
+"""A request line: 1,024 bytes of key are 3,072 encoded, a presigned query up to some KiB."""
+
+FIELD_BYTES_MAX = 8 << 10
+"""One header: more than all metadata together."""
+
+HEADERS_MAX = 100
+"""Headers of a request: 2 KiB of metadata are at most 90 or so that anyone sends."""
+
+READ_BUFFER_BYTES = 512 << 10
+"""What one connection may hold of a body that is not taken yet (twice that, at the very most)."""
+
+WRITE_BUFFER_BYTES = 1 << 20
+"""What one connection may hold of an answer that the client has not taken yet."""
+
+DRAIN_BYTES_MAX = 8 << 20
+"""How much of a body that was refused is read and thrown away so that the answer arrives."""
+
+DRAIN_S = 5.0
+"""How long that may take."""
+
+BODY_IDLE_S = 30.0
+"""A client that sends nothing of its body for so long gets RequestTimeout."""
+
+WRITE_IDLE_S = 60.0
+"""A client that takes nothing of its answer for so long is cut off."""
+
+KEEPALIVE_S = 75.0
+"""A connection without a request is closed after this; so is one whose headers do not end."""

@@ -1,0 +1,190 @@
+"""GetObject and HeadObject.
+
+A small body comes from memory or the page cache in one step and leaves in one write together with
+its headers. A large one is read in pieces, each checked before it is sent, and never faster than
+the client takes them. When a piece turns out to be corrupt in the middle of an answer, the
+connection is cut: the client sees an answer that is too short, not one that is wrong.
+"""
+
+from base64 import b64encode
+from contextlib import aclosing
+from typing import Any, cast
+
+import structlog
+
+from dc.names.model import NULL_VERSION, Kind, Version
+from dc.objects.api import ObjectsError
+from gateway.conditions import check_read
+from gateway.context import Context
+from gateway.errors import S3Error, invalid_argument
+from gateway.limits import PART_NUMBER_MAX, SMALL_BYTES_MAX
+from gateway.metadata import check_value, object_head
+from gateway.put import FULL_OBJECT, checksum_head
+from gateway.ranges import parse_range
+from gateway.reply import Reply
+from gateway.request import Request
+
+log = structlog.get_logger("gateway")
+
+_VERSION_ID_CHARS_MAX = 1024
+_OVERRIDES = {
+    "response-content-type": "Content-Type",
+    "response-content-language": "Content-Language",
+    "response-expires": "Expires",
+    "response-cache-control": "Cache-Control",
+    "response-content-disposition": "Content-Disposition",
+    "response-content-encoding": "Content-Encoding",
+}
+
+
+async def find_version(
+    context: Context, bucket_id: str, key: str, version_id: str | None
+) -> Version:
+    """The version of an object that a request means. NoSuchKey, NoSuchVersion."""
+    if version_id is None:
+        version = await context.names.current(bucket_id, key)
+    else:
+        version = await context.names.version(bucket_id, key, vid_of(version_id))
+    if version is None or version.kind is not Kind.OBJECT:
+        if version_id is None:
+            raise S3Error("NoSuchKey", extra={"Key": key})
+        raise S3Error("NoSuchVersion", extra={"Key": key, "VersionId": version_id})
+    return version
+
+
+def vid_of(version_id: str) -> str:
+    """The version that a version id of a client names: so far there is only `null`."""
+    if version_id == "null":
+        return NULL_VERSION
+    if not version_id or len(version_id) > _VERSION_ID_CHARS_MAX:
+        raise invalid_argument("Invalid version id specified", "versionId", version_id)
+    raise S3Error("NoSuchVersion", extra={"VersionId": version_id})
+
+
+async def get_object(context: Context, request: Request) -> Reply | None:
+    """None when the answer was streamed."""
+    target = request.target
+    if not target.query:
+        version = await context.names.current(request.bucket.id, target.key)
+        if version is None or version.kind is not Kind.OBJECT:
+            raise S3Error("NoSuchKey", extra={"Key": target.key})
+    else:
+        version = await find_version(
+            context, request.bucket.id, target.key, target.query.get("versionId")
+        )
+    if check_read(request.headers, version):
+        return Reply(304, object_head(version))
+    status, head, start, stop = _selection(request, version)
+    size = stop - start
+    if size <= SMALL_BYTES_MAX and (start, stop) == (0, version.size):
+        body = context.objects.read_cached(version.extents)
+        if body is not None:
+            return Reply(status, head, body)
+    return await _stream(context, request, version, Reply(status, head, length=size), start)
+
+
+async def head_object(context: Context, request: Request) -> Reply:
+    version = await find_version(
+        context, request.bucket.id, request.target.key, request.query.get("versionId")
+    )
+    if check_read(request.headers, version):
+        return Reply(304, object_head(version))
+    status, head, start, stop = _selection(request, version)
+    return Reply(status, head, length=stop - start)
+
+
+def _selection(request: Request, version: Version) -> tuple[int, str, int, int]:
+    """Status, header lines, and which bytes: all, a range, or a part."""
+    headers, query = request.headers, request.query
+    size = version.size
+    head = object_head(version)
+    span = parse_range(headers.get("Range"), size) if "Range" in headers else None
+    if query:
+        if "partNumber" in query:
+            if span is not None:
+                message = "Cannot specify both Range header and partNumber query parameter"
+                raise S3Error("InvalidRequest", message)
+            span = _part(query["partNumber"], version)
+            head += f"x-amz-mp-parts-count: {len(version.meta.parts) or 1}\r\n"
+        head = _override(query, head)
+    if span is not None:
+        start, stop = span
+        last = max(stop - 1, 0)
+        return 206, f"{head}Content-Range: bytes {start}-{last}/{size}\r\n", start, stop
+    if headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
+        head += _checksums(version)
+    return 200, head, 0, size
+
+
+def _checksums(version: Version) -> str:
+    meta = version.meta
+    if meta.checksums:
+        return checksum_head(meta.checksums, meta.checksum_type)
+    text = b64encode(meta.crc64.to_bytes(8, "big")).decode()
+    return checksum_head({"crc64nvme": text}, FULL_OBJECT)
+
+
+def _part(text: str, version: Version) -> tuple[int, int]:
+    """[start, stop) of a part. InvalidArgument, InvalidPartNumber."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+    if not 1 <= number <= PART_NUMBER_MAX:
+        message = "Part number must be an integer between 1 and 10000, inclusive"
+        raise invalid_argument(message, "partNumber", text)
+    parts = version.meta.parts
+    if number > (len(parts) or 1):
+        extra = {"PartNumberRequested": text, "ActualPartCount": str(len(parts) or 1)}
+        raise S3Error("InvalidPartNumber", extra=extra)
+    if not parts:
+        return 0, version.size
+    start = sum(part.size for part in parts[: number - 1])
+    return start, start + parts[number - 1].size
+
+
+def _override(query: dict[str, str], head: str) -> str:
+    """Header lines with what response-* parameters ask for instead; signed requests only come
+    this far."""
+    for parameter, name in _OVERRIDES.items():
+        value = query.get(parameter)
+        if value is not None:
+            check_value(parameter, value)
+            lines = [line for line in head.split("\r\n") if not line.startswith(f"{name}: ")]
+            head = "\r\n".join(lines) + f"{name}: {value}\r\n"
+    return head
+
+
+async def _stream(
+    context: Context, request: Request, version: Version, reply: Reply, start: int
+) -> Reply | None:
+    """Send [start, start + reply.length) of a body. A body that fits one piece is answered whole,
+    so that an error before its end is an answer and not a cut connection."""
+    assert reply.length is not None
+    size = reply.length
+    if not size:
+        return reply
+    pieces = context.objects.read(version.extents, start, start + size)
+    # The interface promises an iterator; what it gives is a generator, to be closed at once when
+    # the client goes away.
+    async with aclosing(cast(Any, pieces)):
+        first = await anext(pieces)
+        if len(first) == size:
+            return Reply(reply.status, reply.head, bytes(first))
+        connection = request.connection
+        connection.send(request, reply)
+        sent = len(first)
+        try:
+            await connection.write(first)
+            async for piece in pieces:
+                sent += len(piece)
+                await connection.write(piece)
+        except ObjectsError as error:
+            log.error(
+                "object cannot be read, answer was cut",
+                bucket=request.bucket.name,
+                key=version.key,
+                error=f"{type(error).__name__}: {error}",
+            )
+            sent = -1
+        if sent != size:
+            request.close = True
+            connection.abort()
+    return None

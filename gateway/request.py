@@ -1,0 +1,100 @@
+"""One S3 request: what came over the wire, and what the gateway has found out about it.
+
+It takes the place of aiohttp's request object, which costs more to make than the rest of a small
+GET. Its `method`, `raw_path`, `raw_query` and `headers` are what was sent, not decoded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import StreamReader
+from aiohttp.http_parser import RawRequestMessage
+from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
+
+from dc.names.model import Bucket
+from gateway.errors import S3Error
+from gateway.sigv4 import AuthResult
+from gateway.target import Target
+
+if TYPE_CHECKING:
+    from gateway.connection import Connection
+
+
+class Request:
+    """`target`, `auth`, `user` and `bucket` are set one after the other by `gateway.service`.
+
+    `close`: nothing may follow on the connection. `common`: header lines that every answer has.
+    `continue_due`: the client waits for "100 Continue" before it sends the body.
+    """
+
+    __slots__ = (
+        "auth",
+        "bucket",
+        "close",
+        "common",
+        "connection",
+        "continue_due",
+        "headers",
+        "http10",
+        "id",
+        "method",
+        "payload",
+        "raw_path",
+        "raw_query",
+        "target",
+        "user",
+    )
+    target: Target
+    auth: AuthResult
+    user: str
+    bucket: Bucket
+    headers: MultiMapping[str]
+
+    def __init__(
+        self, message: RawRequestMessage, payload: StreamReader, connection: Connection
+    ) -> None:
+        self.method: str = message.method
+        path, _, query = message.path.partition("?")
+        self.raw_path = path
+        self.raw_query = query
+        self.headers = message.headers
+        self.payload = payload
+        self.connection = connection
+        self.close: bool = message.should_close or message.upgrade
+        self.http10 = message.version[1] == 0
+        self.continue_due = "Expect" in message.headers
+        self.id = ""
+        self.common = ""
+
+    @property
+    def query(self) -> dict[str, str]:
+        return self.target.query
+
+    @property
+    def key(self) -> str:
+        return self.target.key
+
+    def take_hoisted(self) -> None:
+        """Take the x-amz-* parameters of a presigned URL for the headers which they stand for."""
+        headers = CIMultiDict(self.headers)
+        for name, value in self.auth.hoisted.items():
+            if headers.get(name, value) != value:
+                raise S3Error("InvalidRequest", f"{name} is in the query and in a header.")
+            headers[name] = value
+        self.headers = CIMultiDictProxy(headers)
+
+    async def read(self) -> bytes:
+        """The next bytes of the body as sent; empty at its end. Waits a bounded time only."""
+        payload = self.payload
+        if payload.is_eof():
+            return payload.read_nowait()
+        if self.continue_due:
+            self.continue_due = False
+            if self.headers.get("Expect", "").lower() == "100-continue" and not self.http10:
+                self.connection.send_continue()
+        return await self.connection.read(payload)
+
+    def _cancel(self, error: BaseException) -> None:
+        """Called when the connection is lost: whoever reads the body gets the error."""
+        self.payload.set_exception(error)

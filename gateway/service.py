@@ -1,0 +1,197 @@
+"""The gateway: every request goes through `Gateway.serve`, and in this order.
+
+1. It gets its id. 2. Its target is parsed, once, into bucket, key and query. 3. Its signature is
+verified: a request is authenticated before anything is looked up. 4. Headers that are not known
+are refused. 5. It is authorised: so far the owner of a bucket, and only the owner, may do
+everything, and nobody may do anything without a signature. 6. Its operation is found, and run.
+7. The answer, or the error as S3's XML document, is sent, with the request id.
+
+Nothing is logged for a request that succeeded or was refused; errors of ours are, with the id.
+"""
+
+import structlog
+from aiohttp.http_exceptions import InvalidURLError, LineTooLong
+from aiohttp.web_protocol import RequestPayloadError
+
+from dc.names.api import Names, NamesClosed, NoSuchBucket, NoSuchUpload
+from dc.objects.api import ObjectsError, ObjectStore, OutOfSpace
+from dc.ports import Clock, Randomness
+from gateway.buckets import check_bucket_name, create_bucket, list_buckets
+from gateway.connection import Connection, Server
+from gateway.context import Config, Context, Credentials, Offload
+from gateway.dates import http_date
+from gateway.errors import S3Error
+from gateway.metadata import check_headers
+from gateway.reply import XML_HEAD, Reply, header_line, serialise
+from gateway.request import Request
+from gateway.routes import find_operation
+from gateway.sigv4 import authenticate, decode_path
+from gateway.target import parse_target
+
+log = structlog.get_logger("gateway")
+
+_CLOSING_CODES = frozenset({"RequestTimeout", "IncompleteBody"})
+
+
+class Gateway:
+    """S3 for one datacenter. `server()` is what to listen with."""
+
+    def __init__(
+        self,
+        *,
+        names: Names,
+        objects: ObjectStore,
+        credentials: Credentials,
+        clock: Clock,
+        randomness: Randomness,
+        config: Config,
+        offload: Offload,
+    ) -> None:
+        self._context = Context(
+            names=names, objects=objects, offload=offload, randomness=randomness, config=config
+        )
+        self._directory = names.directory
+        self._credentials = credentials
+        self._clock = clock
+        self._config = config
+        self._next_id = int.from_bytes(randomness.token(7), "big")
+        self._second = -1
+        self._date = ""
+
+    def server(self) -> Server:
+        """Made in the running event loop."""
+        return Server(self.serve, self.refuse)
+
+    async def serve(self, request: Request) -> None:
+        """Answer one request. Raises ConnectionError only."""
+        now_ms = self._clock.wall_ms()
+        self._begin(request, now_ms // 1000)
+        try:
+            reply = await self._answer(request, now_ms / 1000)
+        except S3Error as error:
+            reply = self._error_reply(request, error)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            reply = self._error_reply(request, self._translated(request, error))
+        if reply is not None:
+            request.connection.send(request, reply)
+
+    def _begin(self, request: Request, second: int) -> None:
+        """The id, and the header lines of every answer."""
+        if second != self._second:
+            self._second = second
+            self._date = f"Date: {http_date(second)}\r\n"
+            if self._config.host_id:
+                self._date += header_line("x-amz-id-2", self._config.host_id)
+        self._next_id += 1
+        request.id = f"{self._next_id:016X}"
+        request.common = f"{self._date}x-amz-request-id: {request.id}\r\n"
+
+    async def _answer(self, request: Request, now: float) -> Reply | None:
+        config = self._config
+        headers = request.headers
+        request.target = target = parse_target(
+            request.raw_path, request.raw_query, headers.get("Host", ""), config.base_domains
+        )
+        request.auth = auth = authenticate(
+            request, self._secret, now, config.region, config.region_aliases
+        )
+        if auth.access_key is None:
+            raise S3Error("AccessDenied")
+        credential = self._credentials.lookup(auth.access_key)
+        if credential is None:
+            raise S3Error("InvalidAccessKeyId")
+        request.user = credential.user
+        if auth.hoisted:
+            request.take_hoisted()
+        check_headers(request.headers)
+        if not target.bucket:
+            if request.method != "GET":
+                raise S3Error("MethodNotAllowed", extra={"Method": request.method})
+            return await list_buckets(self._context, request)
+        operation = find_operation(request)
+        if operation is not create_bucket:
+            self._authorise(request)
+        return await operation(self._context, request)
+
+    def _secret(self, access_key: str) -> str | None:
+        credential = self._credentials.lookup(access_key)
+        return None if credential is None else credential.secret
+
+    def _authorise(self, request: Request) -> None:
+        """Set the bucket, which must be there and belong to the caller."""
+        name = request.target.bucket
+        bucket = self._directory.bucket(name)
+        if bucket is None:
+            check_bucket_name(name)
+            raise S3Error("NoSuchBucket", extra={"BucketName": name})
+        if bucket.owner != request.user:
+            raise S3Error("AccessDenied")
+        expected = request.headers.get("x-amz-expected-bucket-owner")
+        if expected is not None and expected != bucket.owner:
+            raise S3Error("AccessDenied")
+        request.bucket = bucket
+
+    # -- errors ---------------------------------------------------------------------------------
+
+    def _error_reply(self, request: Request, error: S3Error) -> Reply:
+        if error.code in _CLOSING_CODES:
+            request.close = True
+        body = error.to_xml(request.id, _shown(request.raw_path))
+        return Reply(error.status, XML_HEAD, body)
+
+    def _translated(self, request: Request, error: Exception) -> S3Error:
+        """What an exception that is no S3Error means to the client."""
+        if isinstance(error, NoSuchBucket):
+            return S3Error("NoSuchBucket", extra={"BucketName": request.target.bucket})
+        if isinstance(error, NoSuchUpload):
+            return S3Error("NoSuchUpload")
+        if isinstance(error, RequestPayloadError):
+            request.close = True
+            return S3Error("IncompleteBody", "The body is not well-formed.")
+        if request.connection.transport is None:
+            raise ConnectionResetError("The client has gone") from error
+        request.close = True
+        if isinstance(error, NamesClosed):
+            log.error("name server is closed", request=request.id, error=str(error))
+            return S3Error("ServiceUnavailable")
+        if isinstance(error, OutOfSpace):
+            log.error("disk is full", request=request.id, error=str(error))
+            return S3Error("InsufficientStorage", "The disk is full.")
+        known = isinstance(error, ObjectsError)
+        log.error(
+            "request failed",
+            request=request.id,
+            method=request.method,
+            path=request.raw_path,
+            error=f"{type(error).__name__}: {error}",
+            exc_info=None if known else error,
+        )
+        return S3Error("InternalError")
+
+    def refuse(self, connection: Connection, error: BaseException) -> None:
+        """Answer what is not even HTTP; the connection is closed after it."""
+        transport = connection.transport
+        if transport is None:
+            return
+        if isinstance(error, LineTooLong) or "Too many headers" in str(error):
+            answer = S3Error("RequestHeaderSectionTooLarge")
+        elif isinstance(error, InvalidURLError):
+            answer = S3Error("InvalidURI")
+        else:
+            answer = S3Error("InvalidRequest", "The request is not well-formed HTTP.")
+        self._next_id += 1
+        request_id = f"{self._next_id:016X}"
+        common = f"x-amz-request-id: {request_id}\r\n"
+        body = answer.to_xml(request_id, "")
+        head = serialise(common, Reply(answer.status, XML_HEAD, body), close=True, http10=False)
+        transport.write(head + body)
+
+
+def _shown(raw_path: str) -> str:
+    """The path for an error document: decoded when that can be done."""
+    try:
+        return decode_path(raw_path)
+    except S3Error:
+        return raw_path
