@@ -104,9 +104,7 @@ def _decoded(status: int, answer: bytes) -> Any:
     try:
         decoded = json.loads(answer) if answer else None
     except ValueError:
-        raise AdminError(
-            f"the datacenter did not answer in JSON (HTTP {status})"
-        ) from None
+        raise AdminError(f"the datacenter did not answer in JSON (HTTP {status})") from None
     if status < 300:
         return decoded
     message = decoded.get("message") if isinstance(decoded, dict) else None

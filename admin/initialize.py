@@ -46,7 +46,7 @@ def initialize(
         _check_free(layout)
         disk.make_dirs(root, PRIVATE_FOLDER)
         root.chmod(PRIVATE_FOLDER)
-        lock = Lock(layout)
+        lock = Lock(layout.lock, f"an init or a serve of {root}")
         lock.acquire()
         try:
             _check_free(layout)

@@ -102,26 +102,25 @@ def existing(root: Path) -> Layout:
 
 
 class Lock:
-    """Holds DIR for one process. The kernel lets go of it when the process ends, however it does.
-
-    The pid in the file is for people; what counts is the lock.
+    """Holds a folder for one process. The kernel lets go of it when the process ends, however it
+    does. The pid in the file is for people; what counts is the lock.
     """
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, path: Path, what: str) -> None:
+        """`what` is held, for the message to who comes second."""
+        self._path = path
+        self._what = what
         self._fd = -1
 
     def acquire(self) -> None:
         """AdminError, with the pid, when another process holds it."""
-        fd = os.open(self._layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = os.read(fd, 32).decode("ascii", "replace").strip()
             os.close(fd)
-            raise AdminError(
-                f"the datacenter in {self._layout.root} is already running (pid {pid or 'unknown'})"
-            ) from None
+            raise AdminError(f"{self._what} is already running (pid {pid or 'unknown'})") from None
         os.ftruncate(fd, 0)
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         self._fd = fd

@@ -54,7 +54,7 @@ class Node:
         self._disk = disk
         self._randomness = randomness
         self._network = network
-        self._lock = Lock(layout)
+        self._lock = Lock(layout.lock, f"the datacenter in {layout.root}")
         self._parts: Parts | None = None
         self._s3: asyncio.Server | None = None
         self._admin: asyncio.Server | None = None

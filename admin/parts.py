@@ -23,6 +23,7 @@ from dc.objects.store import ContainerStore
 from dc.ports import Clock, Disk, Network, Randomness
 from dc.system import SystemDatabases
 from gateway import context as gateway_context
+from gateway.service import Gateway
 from tokens.errors import TokensError
 from tokens.identity import Identity
 from tokens.private_file import check_private_mode
@@ -77,10 +78,6 @@ class _Credentials:
         return None if found is None else gateway_context.Credential(found.user, found.secret)
 
 
-async def _not_yet(request: web.BaseRequest) -> web.Response:
-    return web.Response(status=501)
-
-
 def read_files(layout: Layout) -> Files:
     """AdminError says which file is wrong, and how."""
     try:
@@ -125,9 +122,22 @@ async def open_parts(
     try:
         await objects.open()
         accounts = Accounts(names, secrets, randomness)
-        s3 = web.Server(_not_yet)
+        gateway = Gateway(
+            names=names,
+            objects=objects,
+            credentials=_Credentials(accounts),
+            clock=clock,
+            randomness=randomness,
+            config=gateway_context.Config(
+                region=config.region,
+                region_aliases=REGION_ALIASES,
+                base_domains=tuple(config.s3.base_domains),
+                host_id=config.name,
+            ),
+            offload=disk,
+        )
         peering = NoPeering(names)
     except BaseException:
         await names.close()
         raise
-    return Parts(files, names, objects, accounts, s3, peering)
+    return Parts(files, names, objects, accounts, gateway.server(), peering)

@@ -7,7 +7,12 @@ import typer
 
 
 def lab(
-    dcs: Annotated[int, typer.Option("--dcs", min=1, max=16, help="How many datacenters.")] = 2,
+    dcs: Annotated[
+        int | None,
+        typer.Option(
+            "--dcs", min=1, max=16, help="How many datacenters.", show_default="as before, or 2"
+        ),
+    ] = None,
     names: Annotated[
         str,
         typer.Option(
@@ -32,9 +37,9 @@ def lab(
       farshore lab --dcs 3 --dir /tmp/lab
       farshore lab --names berlin,osaka,lima --ready-file ready.json
     """
-    from admin.lab import run
+    from admin.lab.run import run
 
     given = [name.strip() for name in names.split(",")] if names else []
-    if given and dcs not in (2, len(given)):
+    if given and dcs not in (None, len(given)):
         raise typer.BadParameter(f"--dcs {dcs}, but --names has {len(given)}")
     run(folder, dcs, given, ready_file)

@@ -1,0 +1,180 @@
+"""Running the lab: start all, pair all with all, see that the demo user's key works everywhere,
+say how to use it, and keep it running until a signal.
+
+The ready file is written when that point is reached, and again when a datacenter had to be started
+anew, since it holds the process ids.
+"""
+
+import asyncio
+import shlex
+import signal
+import sys
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from admin.errors import AdminError
+from admin.lab.child import Child
+from admin.lab.demo import DemoUser, aws_command, ensure_user, free_bucket, list_buckets
+from admin.lab.setup import choose_names, ensure_datacenters, load_lab, save_lab
+from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock
+from admin.output import print_fields, print_table
+from dc.config import Config
+from dc.system import SystemClock, SystemDisk, SystemRandomness
+
+SPREAD_SECONDS_MAX = 60.0
+SPREAD_POLL_SECONDS = 0.1
+
+
+def run(folder: Path, count: int | None, names: list[str], ready_file: Path | None) -> None:
+    """Until SIGTERM or Ctrl-C; AdminError when it cannot start."""
+    asyncio.run(_Lab(folder.resolve(), ready_file).run(names, count))
+
+
+class _Lab:
+    def __init__(self, folder: Path, ready_file: Path | None) -> None:
+        self._folder = folder
+        self._ready_file = ready_file
+        self._clock = SystemClock()
+        self._disk = SystemDisk()
+        self._children: dict[str, Child] = {}
+        self._configs: dict[str, Config] = {}
+        self._user: DemoUser | None = None
+
+    async def run(self, names: list[str], count: int | None) -> None:
+        self._disk.make_dirs(self._folder, PRIVATE_FOLDER)
+        lock = Lock(self._folder / "lab.lock", f"a lab in {self._folder}")
+        lock.acquire()
+        ended = asyncio.Event()
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, _end, ended, task)
+        try:
+            if self._ready_file is not None:
+                self._ready_file.unlink(missing_ok=True)
+            await self._start(names, count)
+            async with asyncio.TaskGroup() as group:
+                for child in self._children.values():
+                    group.create_task(child.keep(_say, self._write_ready))
+        except asyncio.CancelledError:
+            if not ended.is_set():
+                raise
+        finally:
+            await self._stop()
+            lock.release()
+
+    async def _start(self, names: list[str], count: int | None) -> None:
+        lab = load_lab(self._folder)
+        chosen = choose_names(names, count, lab.names)
+        lab.names = chosen + [name for name in lab.names if name not in chosen]
+        self._configs = ensure_datacenters(
+            self._folder, chosen, self._clock, self._disk, SystemRandomness()
+        )
+        save_lab(self._folder, lab, self._disk)
+        for name in chosen:
+            self._children[name] = Child(name, self._folder / name, self._clock)
+        await asyncio.gather(*(child.start() for child in self._children.values()))
+        for issuer, joiner in combinations(self._children.values(), 2):
+            await asyncio.to_thread(_pair, issuer, joiner)
+        first = next(iter(self._children.values()))
+        lab.user = self._user = await asyncio.to_thread(ensure_user, first.client, lab.user)
+        save_lab(self._folder, lab, self._disk)
+        taken = [await self._until_known(child) for child in self._children.values()]
+        await self._write_ready()
+        self._show(free_bucket([name for names in taken for name in names]))
+
+    async def _until_known(self, child: Child) -> list[str]:
+        """The demo user's buckets at a datacenter, once its key works there."""
+        assert self._user is not None
+        region = self._configs[child.name].region
+        deadline = self._clock.monotonic() + SPREAD_SECONDS_MAX
+        while True:
+            buckets = await asyncio.to_thread(
+                list_buckets, child.address("s3"), region, self._user, self._clock.wall_ms()
+            )
+            if buckets is not None:
+                return buckets
+            if self._clock.monotonic() > deadline:
+                raise AdminError(
+                    f"the demo user's key does not work at {child.name} after"
+                    f" {SPREAD_SECONDS_MAX:.0f} s: `farshore -C {child.layout.root} replication"
+                    " status` may say why"
+                )
+            await self._clock.sleep(SPREAD_POLL_SECONDS)
+
+    async def _write_ready(self) -> None:
+        if self._ready_file is None or self._user is None:
+            return
+        facts = {"datacenters": self._rows(), "user": self._user}
+        encoded = msgspec.json.format(msgspec.json.encode(facts)) + b"\n"
+        self._disk.write_atomic(self._ready_file.absolute(), encoded, PRIVATE)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": name,
+                "region": self._configs[name].region,
+                "dir": str(child.layout.root),
+                "s3": f"http://{child.address('s3')}",
+                "admin": f"http://{child.address('admin')}",
+                "pid": child.pid,
+            }
+            for name, child in self._children.items()
+        ]
+
+    def _show(self, bucket: str) -> None:
+        assert self._user is not None
+        rows = self._rows()
+        columns = {"name": "DATACENTER", "s3": "S3 ENDPOINT", "admin": "ADMIN ENDPOINT"}
+        print_table(rows, columns)
+        print()
+        print_fields(
+            {
+                "demo user": self._user.email,
+                "access key": self._user.access_key,
+                "secret key": self._user.secret_key,
+            }
+        )
+        put, get = rows[0], rows[-1]
+        aws = aws_command()
+        source, target = (
+            f"{aws} --endpoint-url {row['s3']} --region {row['region']}" for row in (put, get)
+        )
+        print(f"\nTo try it: put to {put['name']}, get from {get['name']}, in another terminal:\n")
+        print(f"export AWS_ACCESS_KEY_ID={shlex.quote(self._user.access_key)}", end=" ")
+        print(f"AWS_SECRET_ACCESS_KEY={shlex.quote(self._user.secret_key)}", end=" ")
+        print(f"AWS_DEFAULT_REGION={put['region']}")
+        print(f"{source} s3 mb s3://{bucket}")
+        print(f"echo 'from {put['name']}' | {source} s3 cp - s3://{bucket}/greeting.txt")
+        print(f"{target} s3 cp s3://{bucket}/greeting.txt -")
+        print(f"\nData and logs are in {self._folder}. Ctrl-C ends the lab.", flush=True)
+
+    async def _stop(self) -> None:
+        for child in self._children.values():
+            child.end()
+        await asyncio.gather(*(child.ended() for child in self._children.values()))
+
+
+def _pair(issuer: Child, joiner: Child) -> None:
+    """Pair two datacenters, unless each has the other as a peer already."""
+    names = [
+        {peer["name"] for peer in child.client.get("datacenters")["datacenters"]}
+        for child in (joiner, issuer)
+    ]
+    if issuer.name in names[0] and joiner.name in names[1]:
+        return
+    token = issuer.client.post("tokens", body={"lifetime_seconds": 600})["token"]
+    joiner.client.post("datacenters", body={"token": token})
+
+
+def _end(ended: asyncio.Event, task: asyncio.Task[None]) -> None:
+    if not ended.is_set():
+        ended.set()
+        task.cancel()
+
+
+def _say(text: str) -> None:
+    print(f"farshore lab: {text}", file=sys.stderr, flush=True)
