@@ -1,0 +1,334 @@
+"""The name server does what `dc/names/api.py` says."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+from names_kit import OWNER, PARIS, FixedClock, opened, stamp_at, tombstone, version
+
+from dc.names.api import (
+    BucketExists,
+    BucketNotEmpty,
+    NamesError,
+    NoSuchBucket,
+    NoSuchKey,
+    NoSuchPeer,
+    NoSuchUpload,
+    NoSuchUser,
+    PeerExists,
+    TokenUsed,
+    TooManyKeys,
+    UserExists,
+)
+from dc.names.model import (
+    AccessKey,
+    Bucket,
+    Cursor,
+    Extent,
+    Inboxed,
+    Kind,
+    Meta,
+    Part,
+    Peer,
+    Upload,
+    UploadPart,
+    User,
+)
+
+
+@pytest.fixture
+async def names(tmp_path: Path):
+    async with opened(tmp_path / "names.db") as opened_names:
+        yield opened_names
+
+
+async def test_a_version_comes_back_as_it_was_put(names):
+    bucket = await names.create_bucket("photos", OWNER, "eu")
+    meta = Meta(
+        checksums={"crc32": "AAAAAA=="},
+        checksum_type="FULL_OBJECT",
+        content_type='text/"weird"; x=é',
+        headers={"Cache-Control": "no-store"},
+        user={"colour": 'r"e\\d'},
+        crc64=2**64 - 1,
+        parts=[Part(1, 5, "ab"), Part(2, 6, "cd", "x")],
+    )
+    put = version(bucket.id, 'dir/é "quoted" \\ \x01', names.clock.now(), meta=meta)
+    await names.put(put)
+    assert await names.current(bucket.id, put.key) == put
+    assert await names.version(bucket.id, put.key, "") == put
+    assert await names.version(bucket.id, put.key, "ff") is None
+    assert await names.current(bucket.id, "other") is None
+
+
+async def test_the_newest_of_many_versions_is_current(names):
+    bucket = await names.create_bucket("photos", OWNER, "eu")
+    base = 1_700_000_000_000
+    for ms in (5, 3, 9, 1):
+        vid = "" if ms == 3 else f"{100 - ms:032d}"
+        await names.put(version(bucket.id, "k", stamp_at(base + ms), vid))
+    current = await names.current(bucket.id, "k")
+    assert current is not None and current.stamp == stamp_at(base + 9)
+    await names.put(version(bucket.id, "k", stamp_at(base + 10), ""))
+    current = await names.current(bucket.id, "k")
+    assert current is not None and current.vid == ""
+
+
+async def test_an_older_write_loses_whenever_it_comes(names):
+    bucket = await names.create_bucket("photos", OWNER, "eu")
+    old, new = names.clock.now(), names.clock.now()
+    await names.put(version(bucket.id, "k", new))
+    await names.put(version(bucket.id, "k", old))
+    assert (await names.current(bucket.id, "k")).stamp == new
+    await names.delete([tombstone(bucket.id, "k", old)])
+    assert (await names.current(bucket.id, "k")).stamp == new
+    gone = names.clock.now()
+    await names.delete([tombstone(bucket.id, "k", gone)])
+    await names.put(version(bucket.id, "k", new))
+    assert await names.current(bucket.id, "k") is None
+    assert await names.known([(bucket.id, "k", ""), (bucket.id, "x", "")]) == [gone, ""]
+
+
+async def test_writes_of_one_key_in_one_group_leave_the_latest(names):
+    bucket = await names.create_bucket("photos", OWNER, "eu")
+    stamps = [names.clock.now() for _ in range(50)]
+    await asyncio.gather(*[names.put(version(bucket.id, "k", stamp)) for stamp in stamps])
+    assert (await names.current(bucket.id, "k")).stamp == stamps[-1]
+    entries, _ = await names.feed(0, 1000)
+    assert len(entries) == 2
+
+
+async def test_bucket_names_are_exclusive_and_reusable(names):
+    bucket = await names.create_bucket("photos", OWNER, "eu")
+    for owner in (OWNER, "b" * 64):
+        with pytest.raises(BucketExists) as error:
+            await names.create_bucket("photos", owner, "eu")
+        assert error.value.bucket == bucket
+    await names.put(version(bucket.id, "k", names.clock.now()))
+    with pytest.raises(BucketNotEmpty):
+        await names.delete_bucket("photos")
+    await names.delete([tombstone(bucket.id, "k", names.clock.now())])
+    await names.delete_bucket("photos")
+    assert names.directory.bucket("photos") is None
+    with pytest.raises(NoSuchBucket):
+        await names.delete_bucket("photos")
+    with pytest.raises(NoSuchBucket):
+        await names.put(version(bucket.id, "k", names.clock.now()))
+    again = await names.create_bucket("photos", "b" * 64, "eu")
+    assert names.directory.bucket("photos") == again and again.id != bucket.id
+
+
+async def test_a_put_that_races_the_deletion_of_its_bucket_is_refused(names):
+    """The put was let in while the bucket lived; its commit comes after the deletion's."""
+    bucket = await names.create_bucket("photos", OWNER, "eu")
+    other = await names.create_bucket("other", OWNER, "eu")
+    deletion = asyncio.ensure_future(names.delete_bucket("photos"))
+    await asyncio.sleep(0)
+    late = asyncio.ensure_future(names.put(version(bucket.id, "k", names.clock.now())))
+    fine = asyncio.ensure_future(names.put(version(other.id, "k", names.clock.now())))
+    await deletion
+    with pytest.raises(NoSuchBucket):
+        await late
+    await fine
+    assert await names.current(bucket.id, "k") is None
+    assert await names.current(other.id, "k") is not None
+
+
+async def test_an_action_that_fails_undoes_itself_alone(names):
+    user = User(id="c" * 64, email="ann@example.org", stamp=names.clock.now())
+    key = AccessKey(id="K1", user=user.id, secret=b"s", stamp=names.clock.now())
+    await names.add_user(user, key)
+    twin = User(id="d" * 64, email="ann@example.org", stamp=names.clock.now())
+    results = await asyncio.gather(
+        names.add_key(AccessKey(id="K2", user=user.id, secret=b"", stamp=names.clock.now())),
+        names.add_user(twin, AccessKey(id="K9", user=twin.id, secret=b"", stamp="")),
+        names.add_key(AccessKey(id="K3", user=user.id, secret=b"", stamp=names.clock.now())),
+        names.create_bucket("photos", user.id, "eu"),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [type(None), UserExists, TooManyKeys, Bucket]
+    assert [found.id for found in names.directory.keys_of(user.id)] == ["K1", "K2"]
+    assert names.directory.key("K9") is None
+    await names.revoke_key("K1")
+    with pytest.raises(NoSuchKey):
+        await names.revoke_key("K1")
+    await names.delete_user(user.id)
+    assert names.directory.key("K2") is None
+    with pytest.raises(NoSuchUser):
+        await names.delete_user(user.id)
+    with pytest.raises(NoSuchUser):
+        await names.add_key(AccessKey(id="K4", user=user.id, secret=b"", stamp=""))
+
+
+async def test_a_cancelled_caller_does_not_hold_up_the_others(names):
+    bucket = await names.create_bucket("photos", OWNER, "eu")
+    puts = [
+        asyncio.ensure_future(names.put(version(bucket.id, f"k{i}", names.clock.now())))
+        for i in range(20)
+    ]
+    await asyncio.sleep(0)
+    for put in puts[::2]:
+        put.cancel()
+    done = await asyncio.gather(*puts, return_exceptions=True)
+    assert [isinstance(result, asyncio.CancelledError) for result in done] == [True, False] * 10
+    for number in range(1, 20, 2):
+        assert await names.current(bucket.id, f"k{number}") is not None
+
+
+async def test_everything_is_there_after_a_restart(tmp_path: Path):
+    clock = FixedClock()
+    path = tmp_path / "names.db"
+    async with opened(path, clock=clock) as names:
+        bucket = await names.create_bucket("photos", OWNER, "eu")
+        user = User(id=OWNER, email="ann@example.org", stamp=names.clock.now())
+        await names.add_user(user, AccessKey(id="K1", user=OWNER, secret=b"s", stamp=user.stamp))
+        put = version(bucket.id, "k", names.clock.now())
+        await names.put(put)
+        epoch, end, last = names.epoch, names.feed_end, names.clock.last
+    clock.ms -= 3_600_000
+    async with opened(path, clock=clock) as names:
+        assert await names.current(bucket.id, "k") == put
+        assert names.directory.bucket("photos") == bucket
+        assert names.directory.key("K1").secret == b"s"
+        assert (names.epoch, names.feed_end) == (epoch, end)
+        assert names.clock.now() > last, "the clock must not go back with the wall clock"
+
+
+async def test_a_database_from_the_future_is_refused(tmp_path: Path):
+    path = tmp_path / "names.db"
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version=99")
+    db.close()
+    with pytest.raises(NamesError, match="schema 99"):
+        async with opened(path):
+            pass
+
+
+async def test_uploads_live_until_completed_or_aborted(names):
+    bucket = await names.create_bucket("photos", OWNER, "eu")
+    for number in range(3):
+        upload = Upload(f"u{number}", bucket.id, "big", OWNER, names.clock.now(), Meta())
+        await names.create_upload(upload)
+    assert await names.upload("u1") is not None and await names.upload("zz") is None
+    listed = await names.uploads(bucket.id, prefix="b", after=("big", "u0"))
+    assert [upload.id for upload in listed] == ["u1", "u2"]
+    first = UploadPart(1, 5, "e1", names.clock.now(), 2**64 - 1, {}, [Extent(1, 2, 5)])
+    later = UploadPart(1, 6, "e2", names.clock.now(), 8, {}, [Extent(1, 9, 6)])
+    await names.put_part("u0", later)
+    await names.put_part("u0", first)
+    await names.put_part("u0", UploadPart(3, 1, "e3", names.clock.now(), 1, {}, []))
+    assert [part.etag for part in await names.parts("u0")] == ["e2", "e3"]
+    assert [part.etag for part in await names.parts("u0", after=1)] == ["e3"]
+    done = version(bucket.id, "big", names.clock.now())
+    await names.complete_upload("u0", done)
+    assert await names.current(bucket.id, "big") == done
+    assert await names.completed_upload("u0") == (bucket.id, "big", "", done.stamp)
+    for attempt in (
+        names.complete_upload("u0", done),
+        names.put_part("u0", first),
+        names.abort_upload("u0"),
+    ):
+        with pytest.raises(NoSuchUpload):
+            await attempt
+    await names.abort_upload("u1")
+    assert await names.parts("u0") == [] and await names.upload("u1") is None
+    await names.delete([tombstone(bucket.id, "big", names.clock.now())])
+    await names.delete_bucket("photos")
+    assert await names.upload("u2") is None
+
+
+def _peer(dc_id: str, name: str) -> Peer:
+    return Peer(
+        dc_id=dc_id,
+        name=name,
+        region="eu",
+        endpoints=["127.0.0.1:1"],
+        fingerprint="0" * 64,
+        signing_key=b"s" * 32,
+        sealing_key=b"k" * 32,
+        paired="",
+    )
+
+
+async def test_a_pairing_token_works_once(names):
+    await names.add_peer(_peer("1" * 16, "tokyo"), "token", 2_000_000_000)
+    await names.add_peer(_peer("1" * 16, "tokyo"), "token", 2_000_000_000)
+    with pytest.raises(TokenUsed):
+        await names.add_peer(_peer("2" * 16, "oslo"), "token", 2_000_000_000)
+    with pytest.raises(PeerExists):
+        await names.add_peer(_peer("3" * 16, "tokyo"))
+    assert [peer.name for peer in names.peers()] == ["tokyo"]
+
+
+async def test_cursor_and_inbox_move_with_the_changes(names):
+    await names.add_peer(_peer("1" * 16, "tokyo"))
+    peer = "1" * 16
+    inbox = [Inboxed(peer=peer, seq=seq, change=b"c%d" % seq) for seq in (4, 6)]
+    await names.apply([], peer=peer, cursor=Cursor("e", 7), inbox=inbox)
+    assert await names.cursor(peer) == Cursor("e", 7)
+    assert await names.inbox_state(peer) == (2, 4)
+    tried = Inboxed(
+        peer=peer,
+        seq=4,
+        change=b"c4",
+        extents=[(0, Extent(1, 2, 3))],
+        attempts=1,
+        next_try_ms=500,
+        error="no",
+    )
+    gone = Inboxed(peer=peer, seq=99, change=b"")
+    await names.inbox_update([tried, gone])
+    assert await names.inbox(peer) == [tried, inbox[1]]
+    assert await names.inbox(peer, due_ms=499) == [inbox[1]]
+    assert await names.inbox(peer, after=4) == [inbox[1]]
+    await names.apply([], peer=peer, done=[4, 5])
+    assert await names.inbox_state(peer) == (1, 6)
+    assert await names.cursor(peer) == Cursor("e", 7)
+    await names.remove_peer(peer)
+    assert await names.cursor(peer) is None and await names.inbox_state(peer) == (0, 0)
+    with pytest.raises(NoSuchPeer):
+        await names.apply([], peer=peer, cursor=Cursor("e", 8))
+    assert await names.cursor(peer) is None
+
+
+async def test_the_feed_wakes_who_waits_for_it(names):
+    bucket = await names.create_bucket("photos", OWNER, "eu")
+    waiting = asyncio.ensure_future(names.feed_wait(names.feed_end))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    await names.put(version(bucket.id, "k", names.clock.now()))
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_an_object_brings_a_bucket_back_that_was_deleted_without_knowing_it(names):
+    bucket = await names.create_bucket("photos", OWNER, "eu")
+    await names.delete_bucket("photos")
+    deleted = names.directory.bucket_by_id(bucket.id).deleted
+    unseen = stamp_at(int(deleted[:12], 16) + 1, origin="9" * 16)
+    seen = stamp_at(1_000, origin="9" * 16)
+    await names.apply([version(bucket.id, "old", seen)])
+    assert names.directory.bucket("photos") is None
+    await names.apply([version(bucket.id, "k", unseen)])
+    assert names.directory.bucket("photos").created == unseen
+    assert await names.current(bucket.id, "k") is not None
+
+
+async def test_two_owners_of_one_name_both_keep_their_buckets(names):
+    mine = await names.create_bucket("photos", OWNER, "eu")
+    theirs = Bucket(
+        id="f" * 16, name="photos", owner="e" * 64, region="ap", created=stamp_at(1_000)
+    )
+    await names.apply([theirs])
+    assert names.directory.bucket("photos") == theirs, "the earlier one has the name"
+    (renamed,) = names.directory.buckets_of(OWNER)
+    assert renamed.id == mine.id and renamed.name == f"photos--conflict-{PARIS[:8]}"
+
+
+async def test_a_delete_marker_is_current_but_not_listed(names):
+    bucket = await names.create_bucket("photos", OWNER, "eu")
+    await names.put(version(bucket.id, "k", stamp_at(1_000), "b" * 32))
+    await names.put(version(bucket.id, "k", stamp_at(2_000), "a" * 32, kind=Kind.DELETE_MARKER))
+    assert (await names.current(bucket.id, "k")).kind == Kind.DELETE_MARKER
+    assert (await names.list_objects(bucket.id)).objects == []
+    assert (await names.list_objects(bucket.id, delimiter="/")).objects == []
