@@ -106,7 +106,13 @@ class SystemDisk:
         return SystemFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
 
     def open(self, path: Path) -> File:
-        return SystemFile(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        try:
+            return SystemFile(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            # The kernel made the filesystem read-only after an error: reads go on.
+            return SystemFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
     def read_bytes(self, path: Path) -> bytes:
         return path.read_bytes()

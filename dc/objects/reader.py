@@ -108,13 +108,12 @@ class FileCache:
         dropped = []
         with self._lock:
             opened = self._opened.pop(container, None)
-            if opened is not None or self._closed:
+            if opened is not None:
                 dropped.append(mine)
             opened = opened or mine
             opened.borrowers += 1
             if self._closed:
-                opened.dropped = True
-                dropped.clear()
+                dropped.append(opened)
             else:
                 self._opened[container] = opened
                 while len(self._opened) > self._files_max:
@@ -137,18 +136,22 @@ def read_cached(files: FileCache, extent: Extent) -> bytes | None:
     opened = files.take(container)
     if opened is None:
         return None
+    size = table_bytes(length)
     try:
-        size = table_bytes(length)
-        raw = opened.file.read_cached(size + length, offset - size)
+        if length <= BLOCK_BYTES:
+            raw = opened.file.read_cached(size + length, offset - size)
+            if raw is None or len(raw) != size + length:
+                return None
+            return verify_small(raw, container, opened.seed, offset)
+        # Two reads, because cutting one in two would copy the data once more.
+        table = opened.file.read_cached(size, offset - size)
+        data = opened.file.read_cached(length, offset)
+        if table is None or data is None or len(table) != size or len(data) != length:
+            return None
+        verify_blocks(table, memoryview(data), container, opened.seed, offset)
+        return data
     finally:
         files.give(opened)
-    if raw is None or len(raw) != size + length:
-        return None
-    if length <= BLOCK_BYTES:
-        return verify_small(raw, container, opened.seed, offset)
-    data = raw[size:]
-    verify_blocks(raw[:size], memoryview(data), container, opened.seed, offset)
-    return data
 
 
 def read_piece(files: FileCache, extent: Extent, start: int, stop: int) -> memoryview:
