@@ -14,6 +14,7 @@ from gateway.body import announced_length, receive, receive_large
 from gateway.checksums import BodyDigests, BodyVerifier
 from gateway.conditions import refuse_on_write
 from gateway.context import Context
+from gateway.errors import invalid_argument
 from gateway.ident import ident
 from gateway.limits import PUT_BYTES_MAX, SMALL_BYTES_MAX
 from gateway.metadata import read_meta
@@ -36,10 +37,15 @@ class Stored(NamedTuple):
         return {name.lower(): text for name, text in self.digests.checksums.items()}
 
 
-async def store_body(context: Context, request: Request, upload: str = "", part: int = 0) -> Stored:
+async def store_body(
+    context: Context,
+    request: Request,
+    verifier: BodyVerifier,
+    upload: str = "",
+    part: int = 0,
+) -> Stored:
     """Receive, verify and store the body of a request."""
     length = announced_length(request, PUT_BYTES_MAX)
-    verifier = BodyVerifier(request.headers, request.auth)
     names, objects = context.names, context.objects
     bucket, key = request.bucket.id, request.target.key
     if length <= SMALL_BYTES_MAX:
@@ -60,8 +66,12 @@ async def put_object(context: Context, request: Request) -> Reply:
     """Store an object."""
     headers = request.headers
     refuse_on_write(headers)
+    for name in ("partNumber", "versionId"):
+        if name in request.query:
+            message = f"This operation does not accept the parameter {name} here."
+            raise invalid_argument(message, name, request.query[name])
     meta = read_meta(headers)
-    stored = await store_body(context, request)
+    stored = await store_body(context, request, BodyVerifier(headers, request.auth))
     digests = stored.digests
     checksums = stored.checksums if digests.checksums else {}
     version = Version(
@@ -88,6 +98,6 @@ async def put_object(context: Context, request: Request) -> Reply:
 
 
 def checksum_head(checksums: dict[str, str], kind: str) -> str:
-    """The header lines that tell checksums."""
+    """The header lines that tell checksums, and their type if there is one."""
     head = "".join([f"x-amz-checksum-{name}: {text}\r\n" for name, text in checksums.items()])
-    return f"{head}x-amz-checksum-type: {kind}\r\n" if head else ""
+    return f"{head}x-amz-checksum-type: {kind}\r\n" if head and kind else head

@@ -7,7 +7,7 @@ know either are ignored, as S3 does.
 
 from collections.abc import Awaitable, Callable
 
-from gateway import buckets, copy, delete, listing, put, read
+from gateway import buckets, copy, delete, listing, multipart, parts, put, read, upload_listing
 from gateway.context import Context
 from gateway.copy import COPY_SOURCE
 from gateway.errors import S3Error
@@ -48,11 +48,17 @@ async def _no_tags(_context: Context, _request: Request) -> Reply:
 _OBJECT_SUBRESOURCES: dict[tuple[str, str], Operation] = {
     ("GET", "acl"): buckets.get_acl,
     ("GET", "tagging"): _no_tags,
+    ("POST", "uploads"): multipart.create_upload,
+    ("PUT", "uploadId"): parts.put_part,
+    ("GET", "uploadId"): parts.list_parts,
+    ("POST", "uploadId"): multipart.complete_upload,
+    ("DELETE", "uploadId"): multipart.abort_upload,
 }
 _BUCKET_SUBRESOURCES: dict[tuple[str, str], Operation] = {
     ("GET", "location"): buckets.get_location,
     ("GET", "acl"): buckets.get_acl,
     ("POST", "delete"): delete.delete_objects,
+    ("GET", "uploads"): upload_listing.list_uploads,
 }
 
 

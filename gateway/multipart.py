@@ -1,0 +1,183 @@
+"""Multipart uploads: begin, complete, abort, list.
+
+An upload belongs to the DC where it began. Complete stores the object and ends the upload in one
+transaction. It may be repeated, since clients lose answers: for a day it is answered as the first
+time, and no second object is made. How the parts become an object is in `gateway.assemble`.
+"""
+
+from base64 import b64decode
+from urllib.parse import quote
+
+from dc.names.api import NoSuchUpload
+from dc.names.model import NULL_VERSION, Kind, Meta, Upload, Version
+from gateway.assemble import COMPOSITE, Assembled, NamedPart, assemble, etag_of, parse_complete
+from gateway.body import announced_length, receive
+from gateway.checksums import BodyVerifier, asked_checksum
+from gateway.conditions import refuse_on_write
+from gateway.context import Context
+from gateway.copy import check_algorithm, checksum_elements
+from gateway.errors import S3Error
+from gateway.limits import XML_BYTES_MAX
+from gateway.metadata import read_meta
+from gateway.parts import find_upload
+from gateway.put import FULL_OBJECT
+from gateway.reply import XMLNS, Reply, header_line, xml_reply
+from gateway.request import Request
+from gateway.xmltext import escape
+
+_UPLOAD_ID_BYTES = 16
+
+
+async def create_upload(context: Context, request: Request) -> Reply:
+    """Begin an upload."""
+    headers, names = request.headers, context.names
+    algorithm, kind = _checksum_wish(
+        headers.get("x-amz-checksum-algorithm"), headers.get("x-amz-checksum-type")
+    )
+    upload = Upload(
+        context.randomness.token(_UPLOAD_ID_BYTES).hex(),
+        request.bucket.id,
+        request.key,
+        request.user,
+        names.clock.now(),
+        read_meta(headers),
+        algorithm,
+        kind,
+    )
+    await names.create_upload(upload)
+    head = ""
+    if algorithm:
+        head = header_line("x-amz-checksum-algorithm", algorithm)
+        head += header_line("x-amz-checksum-type", kind)
+    return xml_reply(
+        f"<InitiateMultipartUploadResult {XMLNS}><Bucket>{request.bucket.name}</Bucket>"
+        f"<Key>{escape(request.key)}</Key><UploadId>{upload.id}</UploadId>"
+        "</InitiateMultipartUploadResult>",
+        head=head,
+    )
+
+
+def _checksum_wish(algorithm: str | None, kind: str | None) -> tuple[str, str]:
+    """Algorithm and type of an upload's checksum, "" for none. InvalidRequest."""
+    if algorithm is None:
+        if kind is not None:
+            message = "The x-amz-checksum-type header can only be used with the "
+            raise S3Error("InvalidRequest", f"{message}x-amz-checksum-algorithm header.")
+        return "", ""
+    algorithm = check_algorithm(algorithm)
+    if kind is None:
+        return algorithm, FULL_OBJECT if algorithm == "CRC64NVME" else COMPOSITE
+    kind = kind.upper()
+    possible = {"CRC64NVME": (FULL_OBJECT,), "SHA1": (COMPOSITE,), "SHA256": (COMPOSITE,)}
+    if kind not in possible.get(algorithm, (FULL_OBJECT, COMPOSITE)):
+        message = f"The {kind} checksum type cannot be used with the {algorithm.lower()} checksum."
+        raise S3Error("InvalidRequest", message)
+    return algorithm, kind
+
+
+async def complete_upload(context: Context, request: Request) -> Reply:
+    """Make the object. The body names the parts that it is made of."""
+    refuse_on_write(request.headers)
+    names = context.names
+    upload_id = request.query["uploadId"]
+    length = announced_length(request, XML_BYTES_MAX, "MaxMessageLengthExceeded")
+    verifier = BodyVerifier(request.headers, request.auth, of_object=True)
+    body, _ = await receive(request, length, verifier, context.offload)
+    named = await context.offload.run(lambda: parse_complete(body))
+    try:
+        upload = await find_upload(context, request)
+    except S3Error:
+        again = await _completed_before(context, request, upload_id, named)
+        if again is None:
+            raise
+        return again
+    present = await names.parts(upload_id)
+    made = await context.offload.run(lambda: assemble(upload, named, present))
+    _check_wishes(request, upload, made)
+    version = Version(
+        upload.bucket,
+        upload.key,
+        NULL_VERSION,
+        names.clock.now(),
+        Kind.OBJECT,
+        made.size,
+        made.etag,
+        made.meta,
+        made.extents,
+    )
+    try:
+        await names.complete_upload(upload_id, version)
+    except NoSuchUpload:
+        again = await _completed_before(context, request, upload_id, named)
+        if again is None:
+            raise
+        return again
+    return _completed(request, made.etag, made.meta)
+
+
+def _check_wishes(request: Request, upload: Upload, made: Assembled) -> None:
+    """What the client says of the whole object must be so. BadDigest, InvalidRequest."""
+    headers = request.headers
+    size = headers.get("x-amz-mp-object-size")
+    if size is not None and size != str(made.size):
+        message = (
+            f"The provided 'x-amz-mp-object-size' header value {size[:20]} does not match what "
+            f"was computed: {made.size}"
+        )
+        raise S3Error("InvalidRequest", message)
+    kind = headers.get("x-amz-checksum-type")
+    if kind is not None and upload.checksum_type and kind.upper() != upload.checksum_type:
+        message = f"The upload was created using the {upload.checksum_type} checksum mode."
+        raise S3Error("InvalidRequest", message)
+    asked = asked_checksum(headers, request.auth.hoisted, strict=False)
+    if asked is None or asked.expected is None:
+        return
+    if asked.algorithm == "CRC64NVME":
+        found = made.meta.crc64.to_bytes(8, "big")
+    else:
+        if asked.algorithm != upload.checksum_algorithm or upload.checksum_type != FULL_OBJECT:
+            message = f"The upload has no full object checksum of the type {asked.algorithm}."
+            raise S3Error("InvalidRequest", message)
+        found = b64decode(made.meta.checksums[asked.algorithm.lower()])
+    if found != asked.expected:
+        message = f"The {asked.algorithm} you specified did not match the calculated checksum."
+        raise S3Error("BadDigest", message)
+
+
+async def _completed_before(
+    context: Context, request: Request, upload_id: str, named: list[NamedPart]
+) -> Reply | None:
+    """The answer to a Complete that has taken effect already, None when there was none."""
+    done = await context.names.completed_upload(upload_id)
+    if done is None:
+        return None
+    bucket, key, vid, stamp = done
+    if (bucket, key) != (request.bucket.id, request.key):
+        return None
+    version = await context.names.version(bucket, key, vid)
+    if version is not None and version.stamp == stamp:
+        return _completed(request, version.etag, version.meta)
+    try:
+        etag = etag_of([part.etag for part in named])
+    except ValueError:
+        return None
+    return _completed(request, etag, Meta())
+
+
+def _completed(request: Request, etag: str, meta: Meta) -> Reply:
+    bucket, key = request.bucket.name, request.key
+    host = escape(request.headers.get("Host", ""))
+    return xml_reply(
+        f"<CompleteMultipartUploadResult {XMLNS}>"
+        f"<Location>http://{host}/{bucket}/{escape(quote(key))}</Location>"
+        f"<Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><ETag>&quot;{etag}&quot;</ETag>"
+        f"{checksum_elements(meta.checksums, meta.checksum_type)}"
+        "</CompleteMultipartUploadResult>"
+    )
+
+
+async def abort_upload(context: Context, request: Request) -> Reply:
+    """Drop an upload and its parts."""
+    upload = await find_upload(context, request)
+    await context.names.abort_upload(upload.id)
+    return Reply(204)
