@@ -1,0 +1,207 @@
+"""Calls to one peer: pinned TLS, a fresh access token, one of its endpoints.
+
+The peer's certificate is recognised by its SHA-256 fingerprint and by nothing else; the connection
+ends before the first byte of a request when it is another. Endpoints are tried in their order, and
+the one that answered is kept until it fails. Redirects are not followed, nothing is decompressed,
+no proxy or cookie is used, and every answer is read up to a limit.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import aiohttp
+from yarl import URL
+
+from dc.names.model import Peer
+from replicator import wire
+from replicator.errors import BodyUnavailable, Refused, Unreachable, WireError, printable
+from replicator.home import Home
+from replicator.limits import (
+    ANSWER_BYTES_MAX,
+    CONNECT_SECONDS_MAX,
+    READ_BUFFER_BYTES,
+    REQUEST_SECONDS_MAX,
+    SILENCE_SECONDS_MAX,
+)
+from tokens.access import issue_access
+from tokens.limits import ACCESS_LIFETIME_SECONDS_MAX
+
+T = TypeVar("T")
+Ask = wire.FeedAsk | wire.BodyAsk | wire.EntryAsk
+
+
+class PeerClient:
+    """A client session to one peer; make it and close it in the event loop."""
+
+    def __init__(self, home: Home, peer: Peer) -> None:
+        self._home = home
+        self._peer = peer
+        self._endpoint = 0
+        self._token = ""
+        self._renew_at = 0.0
+        self._pin = aiohttp.Fingerprint(bytes.fromhex(peer.fingerprint))
+        self._session = aiohttp.ClientSession(
+            connector=home.network.connector(),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            read_bufsize=READ_BUFFER_BYTES,
+            headers={"User-Agent": "farshore", "Accept-Encoding": "identity"},
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint that answered last."""
+        return self._peer.endpoints[self._endpoint]
+
+    @asynccontextmanager
+    async def feed(self, ask: wire.FeedAsk) -> AsyncIterator[aiohttp.StreamReader]:
+        """The feed stream. Tries all endpoints from the first on."""
+        self._endpoint = 0
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_SECONDS_MAX, sock_read=SILENCE_SECONDS_MAX
+        )
+        response = await self._open("GET", "feed", timeout, ask=ask)
+        try:
+            _expect(response, 200)
+            yield response.content
+        finally:
+            response.close()
+
+    @asynccontextmanager
+    async def body(self, ask: wire.BodyAsk) -> AsyncIterator[aiohttp.StreamReader | None]:
+        """The bytes of a range and the range's CRC, 8 bytes; None when it was superseded."""
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_SECONDS_MAX, sock_read=SILENCE_SECONDS_MAX
+        )
+        response = await self._open("GET", "body", timeout, ask=ask)
+        try:
+            if response.status == 404:
+                yield None
+                return
+            if response.status in (409, 503):
+                raise BodyUnavailable(f"the peer cannot read its bytes now ({response.status})")
+            _expect(response, 200)
+            expected = ask.stop - ask.start + 8
+            if response.content_length != expected:
+                raise WireError(f"a range of {response.content_length} bytes, not {expected}")
+            yield response.content
+        finally:
+            # A body that was read to its end leaves a connection that can be used again.
+            if response.content.at_eof():
+                response.release()
+            else:
+                response.close()
+
+    async def entry(self, ask: wire.EntryAsk) -> wire.Record | None:
+        """A record of the peer's feed; None when it changed since."""
+        status, data = await self._exchange("GET", "entry", ask=ask)
+        return None if status == 404 else wire.decode_record(data)
+
+    async def ack(self, epoch: str, position: int) -> None:
+        message = wire.encode_body(wire.Ack(epoch=epoch, position=position))
+        await self._exchange("POST", "ack", body=message)
+
+    async def state(self) -> wire.State:
+        _, data = await self._exchange("GET", "state")
+        return wire.decode_body(data, wire.State)
+
+    async def pair(self, call: wire.PairCall) -> wire.PairReply | None:
+        """None when the peer refuses without a reason."""
+        status, data = await self._exchange(
+            "POST", "pair", body=wire.encode_body(call), authorized=False
+        )
+        return None if status == 403 else wire.decode_body(data, wire.PairReply)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    async def _exchange(
+        self,
+        method: str,
+        name: str,
+        ask: Ask | None = None,
+        body: bytes | None = None,
+        authorized: bool = True,
+    ) -> tuple[int, bytes]:
+        """Status and body of a short answer."""
+        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX, sock_connect=CONNECT_SECONDS_MAX)
+        response = await self._open(method, name, timeout, ask, body, authorized)
+        try:
+            if name == "pair":
+                _expect(response, 200, 403, 409)
+            else:
+                _expect(response, 200, 204, 404)
+            return response.status, await _read(response)
+        finally:
+            response.close() if not response.content.at_eof() else response.release()
+
+    async def _open(
+        self,
+        method: str,
+        name: str,
+        timeout: aiohttp.ClientTimeout,
+        ask: Ask | None = None,
+        body: bytes | None = None,
+        authorized: bool = True,
+    ) -> aiohttp.ClientResponse:
+        """The response's head from the first endpoint that answers, beginning with the last one
+        that did."""
+        failures = []
+        headers = {"Authorization": f"Bearer {self._access_token()}"} if authorized else {}
+        query = f"?ask={wire.encode_ask(ask)}" if ask is not None else ""
+        for _ in self._peer.endpoints:
+            url = URL(f"https://{self.endpoint}/{wire.PROTOCOL}/{name}{query}", encoded=True)
+            try:
+                async with asyncio.timeout(REQUEST_SECONDS_MAX):
+                    return await self._session.request(
+                        method,
+                        url,
+                        data=body,
+                        headers=headers,
+                        ssl=self._pin,
+                        timeout=timeout,
+                        allow_redirects=False,
+                    )
+            except aiohttp.ServerFingerprintMismatch:
+                failures.append(f"{self.endpoint}: its certificate is not the one of the pairing")
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                failures.append(f"{self.endpoint}: {printable(error) or type(error).__name__}")
+            self._endpoint = (self._endpoint + 1) % len(self._peer.endpoints)
+        raise Unreachable("; ".join(failures))
+
+    def _access_token(self) -> str:
+        """A token that has at least half of its life before it."""
+        now = self._home.clock.monotonic()
+        if now >= self._renew_at:
+            self._token = issue_access(
+                self._home.identity,
+                self._peer.dc_id,
+                self._home.now_seconds(),
+                self._home.randomness.token,
+            )
+            self._renew_at = now + ACCESS_LIFETIME_SECONDS_MAX / 2
+        return self._token
+
+
+def _expect(response: aiohttp.ClientResponse, *statuses: int) -> None:
+    if response.status in statuses:
+        return
+    if response.status == 403:
+        raise Refused("it answers 403: it has removed this DC, or the clocks differ by a minute")
+    if response.status == 503:
+        raise BodyUnavailable("the peer cannot answer now (503)")
+    raise WireError(f"the peer answers with status {response.status}")
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    data = bytearray()
+    async for chunk in response.content.iter_any():
+        data += chunk
+        if len(data) > ANSWER_BYTES_MAX:
+            raise WireError("an answer of the peer is too long")
+    return bytes(data)

@@ -1,0 +1,277 @@
+"""Taking a peer's feed: one open stream, from the stored cursor on, until it breaks.
+
+Three tasks hand batches to each other, so that the next one is received while this one's bodies
+are stored and the one before is applied:
+
+    receive   read a frame, decode and check it, see that it continues where the last one ended
+    store     move the clock past the stamps, check and store the small bodies, all at once
+    apply     one transaction: the changes, the cursor past them, the inbox entries
+
+A change takes effect when, and only when, its bytes are durable here and its transaction commits;
+the cursor moves in that same transaction. What cannot be applied at once (its body is large or did
+not come along, its stamp is too far ahead, its body is not what it should be) goes into the inbox
+in that transaction too (`replicator/inbox.py` finishes it), so nothing is stepped over and nothing
+waits behind it.
+
+If the peer's feed is another one than the cursor is of (its epoch differs), everything is read
+from the beginning, and the inbox of the old feed is dropped: what of it still is comes again.
+"""
+
+import asyncio
+from typing import NamedTuple
+
+import aiohttp
+import msgspec
+
+from dc.names.api import NamesError, NamesFull, NoSuchPeer
+from dc.names.model import Change, Cursor, Extent, Inboxed, Peer
+from dc.stamps import StampAhead, stamp_origin
+from replicator import wire
+from replicator.client import PeerClient
+from replicator.errors import ReplicatorError, WireError, printable
+from replicator.home import Home
+from replicator.inbox import Inbox
+from replicator.limits import (
+    ERROR_CHARACTERS_MAX,
+    PROBE_RECORDS,
+    RELAY_DELAY_MS,
+    RETRY_FIRST_SECONDS,
+)
+from replicator.records import check_body, ident_of, incoming, incoming_version, is_bare, stamps
+from replicator.status import Inbound
+from tokens.errors import SecretError
+
+
+class Prepared(NamedTuple):
+    """A batch whose bodies are stored: what its transaction will hold."""
+
+    cursor: Cursor
+    records: list[wire.Record]
+    changes: list[Change]
+    """Of `records`, one by one."""
+    inbox: list[Inboxed]
+
+
+class Consumer:
+    """Takes one peer's feed. `inbound` is what it tells of itself."""
+
+    def __init__(
+        self, home: Home, peer: Peer, client: PeerClient, inbox: Inbox, inbound: Inbound
+    ) -> None:
+        self._home = home
+        self._peer = peer
+        self._client = client
+        self._inbox = inbox
+        self._inbound = inbound
+        self._seed_end = 0
+
+    async def run(self) -> None:
+        """One stream; returns when the peer ends it, raises whatever breaks it."""
+        names = self._home.names
+        cursor = await names.cursor(self._peer.dc_id)
+        direct = [peer.dc_id for peer in names.peers() if peer.dc_id != self._peer.dc_id]
+        ask = wire.FeedAsk(cursor.epoch if cursor else "none", cursor.seq if cursor else 0, direct)
+        async with self._client.feed(ask) as content:
+            hello = await _frame(content)
+            if type(hello) is not wire.Hello:
+                raise WireError("the stream does not begin with a hello")
+            cursor = await self._meet(hello, cursor)
+            self._inbound.started(cursor, hello.end)
+            self._seed_end = hello.end
+            self._inbox.link_is_up()
+            try:
+                await self._pipeline(content, cursor)
+            finally:
+                self._inbox.link_is_down()
+
+    async def _meet(self, hello: wire.Hello, cursor: Cursor | None) -> Cursor:
+        """Where the stream starts; forget what belonged to another feed of the peer."""
+        if hello.dc_id != self._peer.dc_id:
+            raise WireError(f"DC {hello.dc_id} answers in place of {self._peer.dc_id}")
+        if cursor is not None and cursor.epoch == hello.epoch and cursor.seq == hello.after:
+            return cursor
+        if hello.after != 0:
+            raise WireError(f"the stream starts at {hello.after}, which was not asked for")
+        fresh = Cursor(hello.epoch, 0)
+        if cursor is not None:
+            await self._inbox.forget(fresh)
+        return fresh
+
+    async def _pipeline(self, content: aiohttp.StreamReader, cursor: Cursor) -> None:
+        received: asyncio.Queue[wire.Batch | None] = asyncio.Queue(1)
+        prepared: asyncio.Queue[Prepared | None] = asyncio.Queue(1)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._receive(content, cursor.seq, received))
+            group.create_task(self._store(cursor.epoch, received, prepared))
+            group.create_task(self._apply(prepared))
+
+    # -- receive --------------------------------------------------------------------------------
+
+    async def _receive(
+        self,
+        content: aiohttp.StreamReader,
+        position: int,
+        received: "asyncio.Queue[wire.Batch | None]",
+    ) -> None:
+        while True:
+            try:
+                frame = await _frame(content)
+            except asyncio.IncompleteReadError as error:
+                if error.partial:
+                    raise WireError("the stream ended inside a frame") from None
+                await received.put(None)
+                return
+            self._inbound.heard(frame.end)
+            if type(frame) is wire.Hello:
+                raise WireError("a second hello")
+            if type(frame) is wire.Batch:
+                if frame.after != position:
+                    raise WireError(f"a batch continues at {frame.after}, not at {position}")
+                position = frame.last
+                await received.put(frame)
+
+    # -- store ----------------------------------------------------------------------------------
+
+    async def _store(
+        self,
+        epoch: str,
+        received: "asyncio.Queue[wire.Batch | None]",
+        prepared: "asyncio.Queue[Prepared | None]",
+    ) -> None:
+        while (batch := await received.get()) is not None:
+            await prepared.put(await self._prepare(epoch, batch))
+        await prepared.put(None)
+
+    async def _prepare(self, epoch: str, batch: wire.Batch) -> Prepared:
+        """Store the batch's small bodies, and sort its records into changes and inbox entries."""
+        known = await self._known(batch)
+        whole: list[wire.Record] = []
+        changes: list[Change] = []
+        inbox: list[Inboxed] = []
+        with_body: list[tuple[wire.VersionRecord, bytes]] = []
+        for record in batch.records:
+            if record.seq in known:
+                continue
+            try:
+                for stamp in stamps(record):
+                    self._home.names.clock.observe(stamp)
+                if type(record) is wire.VersionRecord and not is_bare(record):
+                    if record.body is None:
+                        inbox.append(self._waiting(record))
+                    else:
+                        check_body(record, record.body)
+                        with_body.append((record, record.body))
+                else:
+                    changes.append(incoming(record, self._home.sealer))
+                    whole.append(record)
+            except (StampAhead, ReplicatorError, SecretError) as error:
+                inbox.append(self._failed(record, error))
+        changes += await self._store_bodies(with_body)
+        whole += [record for record, _ in with_body]
+        self._inbound.took(len(batch.records), sum(len(body) for _, body in with_body))
+        return Prepared(Cursor(epoch, batch.last), whole, changes, inbox)
+
+    async def _store_bodies(self, bodies: list[tuple[wire.VersionRecord, bytes]]) -> list[Change]:
+        """Store all bodies at once: they share appends and syncs."""
+        put = self._home.objects.put
+        versions = [incoming_version(record, []) for record, _ in bodies]
+        stored: list[list[Extent]] = await asyncio.gather(
+            *(
+                put(ident_of(version), body)
+                for version, (_, body) in zip(versions, bodies, strict=True)
+            )
+        )
+        return [
+            msgspec.structs.replace(version, extents=extents)
+            for version, extents in zip(versions, stored, strict=True)
+        ]
+
+    async def _known(self, batch: wire.Batch) -> set[int]:
+        """The positions of versions that are here already, in this state or a later one.
+
+        Asked for every version whose body would have to be fetched. Bodies that came along are
+        cheap to store again; only in what was there before the stream began may there be many
+        that are known, which a few of them show."""
+        fetched: list[wire.VersionRecord] = []
+        inline: list[wire.VersionRecord] = []
+        for record in batch.records:
+            if type(record) is wire.VersionRecord and not is_bare(record):
+                (fetched if record.body is None else inline).append(record)
+        known = await self._known_of(fetched) if fetched else set()
+        if inline and batch.last <= self._seed_end:
+            probed = await self._known_of(inline[:PROBE_RECORDS])
+            if probed:
+                probed |= await self._known_of(inline[PROBE_RECORDS:])
+            known |= probed
+        return known
+
+    async def _known_of(self, records: list[wire.VersionRecord]) -> set[int]:
+        version = self._home.names.version
+        held = await asyncio.gather(*(version(one.bucket, one.key, one.vid) for one in records))
+        return {
+            record.seq
+            for record, ours in zip(records, held, strict=True)
+            if ours is not None and ours.stamp >= record.stamp
+        }
+
+    def _waiting(self, record: wire.VersionRecord) -> Inboxed:
+        """A version whose body is to be fetched; a relayed one usually comes straight, too."""
+        now = self._home.clock.wall_ms()
+        straight = stamp_origin(record.stamp) == self._peer.dc_id
+        return Inboxed(
+            peer=self._peer.dc_id,
+            seq=record.seq,
+            change=wire.encode_record(record),
+            next_try_ms=now if straight else now + RELAY_DELAY_MS,
+        )
+
+    def _failed(self, record: wire.Record, error: Exception) -> Inboxed:
+        if type(record) is wire.VersionRecord:
+            record = wire.without_body(record)
+        return Inboxed(
+            peer=self._peer.dc_id,
+            seq=record.seq,
+            change=wire.encode_record(record),
+            attempts=1,
+            next_try_ms=self._home.clock.wall_ms() + int(RETRY_FIRST_SECONDS * 1000),
+            error=f"{type(error).__name__}: {printable(error)}"[:ERROR_CHARACTERS_MAX],
+        )
+
+    # -- apply ----------------------------------------------------------------------------------
+
+    async def _apply(self, prepared: "asyncio.Queue[Prepared | None]") -> None:
+        while (batch := await prepared.get()) is not None:
+            await self._commit(batch)
+            self._inbound.applied(batch.cursor)
+            self._inbox.changed(bool(batch.inbox))
+
+    async def _commit(self, batch: Prepared) -> None:
+        peer, apply = self._peer.dc_id, self._home.names.apply
+        try:
+            await apply(batch.changes, peer=peer, cursor=batch.cursor, inbox=batch.inbox)
+        except (NamesFull, NoSuchPeer):
+            raise
+        except NamesError:
+            inbox = batch.inbox + await self._one_by_one(batch)
+            await apply([], peer=peer, cursor=batch.cursor, inbox=inbox)
+
+    async def _one_by_one(self, batch: Prepared) -> list[Inboxed]:
+        """Apply what can be applied of a batch that failed as a whole, so that one bad change
+        does not hold up the others; the bad ones go to the inbox. When it was not a change's
+        fault, the commit after this fails as well, and nothing has moved."""
+        failed = []
+        for record, change in zip(batch.records, batch.changes, strict=True):
+            try:
+                await self._home.names.apply([change])
+            except NamesError as error:
+                failed.append(self._failed(record, error))
+        return failed
+
+
+async def _frame(content: aiohttp.StreamReader) -> wire.Frame:
+    length = wire.frame_length(await content.readexactly(wire.LENGTH_BYTES))
+    try:
+        body = await content.readexactly(length)
+    except asyncio.IncompleteReadError:
+        raise WireError("the stream ended inside a frame") from None
+    return wire.decode_frame(body)

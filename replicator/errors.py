@@ -1,0 +1,50 @@
+"""What can go wrong between datacenters, as one small tree.
+
+ReplicatorError
+    WireError           a peer sent what the protocol does not allow; the connection is dropped
+    Refused             a peer does not let this DC in
+    Unreachable         no endpoint of a peer answers
+    BodyUnavailable     a peer cannot give a body now; try again
+    BodyCorrupt         bytes of a body arrived that are not the object's; try again
+    PairingError        a pairing that cannot be; the text says what to do
+"""
+
+
+class ReplicatorError(Exception):
+    """The root of the tree."""
+
+
+class WireError(ReplicatorError):
+    """A peer sent something outside the protocol."""
+
+
+class Refused(ReplicatorError):
+    """A peer answered 403: it has removed this DC, or the clocks differ by more than a minute."""
+
+
+class Unreachable(ReplicatorError):
+    """No endpoint of a peer answers."""
+
+
+class BodyUnavailable(ReplicatorError):
+    """The peer has the version, but cannot give its bytes now."""
+
+
+class BodyCorrupt(ReplicatorError):
+    """The bytes that came are not those of the object: size or CRC-64/NVME differ."""
+
+
+class PairingError(ReplicatorError):
+    """Two DCs cannot be paired this way."""
+
+
+def printable(error: object) -> str:
+    """At most 200 printable characters: words that may quote what somebody hostile wrote."""
+    return ascii(str(error))[1:-1][:200]
+
+
+def leaf(error: BaseException) -> BaseException:
+    """The first single error of a group of tasks that failed together."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,256 @@
+"""The peer listener: what paired DCs may ask of this one.
+
+    GET  /v1/feed    the stream of changes from a cursor on, kept open (`replicator/feed_stream.py`)
+    GET  /v1/body    a range of the bytes of one version, followed by the range's CRC-64/NVME
+    GET  /v1/entry   one record of the feed again
+    POST /v1/ack     how far the caller has taken our feed
+    GET  /v1/state   epoch and end of our feed
+    POST /v1/pair    become a peer, by a pairing token (`replicator/pairing.py`)
+
+Every request but the last must carry an access token of a DC that is a peer *now*; this is decided
+before anything else is looked at, and who is not let in gets the same 403 whatever he asked. When a
+peer is removed its open streams end at once. There is no other door: nothing here lists, writes or
+takes an address to connect to.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+from aiohttp import web
+from awscrt.checksums import crc64nvme
+
+from dc.names.api import NamesClosed
+from dc.names.model import Kind, Peer
+from dc.objects.api import ObjectsError
+from dc.worker import spawn
+from replicator import wire
+from replicator.errors import WireError, printable
+from replicator.feed_stream import FeedStream, Outbound
+from replicator.home import Home
+from replicator.limits import REQUEST_BODY_BYTES_MAX, REQUEST_SECONDS_MAX, STREAMS_PER_PEER_MAX
+from replicator.records import is_from, outgoing
+from tokens.access import AccessVerifier
+from tokens.errors import AccessDenied
+
+log = structlog.get_logger("peer listener")
+T = TypeVar("T")
+
+CRC_BYTES = 8
+_PREFIX = f"/{wire.PROTOCOL}/"
+_BEARER = "Bearer "
+
+Pair = Callable[[bytes], Awaitable[wire.PairReply | None]]
+Heard = Callable[[str], None]
+Handler = Callable[[web.BaseRequest, Peer], Awaitable[web.StreamResponse]]
+
+
+class PeerServer:
+    """Answers the peer listener's requests. `pair` takes the body of a pair call and gives None
+    for who is not let in; `heard` is told of each DC that opens a stream."""
+
+    def __init__(self, home: Home, pair: Pair, heard: Heard) -> None:
+        self._home = home
+        self._pair = pair
+        self._heard = heard
+        self._verifier = AccessVerifier(home.dc_id)
+        self._streams: dict[str, list[asyncio.Task[None]]] = {}
+        self._outbound: dict[str, Outbound] = {}
+        self._routes: dict[tuple[str, str], Handler] = {
+            ("GET", "feed"): self._feed,
+            ("GET", "body"): self._body,
+            ("GET", "entry"): self._entry,
+            ("POST", "ack"): self._ack,
+            ("GET", "state"): self._state,
+        }
+
+    def outbound(self, dc_id: str) -> Outbound:
+        """What is known of a peer's progress."""
+        return self._outbound.setdefault(dc_id, Outbound())
+
+    async def drop(self, dc_id: str) -> None:
+        """End the streams of a DC that is no peer any more."""
+        self._outbound.pop(dc_id, None)
+        await self._end(self._streams.pop(dc_id, []))
+
+    async def close(self) -> None:
+        streams, self._streams = self._streams, {}
+        for tasks in streams.values():
+            await self._end(tasks)
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- requests -------------------------------------------------------------------------------
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            if request.method == "POST" and request.path == _PREFIX + "pair":
+                return await self._pair_call(request)
+            peer = self._caller(request)
+            if peer is None:
+                return web.Response(status=403)
+            name = request.path.removeprefix(_PREFIX)
+            handler = self._routes.get((request.method, name))
+            if handler is None or not request.path.startswith(_PREFIX):
+                return web.Response(status=404)
+            return await handler(request, peer)
+        except (WireError, TimeoutError) as error:
+            log.warning("bad request of a peer", path=printable(request.path), error=str(error))
+            return web.Response(status=400)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except (NamesClosed, ObjectsError) as error:
+            log.warning("a peer's request failed", path=request.path, error=str(error))
+            return web.Response(status=503)
+
+    def _caller(self, request: web.BaseRequest) -> Peer | None:
+        """The peer whose access token came with the request."""
+        headers = request.headers.getall("Authorization", [])
+        if len(headers) != 1 or not headers[0].startswith(_BEARER):
+            return None
+        try:
+            dc_id = self._verifier.verify(
+                headers[0].removeprefix(_BEARER), self._key_of, self._home.now_seconds()
+            )
+        except AccessDenied as error:
+            log.info("a caller was refused", reason=error.reason, remote=request.remote)
+            return None
+        return self._home.peer(dc_id)
+
+    def _key_of(self, dc_id: str) -> bytes | None:
+        peer = self._home.peer(dc_id)
+        return peer.signing_key if peer else None
+
+    async def _pair_call(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            reply = await self._pair(await _read(request))
+        except (WireError, TimeoutError):
+            reply = None
+        if reply is None:
+            return web.Response(status=403)
+        return web.Response(status=200 if reply.answer else 409, body=wire.encode_body(reply))
+
+    # -- the feed -------------------------------------------------------------------------------
+
+    async def _feed(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
+        ask = _ask(request, wire.FeedAsk)
+        names = self._home.names
+        known = ask.epoch == names.epoch and ask.after <= names.feed_end
+        outbound = self.outbound(peer.dc_id)
+        stream = FeedStream(
+            self._home, peer, ask.after if known else 0, frozenset(ask.direct), outbound
+        )
+        response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+        response.force_close()
+        await response.prepare(request)
+        open_streams = self._streams.setdefault(peer.dc_id, [])
+        if len(open_streams) >= STREAMS_PER_PEER_MAX:
+            open_streams[0].cancel()
+        task = spawn(self._run(stream, response), f"feed to {peer.name}")
+        open_streams.append(task)
+        outbound.streams += 1
+        if not known:
+            outbound.acked = None
+            outbound.sent_last = 0
+        self._heard(peer.dc_id)
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()
+            outbound.streams -= 1
+            if task in open_streams:
+                open_streams.remove(task)
+        return response
+
+    async def _run(self, stream: FeedStream, response: web.StreamResponse) -> None:
+        """One stream until it breaks; the consumer comes again by itself."""
+        try:
+            await stream.run(response.write)
+        except (ConnectionError, TimeoutError) as error:
+            log.info("a feed stream ended", error=f"{type(error).__name__}: {error}")
+        except NamesClosed:
+            log.info("a feed stream ended: this DC is stopping")
+
+    async def _entry(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
+        """The record at one position; 404 when its item has changed since."""
+        ask = _ask(request, wire.EntryAsk)
+        if ask.epoch != self._home.names.epoch or ask.seq < 1:
+            return web.Response(status=404)
+        entries, _ = await self._home.names.feed(ask.seq - 1, 1)
+        if not entries or entries[0].seq != ask.seq or is_from(entries[0].change, peer.dc_id):
+            return web.Response(status=404)
+        record = outgoing(ask.seq, entries[0].change, None, self._home.sealer, peer.sealing_key)
+        return web.Response(body=wire.encode_record(record))
+
+    async def _ack(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
+        ack = wire.decode_body(await _read(request), wire.Ack)
+        names = self._home.names
+        if ack.epoch == names.epoch and ack.position <= names.feed_end:
+            self.outbound(peer.dc_id).acked = ack.position
+        return web.Response(status=204)
+
+    async def _state(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
+        names = self._home.names
+        state = wire.State(
+            dc_id=self._home.dc_id,
+            epoch=names.epoch,
+            end=names.feed_end,
+            streaming=self.outbound(peer.dc_id).streams > 0,
+        )
+        return web.Response(body=wire.encode_body(state))
+
+    # -- bodies ---------------------------------------------------------------------------------
+
+    async def _body(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
+        """The range and its CRC; 404 when there is no such version (any more), 409 when this DC
+        has an older one only."""
+        ask = _ask(request, wire.BodyAsk)
+        version = await self._home.names.version(ask.bucket, ask.key, ask.vid)
+        if version is None or version.stamp > ask.stamp or version.kind != Kind.OBJECT:
+            return web.Response(status=404)
+        if version.stamp < ask.stamp:
+            return web.Response(status=409)
+        if not ask.start < ask.stop <= version.size:
+            raise WireError(f"the range {ask.start}-{ask.stop} of {version.size} bytes")
+        pieces = self._home.objects.read(version.extents, ask.start, ask.stop)
+        first = await anext(pieces)
+        length = ask.stop - ask.start
+        response = web.StreamResponse(headers={"Content-Length": str(length + CRC_BYTES)})
+        await response.prepare(request)
+        crc = crc64nvme(first)
+        outbound = self.outbound(peer.dc_id)
+        try:
+            await response.write(first)
+            async for piece in pieces:
+                crc = crc64nvme(piece, crc)
+                await response.write(piece)
+        except ObjectsError as error:
+            # The status is sent already; a body that ends early says it as well.
+            log.warning("a body could not be read to its end", error=str(error))
+            response.force_close()
+            raise ConnectionResetError("body cut short") from error
+        await response.write(crc.to_bytes(CRC_BYTES, "big"))
+        outbound.bytes += length
+        return response
+
+
+def _ask(request: web.BaseRequest, shape: type[T]) -> T:
+    texts = request.query.getall("ask", [])
+    if len(texts) != 1:
+        raise WireError("one `ask` is needed")
+    return wire.decode_ask(texts[0], shape)
+
+
+async def _read(request: web.BaseRequest) -> bytes:
+    """The body of a request, of bounded length and in bounded time."""
+    data = bytearray()
+    async with asyncio.timeout(REQUEST_SECONDS_MAX):
+        async for chunk in request.content.iter_any():
+            data += chunk
+            if len(data) > REQUEST_BODY_BYTES_MAX:
+                raise WireError("a request's body is too long")
+    return bytes(data)

@@ -1,0 +1,177 @@
+"""One open feed stream, at the side that sends: this DC's changes, as they commit, to one peer.
+
+It reads the feed from the consumer's position, sends what it finds in batches, and when it has
+reached the end waits for the name server's doorbell (`feed_wait`). The feed is the queue: nothing
+is remembered here that a crash could lose, and a change that was superseded before it was sent
+costs nothing. Sending waits when the consumer is slow, and reading the feed waits with it.
+
+Left out are changes that the peer made itself. Changes of third DCs are relayed; if the peer has a
+link of its own to the DC that made the change, then without the body, which it will have got
+already or can fetch. Positions with nothing to send are told at most once a second.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from dc.names.model import FeedEntry, Kind, Peer, Version
+from dc.objects.api import ObjectsError
+from dc.stamps import stamp_origin
+from replicator import wire
+from replicator.home import Home
+from replicator.limits import (
+    BATCH_BYTES,
+    COLD_READS_MAX,
+    FEED_ITEMS,
+    INLINE_BYTES_MAX,
+    KEEPALIVE_SECONDS,
+    PROGRESS_SECONDS,
+    STALLED_SECONDS_MAX,
+)
+from replicator.records import is_from, outgoing
+
+_RECORD_BYTES = 512
+_PART_BYTES = 160
+
+Send = Callable[[bytes], Awaitable[None]]
+
+
+class Outbound:
+    """What is known of a peer's progress in our feed; outlives single streams."""
+
+    def __init__(self) -> None:
+        self.streams = 0
+        self.acked: int | None = None
+        self.looked = 0
+        self.sent_last = 0
+        """The last position that the peer had to be told of: nothing after it is its business."""
+        self.records = 0
+        self.bytes = 0
+
+    @property
+    def settled(self) -> int | None:
+        """The position up to which the peer has all that is its business; None if unknown."""
+        if self.acked is not None and self.streams and self.acked >= self.sent_last:
+            return max(self.acked, self.looked)
+        return self.acked
+
+
+class FeedStream:
+    """Sends frames by `send` until cancelled or the connection breaks."""
+
+    def __init__(
+        self, home: Home, peer: Peer, after: int, direct: frozenset[str], outbound: Outbound
+    ) -> None:
+        self._home = home
+        self._peer = peer
+        self._direct = direct
+        self._outbound = outbound
+        self._after = after
+        self._told = after
+        self._told_at = 0.0
+
+    async def run(self, send: Send) -> None:
+        names, clock = self._home.names, self._home.clock
+        hello = wire.Hello(
+            end=names.feed_end, dc_id=self._home.dc_id, epoch=names.epoch, after=self._after
+        )
+        await self._send(send, wire.encode_frame(hello))
+        while True:
+            if names.feed_end > self._after:
+                entries, looked = await names.feed(self._after, FEED_ITEMS)
+                await self._send_entries(send, entries, looked)
+                self._after = self._outbound.looked = looked
+            behind = self._told < self._after
+            if behind and clock.monotonic() - self._told_at >= PROGRESS_SECONDS:
+                await self._tell(send, self._after, [])
+                behind = False
+            if names.feed_end > self._after:
+                continue
+            try:
+                async with asyncio.timeout(PROGRESS_SECONDS if behind else KEEPALIVE_SECONDS):
+                    await names.feed_wait(self._after)
+            except TimeoutError:
+                if not behind:
+                    await self._send(send, wire.encode_frame(wire.KeepAlive(end=names.feed_end)))
+
+    async def _send_entries(self, send: Send, entries: list[FeedEntry], looked: int) -> None:
+        """Send what is the peer's business, in batches of bounded size."""
+        group: list[FeedEntry] = []
+        size = 0
+        for entry in entries:
+            if is_from(entry.change, self._peer.dc_id):
+                continue
+            weight = self._weight(entry)
+            if group and size + weight > BATCH_BYTES:
+                await self._tell(send, group[-1].seq, group)
+                group, size = [], 0
+            group.append(entry)
+            size += weight
+        if group:
+            await self._tell(send, looked, group)
+
+    def _weight(self, entry: FeedEntry) -> int:
+        """About how many bytes the entry takes in a frame."""
+        change = entry.change
+        if not isinstance(change, Version):
+            return _RECORD_BYTES
+        weight = _RECORD_BYTES + _PART_BYTES * len(change.meta.parts)
+        return weight + change.size if self._is_inline(change) else weight
+
+    def _is_inline(self, version: Version) -> bool:
+        if version.kind != Kind.OBJECT or version.size > INLINE_BYTES_MAX:
+            return False
+        origin = stamp_origin(version.stamp)
+        return origin == self._home.dc_id or origin not in self._direct
+
+    async def _tell(self, send: Send, last: int, group: list[FeedEntry]) -> None:
+        """Send one batch that ends at `last`."""
+        bodies = await self._bodies(group)
+        sealer, sealing_key = self._home.sealer, self._peer.sealing_key
+        records = [
+            wire.encode_record(outgoing(entry.seq, entry.change, body, sealer, sealing_key))
+            for entry, body in zip(group, bodies, strict=True)
+        ]
+        if group:
+            self._outbound.sent_last = group[-1].seq
+        end = max(self._home.names.feed_end, last)
+        await self._send(send, wire.encode_batch(self._told, last, end, records))
+        self._outbound.records += len(records)
+        self._told = last
+        self._told_at = self._home.clock.monotonic()
+
+    async def _bodies(self, group: list[FeedEntry]) -> list[bytes | None]:
+        """The bodies that travel with the entries. One that cannot be read now stays out: the
+        consumer asks for it, and shows why it does not get it."""
+        bodies: list[bytes | None] = []
+        cold: list[tuple[int, Version]] = []
+        for index, entry in enumerate(group):
+            version = entry.change
+            body = None
+            if isinstance(version, Version) and self._is_inline(version):
+                try:
+                    body = self._home.objects.read_cached(version.extents)
+                    if body is None:
+                        cold.append((index, version))
+                except ObjectsError:
+                    body = None
+            bodies.append(body)
+        for begin in range(0, len(cold), COLD_READS_MAX):
+            some = cold[begin : begin + COLD_READS_MAX]
+            read = await asyncio.gather(*(self._read(version) for _, version in some))
+            for (index, _), body in zip(some, read, strict=True):
+                bodies[index] = body
+        return bodies
+
+    async def _read(self, version: Version) -> bytes | None:
+        pieces = []
+        try:
+            async for piece in self._home.objects.read(version.extents, 0, version.size):
+                pieces.append(piece)
+        except ObjectsError:
+            return None
+        return b"".join(pieces)
+
+    async def _send(self, send: Send, frame: bytes) -> None:
+        async with asyncio.timeout(STALLED_SECONDS_MAX):
+            await send(frame)
+        self._outbound.bytes += len(frame)

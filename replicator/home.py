@@ -1,0 +1,54 @@
+"""What every part of the replicator needs of its own DC, in one hand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dc.names.api import Names
+from dc.names.model import Peer
+from dc.objects.api import ObjectStore
+from dc.ports import Clock, Network, Randomness
+from replicator.records import Sealer
+from tokens.identity import Identity
+from tokens.place import Place
+
+Own = Callable[[int], Place]
+
+
+@dataclass(slots=True)
+class Home:
+    """This DC. `own` tells how it describes itself to others, given the port its peer listener
+    is bound to; `port` is set once, when that is known."""
+
+    names: Names
+    objects: ObjectStore
+    identity: Identity
+    own: Own
+    sealer: Sealer
+    clock: Clock
+    randomness: Randomness
+    network: Network
+    port: int = 0
+
+    @property
+    def dc_id(self) -> str:
+        return self.identity.dc_id
+
+    @property
+    def place(self) -> Place:
+        return self.own(self.port)
+
+    def peer(self, dc_id: str) -> Peer | None:
+        """The paired DC with that id."""
+        for peer in self.names.peers():
+            if peer.dc_id == dc_id:
+                return peer
+        return None
+
+    def now_seconds(self) -> int:
+        """Epoch seconds, for tokens."""
+        return self.clock.wall_ms() // 1000
+
+    def backoff_seconds(self, failures: int, first: float, most: float) -> float:
+        """A wait that doubles with each failure in a row, with jitter."""
+        wait = min(first * 2.0 ** min(failures, 30), most)
+        return wait * self.randomness.uniform(0.75, 1.25)

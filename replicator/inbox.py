@@ -1,0 +1,255 @@
+"""Finishing what a peer's feed left unfinished.
+
+The inbox is a table of the name servers: changes that the cursor has passed and that have not
+taken effect, because their bytes are still to come or because something failed. An entry leaves it
+in the transaction that applies its change, or when its item has a later state: here already, or at
+the peer, from where it then comes by the feed.
+
+Small bodies and large ones have slots of their own, so neither waits for the other; how many ranges
+of large bodies come at once is bounded for all together. An entry that fails is tried again after a
+back-off that doubles up to five minutes, with jitter, and is shown with its reason. When a stream
+to the peer opens, everything is tried at once.
+
+The table is what counts: what runs is only remembered here to not start it twice.
+"""
+
+import asyncio
+
+import msgspec
+import structlog
+
+from dc.names.api import NamesClosed, NoSuchPeer
+from dc.names.model import Change, Cursor, Inboxed, Peer
+from dc.worker import Worker, spawn
+from replicator import wire
+from replicator.client import PeerClient
+from replicator.errors import ReplicatorError, WireError, leaf, printable
+from replicator.home import Home
+from replicator.limits import (
+    CHANGE_RETRY_MAX_SECONDS,
+    ERROR_CHARACTERS_MAX,
+    INBOX_PAGE,
+    INBOX_PAGE_MAX,
+    INBOX_POLL_SECONDS,
+    INLINE_BYTES_MAX,
+    LARGE_AT_ONCE,
+    LARGE_RANGES_AT_ONCE,
+    RETRY_FIRST_SECONDS,
+    SMALL_AT_ONCE,
+)
+from replicator.records import incoming, incoming_version, is_bare, stamps
+from replicator.status import Inbound
+from replicator.transfer import Extents, Transfer
+
+log = structlog.get_logger("inbox")
+
+
+class Inbox:
+    """One peer's inbox. `acknowledge` is called whenever something was finished."""
+
+    def __init__(self, home: Home, peer: Peer, client: PeerClient, inbound: Inbound) -> None:
+        self._home = home
+        self._peer = peer
+        self._client = client
+        self._inbound = inbound
+        self._slots = asyncio.Semaphore(LARGE_RANGES_AT_ONCE)
+        self._running: dict[int, tuple[asyncio.Task[None], bool]] = {}
+        self._wake = asyncio.Event()
+        self._link = False
+        self._everything = True
+        self._tried: set[int] = set()
+        self._looked_ms = 0
+        self.moved = asyncio.Event()
+        """Set whenever the cursor or the inbox moved: there may be something to acknowledge."""
+        self._worker = Worker(f"inbox of {peer.name}", home.clock, self._work)
+
+    def start(self) -> None:
+        self._worker.start()
+
+    async def stop(self) -> None:
+        await self._worker.stop()
+        await self._cancel()
+
+    def link_is_up(self) -> None:
+        """A stream to the peer works: try everything now."""
+        self._link = self._everything = True
+        self._tried.clear()
+        self._wake.set()
+        self.moved.set()
+
+    def link_is_down(self) -> None:
+        self._link = False
+
+    def changed(self, added: bool) -> None:
+        """A batch was applied; `added`: it put something into the inbox."""
+        self.moved.set()
+        if added:
+            self._wake.set()
+
+    async def forget(self, cursor: Cursor) -> None:
+        """Drop everything, and start over at `cursor` of another feed of the peer."""
+        await self._cancel()
+        names, peer = self._home.names, self._peer.dc_id
+        while entries := await names.inbox(peer, limit=INBOX_PAGE):
+            await names.apply([], peer=peer, done=[entry.seq for entry in entries])
+        await names.apply([], peer=peer, cursor=cursor)
+
+    async def _cancel(self) -> None:
+        tasks = [task for task, _ in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- choosing -------------------------------------------------------------------------------
+
+    async def _work(self) -> float:
+        """Start what is due and has a slot; then wait until something may have changed."""
+        count, _ = await self._home.names.inbox_state(self._peer.dc_id)
+        self._inbound.inbox_is(count)
+        self._wake.clear()
+        if count:
+            await self._start_due()
+        try:
+            async with asyncio.timeout(INBOX_POLL_SECONDS if count else None):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        return 0
+
+    async def _start_due(self) -> None:
+        limit = INBOX_PAGE
+        now = self._home.clock.wall_ms()
+        # After a clock that went back, dates mean nothing.
+        self._everything = self._everything or now < self._looked_ms
+        self._looked_ms = now
+        while True:
+            due = None if self._everything else now
+            entries = await self._home.names.inbox(self._peer.dc_id, due_ms=due, limit=limit)
+            left = [self._start(entry, now) for entry in entries].count(False)
+            # Behind a page of large ones that wait for a slot there may be small ones.
+            full = len(entries) == limit and limit < INBOX_PAGE_MAX
+            if not full or not self._has_slot(False):
+                break
+            limit *= 4
+        if self._everything and not left and not full:
+            self._everything = False
+            self._tried.clear()
+
+    def _has_slot(self, large: bool) -> bool:
+        taken = sum(1 for _, is_large in self._running.values() if is_large == large)
+        return taken < (LARGE_AT_ONCE if large else SMALL_AT_ONCE)
+
+    def _start(self, entry: Inboxed, now: int) -> bool:
+        """Start one entry; False when it is left for lack of a slot."""
+        if entry.seq in self._running:
+            return True
+        if entry.next_try_ms > now and entry.seq in self._tried:
+            return True
+        try:
+            record = wire.decode_record(entry.change)
+        except ReplicatorError as error:
+            # Only another version of this program can have written this; it stays and is shown.
+            log.error("an inbox entry is not readable", seq=entry.seq, error=str(error))
+            return True
+        if self._is_remote(record) and not self._link:
+            return True
+        large = type(record) is wire.VersionRecord and record.size > INLINE_BYTES_MAX
+        if not self._has_slot(large):
+            return False
+        if self._everything:
+            self._tried.add(entry.seq)
+        task = spawn(self._finish(entry, record), f"inbox of {self._peer.name}: {entry.seq}")
+        self._running[entry.seq] = (task, large)
+        task.add_done_callback(lambda _: self._ended(entry.seq))
+        return True
+
+    def _is_remote(self, record: wire.Record) -> bool:
+        """Whether the peer must be asked for something."""
+        if type(record) is wire.VersionRecord:
+            return not is_bare(record)
+        return type(record) is wire.UnreadableRecord
+
+    def _ended(self, seq: int) -> None:
+        self._running.pop(seq, None)
+        self._wake.set()
+        self.moved.set()
+
+    # -- finishing ------------------------------------------------------------------------------
+
+    async def _finish(self, entry: Inboxed, record: wire.Record) -> None:
+        """Apply one entry's change, or put it back with what went wrong."""
+        progress = _Progress(self._home, entry)
+        try:
+            changes = await self._changes(progress, record)
+            await self._home.names.apply(changes, peer=self._peer.dc_id, done=[entry.seq])
+            self._inbound.took(1, 0)
+        except Exception as error:
+            # Whatever it was, it is shown and tried again: nothing may be lost here.
+            await self._put_back(progress.entry, leaf(error))
+
+    async def _changes(self, progress: "_Progress", record: wire.Record) -> list[Change]:
+        """The change to apply; empty when there is a later state, here or at the peer."""
+        if type(record) is wire.UnreadableRecord:
+            again = await self._ask_again(record)
+            if again is None:
+                return []
+            record = again
+        for stamp in stamps(record):
+            self._home.names.clock.observe(stamp)
+        if type(record) is not wire.VersionRecord or is_bare(record):
+            return [incoming(record, self._home.sealer)]
+        held = await self._home.names.version(record.bucket, record.key, record.vid)
+        if held is not None and held.stamp >= record.stamp:
+            return []
+        transfer = Transfer(
+            self._home,
+            self._client,
+            record,
+            slots=self._slots,
+            save=progress.save,
+            took=self._inbound.took_bytes,
+        )
+        extents = await transfer.run(progress.entry.extents)
+        if extents is None:
+            return []
+        return [incoming_version(record, extents)]
+
+    async def _ask_again(self, record: wire.UnreadableRecord) -> wire.Record | None:
+        """What the peer could not read before; None when it has changed since."""
+        cursor = self._inbound.cursor
+        if cursor is None:
+            raise ReplicatorError("the peer's feed is not open")
+        again = await self._client.entry(wire.EntryAsk(cursor.epoch, record.seq))
+        if again is not None and again.seq != record.seq:
+            raise WireError(f"the peer answers with position {again.seq}, not {record.seq}")
+        return again
+
+    async def _put_back(self, entry: Inboxed, error: BaseException) -> None:
+        if isinstance(error, NamesClosed | NoSuchPeer):
+            return
+        wait = self._home.backoff_seconds(
+            entry.attempts, RETRY_FIRST_SECONDS, CHANGE_RETRY_MAX_SECONDS
+        )
+        reason = f"{type(error).__name__}: {printable(error)}"[:ERROR_CHARACTERS_MAX]
+        log.warning(
+            "a change of a peer is not finished", peer=self._peer.name, seq=entry.seq, error=reason
+        )
+        later = msgspec.structs.replace(
+            entry,
+            attempts=entry.attempts + 1,
+            next_try_ms=self._home.clock.wall_ms() + int(wait * 1000),
+            error=reason,
+        )
+        await self._home.names.inbox_update([later])
+
+
+class _Progress:
+    """An entry while it is worked at, with the ranges that are durable."""
+
+    def __init__(self, home: Home, entry: Inboxed) -> None:
+        self._home = home
+        self.entry = entry
+
+    async def save(self, extents: Extents) -> None:
+        self.entry = msgspec.structs.replace(self.entry, extents=extents)
+        await self._home.names.inbox_update([self.entry])

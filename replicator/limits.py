@@ -1,0 +1,99 @@
+"""Every bound of the replicator, in one place, each with its reason."""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# -- the feed stream ----------------------------------------------------------------------------
+
+# What a consumer takes into memory at once; a record with 10,000 parts is near 2 MiB.
+FRAME_BYTES_MAX: Final = 8 * MIB
+# A batch is closed when it has this much, so that no frame comes near the limit.
+BATCH_BYTES: Final = 2 * MIB
+RECORDS_MAX: Final = 2000
+# Items read from the feed at once: enough for thousands a round trip, not all in one transaction.
+FEED_ITEMS: Final = 500
+# Bodies up to this size travel inside the batch; it is also what an object server calls small.
+INLINE_BYTES_MAX: Final = 256 * KIB
+# Batches received and not yet stored, stored and not yet applied: what pipelining may hold.
+PIPELINE_BATCHES: Final = 2
+# Bodies that had to be read from the disk for a batch, at the same time.
+COLD_READS_MAX: Final = 32
+
+# Versions of a batch that are looked up to tell whether a seeding peer brings what is known.
+PROBE_RECORDS: Final = 16
+
+KEEPALIVE_SECONDS: Final = 10.0
+# Three keepalives missed: the link is dead, whatever TCP thinks.
+SILENCE_SECONDS_MAX: Final = 30.0
+# A consumer that takes no bytes for this long is cut off; it resumes with its cursor.
+STALLED_SECONDS_MAX: Final = 60.0
+# Positions with nothing to send are told this often: they cost the consumer a commit.
+PROGRESS_SECONDS: Final = 1.0
+# Streams one peer may hold open: its old one, not yet noticed to be dead, and its new one.
+STREAMS_PER_PEER_MAX: Final = 2
+
+# -- bodies -------------------------------------------------------------------------------------
+
+RANGE_BYTES: Final = 8 * MIB
+# Progress is stored range by range, so very large bodies take larger ranges.
+RANGES_PER_BODY_MAX: Final = 2000
+RANGES_AT_ONCE: Final = 4
+LARGE_AT_ONCE: Final = 3
+# Ranges of all large bodies of a peer: bounds memory, with what each holds in buffers.
+LARGE_RANGES_AT_ONCE: Final = 6
+SMALL_AT_ONCE: Final = 16
+INBOX_PAGE: Final = 500
+INBOX_PAGE_MAX: Final = 8000
+# How often a non-empty inbox is looked through for what has become due.
+INBOX_POLL_SECONDS: Final = 0.5
+# A relayed body usually comes by the straight way first.
+RELAY_DELAY_MS: Final = 300
+OBJECT_BYTES_MAX: Final = 50 * 1024 * 1024 * MIB
+
+# -- retries ------------------------------------------------------------------------------------
+
+RETRY_FIRST_SECONDS: Final = 0.2
+RETRY_MAX_SECONDS: Final = 15.0
+# Who refuses us will hardly change its mind; it tells us by connecting when it does.
+REFUSED_RETRY_SECONDS: Final = 60.0
+# A single change that fails: bounded so that a fixed cause is noticed within minutes.
+CHANGE_RETRY_MAX_SECONDS: Final = 300.0
+# A stream that lived this long, or brought anything, worked: back-off starts anew.
+WORKED_SECONDS: Final = 5.0
+
+# -- requests -----------------------------------------------------------------------------------
+
+CONNECT_SECONDS_MAX: Final = 10.0
+REQUEST_SECONDS_MAX: Final = 30.0
+REQUEST_BODY_BYTES_MAX: Final = 64 * KIB
+ANSWER_BYTES_MAX: Final = 64 * KIB
+READ_BUFFER_BYTES: Final = 1 * MIB
+ACK_SECONDS: Final = 0.1
+PAIRING_WAIT_SECONDS: Final = 10.0
+
+# -- what a record may hold ---------------------------------------------------------------------
+
+KEY_BYTES_MAX: Final = 1024
+NAME_CHARACTERS_MAX: Final = 255
+EMAIL_CHARACTERS_MAX: Final = 320
+# S3 allows 2 KB of user metadata and 8 KB of headers in all.
+HEADERS_MAX: Final = 4096
+HEADER_CHARACTERS_MAX: Final = 8 * KIB
+PARTS_MAX: Final = 10_000
+SECRET_BYTES_MAX: Final = 1 * KIB
+
+STOP_SECONDS: Final = 2.0
+PAIRING_POLL_SECONDS: Final = 0.05
+PEERS_MAX: Final = 64
+
+# -- status -------------------------------------------------------------------------------------
+
+# A consumer that was not caught up for this long is BEHIND, no longer STREAMING.
+BEHIND_SECONDS: Final = 2.0
+MEASURE_SECONDS: Final = 1.0
+# Entries looked through for the oldest one that the peer has not acknowledged.
+LAG_ENTRIES_MAX: Final = 200
+PROBLEMS_SHOWN: Final = 20
+ERROR_CHARACTERS_MAX: Final = 300

@@ -1,0 +1,219 @@
+"""Making two DCs peers of each other with one token.
+
+    issuer                                         joiner
+      | -- pairing token, by hand ------------------> |  join: checks it
+      | <-- POST /v1/pair: the token, my request ---- |  over TLS pinned by the token
+      |  checks both, then in one transaction:        |
+      |  the token's id is used up, the peer is there |
+      | -- a signed yes to exactly this request ----> |  records the peer
+      | <============ feed streams =================> |  both ways
+
+The issuer remembers nothing of a token it gave out. It recognises its own signature on the token
+that comes back with the request, and keeps the ids of used ones until they expire. If the answer is
+lost, the joiner repeats the join with the same token: the issuer lets the *same* joiner (the same
+keys) use it again, and nobody else. Until the joiner has seen the yes it has recorded nothing.
+
+Whoever calls without a token of ours gets a bare refusal; who holds one is told what is wrong.
+"""
+
+import msgspec
+
+from dc.names.api import PeerExists, TokenUsed
+from dc.names.model import Peer
+from replicator import wire
+from replicator.client import PeerClient
+from replicator.errors import PairingError, ReplicatorError, printable
+from replicator.home import Home
+from replicator.limits import PAIRING_POLL_SECONDS, PAIRING_WAIT_SECONDS, PEERS_MAX
+from replicator.peers import Peers
+from tokens import exchange, pairing
+from tokens.claims import new_jti
+from tokens.errors import TokenError
+from tokens.identity import PublicIdentity
+from tokens.limits import CLOCK_SKEW_SECONDS, PAIRING_LIFETIME_SECONDS_DEFAULT
+from tokens.place import Place
+
+
+class IssuedToken(msgspec.Struct, frozen=True):
+    """A pairing token, and until when it may be used (epoch seconds)."""
+
+    token: str
+    expires_at: int
+
+
+class PairingReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A pairing that was made. `complete`: both streams were seen to work."""
+
+    peer: Peer
+    short_code: str
+    steps: list[str]
+    complete: bool
+
+
+class Pairing:
+    """Both sides of it, for one DC."""
+
+    def __init__(self, home: Home, peers: Peers) -> None:
+        self._home = home
+        self._peers = peers
+
+    def issue(self, lifetime_seconds: int = PAIRING_LIFETIME_SECONDS_DEFAULT) -> IssuedToken:
+        """A token for one other DC."""
+        home = self._home
+        now = home.now_seconds()
+        jti = new_jti(home.randomness.token)
+        token = pairing.issue(
+            home.identity, home.place, now=now, jti=jti, lifetime_seconds=lifetime_seconds
+        )
+        return IssuedToken(token, now + lifetime_seconds)
+
+    # -- joining --------------------------------------------------------------------------------
+
+    async def join(self, token: str) -> PairingReport:
+        """Pair with the DC that issued the token. PairingError or a TokenError says what is wrong
+        and what to do; nothing has changed here then."""
+        home = self._home
+        offer = pairing.read(token, home.now_seconds())
+        where = f"DC {offer.place.name} ({offer.peer.dc_id})"
+        steps = [f"the token is valid: it was issued by {where}"]
+        peer = self._checked(offer.peer, offer.place)
+        endpoint = await self._ask(token, offer, peer)
+        steps.append(f"{offer.place.name} answered at {endpoint} and agreed")
+        try:
+            await home.names.add_peer(peer)
+        except PeerExists:
+            raise _name_taken(peer.name) from None
+        await self._peers.refresh()
+        steps.append("the pairing is recorded on both sides")
+        complete = await self._both_streams(peer, steps)
+        code = pairing.short_code(
+            home.identity.public.signing_key, offer.peer.signing_key, offer.jti
+        )
+        return PairingReport(peer=peer, short_code=code, steps=steps, complete=complete)
+
+    def _checked(self, who: PublicIdentity, place: Place) -> Peer:
+        """The peer to be, unless it cannot become one."""
+        home = self._home
+        if who.dc_id == home.dc_id:
+            raise PairingError(
+                "this token was issued by this DC: run `farshore dc add` on the other one"
+            )
+        if home.peer(who.dc_id) is not None:
+            raise PairingError(
+                f"DC {place.name} ({who.dc_id}) is already paired with this one; to pair anew,"
+                f" run `farshore dc remove {place.name}` first"
+            )
+        self._check_room(who, place)
+        return self._peer(who, place)
+
+    def _check_room(self, who: PublicIdentity, place: Place) -> None:
+        home = self._home
+        others = [peer for peer in home.names.peers() if peer.dc_id != who.dc_id]
+        if place.name == home.place.name:
+            raise PairingError(
+                f"both DCs are called {place.name!r}: give one of them another name first"
+            )
+        if any(peer.name == place.name for peer in others):
+            raise _name_taken(place.name)
+        if len(others) >= PEERS_MAX:
+            raise PairingError(f"a DC has at most {PEERS_MAX} peers")
+
+    def _peer(self, who: PublicIdentity, place: Place) -> Peer:
+        return Peer(
+            dc_id=who.dc_id,
+            name=place.name,
+            region=place.region,
+            endpoints=list(place.endpoints),
+            fingerprint=place.fingerprint,
+            signing_key=who.signing_key,
+            sealing_key=who.sealing_key,
+            paired=self._home.names.clock.now(),
+        )
+
+    async def _ask(self, token: str, offer: pairing.PairingOffer, peer: Peer) -> str:
+        """Send the request; returns the endpoint that answered yes."""
+        home = self._home
+        request = exchange.issue_request(home.identity, home.place, offer, now=home.now_seconds())
+        client = PeerClient(home, peer)
+        try:
+            reply = await client.pair(wire.PairCall(offer=token.strip(), request=request))
+            endpoint = client.endpoint
+        except ReplicatorError as error:
+            raise PairingError(f"DC {peer.name} cannot be paired now: {error}") from None
+        finally:
+            await client.close()
+        if reply is None:
+            raise PairingError(
+                f"DC {peer.name} does not accept the token: issue a new one there with"
+                " `farshore token issue`, and see that both clocks are right"
+            )
+        if not reply.answer:
+            raise PairingError(f"DC {peer.name} refuses: {printable(reply.problem)}")
+        exchange.read_answer(reply.answer, offer, home.dc_id, request, home.now_seconds())
+        return endpoint
+
+    async def _both_streams(self, peer: Peer, steps: list[str]) -> bool:
+        """Wait until the feeds flow both ways; say in `steps` what happened."""
+        home = self._home
+        until = home.clock.monotonic() + PAIRING_WAIT_SECONDS
+        ours = theirs = False
+        while home.clock.monotonic() < until and not (ours and theirs):
+            link = self._peers.link(peer.dc_id)
+            if link is None:
+                break
+            shown = link.status()
+            if not ours and link.inbound.connected:
+                ours = True
+                steps.append(f"changes made in {peer.name} come here")
+            if not theirs and shown.streaming_to:
+                theirs = True
+                steps.append(f"changes made here go to {peer.name}")
+            await home.clock.sleep(PAIRING_POLL_SECONDS)
+        if not ours:
+            steps.append(f"changes of {peer.name} do not come yet; it is tried again and again")
+        if not theirs:
+            steps.append(
+                f"{peer.name} does not take our changes yet: it must reach this DC at"
+                f" {', '.join(home.place.endpoints)}"
+            )
+        return ours and theirs
+
+    # -- being joined ---------------------------------------------------------------------------
+
+    async def accept(self, body: bytes) -> wire.PairReply | None:
+        """The answer to a pair call; None for who has no valid token of this DC."""
+        home = self._home
+        call = wire.decode_body(body, wire.PairCall)
+        now = home.now_seconds()
+        try:
+            offer = pairing.read(call.offer, now)
+            if offer.peer != home.identity.public:
+                return None
+            request = exchange.read_request(call.request, home.dc_id, now)
+        except TokenError:
+            return None
+        if request.offer_jti != offer.jti:
+            return None
+        known = home.peer(request.peer.dc_id)
+        if known is not None and known.signing_key != request.peer.signing_key:
+            return wire.PairReply(problem="another DC with this id is paired here already")
+        try:
+            self._check_room(request.peer, request.place)
+            peer = self._peer(request.peer, request.place)
+            if known is not None:
+                peer = msgspec.structs.replace(peer, paired=known.paired)
+            await home.names.add_peer(peer, offer.jti, offer.expires_at + CLOCK_SKEW_SECONDS)
+        except TokenUsed:
+            return wire.PairReply(problem="the token was used already: issue a new one")
+        except PeerExists:
+            return wire.PairReply(problem=str(_name_taken(request.place.name)))
+        except PairingError as error:
+            return wire.PairReply(problem=str(error))
+        await self._peers.refresh()
+        return wire.PairReply(answer=exchange.issue_answer(home.identity, request, now=now))
+
+
+def _name_taken(name: str) -> PairingError:
+    return PairingError(
+        f"a peer with the name {name!r} is known already: give one of them another name first"
+    )

@@ -1,0 +1,296 @@
+"""The links to all peers: what runs for each, while it is a peer.
+
+A link holds everything of one peer: the client, the consumer of its feed, the inbox, the
+acknowledgements, and what the status shows. `Peers.refresh` makes the links follow the list of
+peers, whenever that has changed.
+
+A stream that ends or fails is opened again after a back-off that doubles from 0.2 to 15 seconds,
+with jitter, and starts anew after a stream that worked. A peer that refuses us is asked once a
+minute; it will hardly change its mind. But whenever a peer opens *our* feed, it is plainly there
+and on good terms with us, and the wait ends at once: after a pairing or an outage both directions
+come up together.
+"""
+
+import asyncio
+
+import aiohttp
+import structlog
+
+from dc.names.api import NoSuchPeer
+from dc.names.model import Peer
+from dc.stamps import stamp_ms
+from dc.worker import Worker
+from replicator import status, wire
+from replicator.client import PeerClient
+from replicator.consumer import Consumer
+from replicator.errors import Refused, ReplicatorError, Unreachable, leaf, printable
+from replicator.feed_server import PeerServer
+from replicator.feed_stream import Outbound
+from replicator.home import Home
+from replicator.inbox import Inbox
+from replicator.limits import (
+    ACK_SECONDS,
+    ERROR_CHARACTERS_MAX,
+    LAG_ENTRIES_MAX,
+    MEASURE_SECONDS,
+    PROBLEMS_SHOWN,
+    REFUSED_RETRY_SECONDS,
+    RETRY_FIRST_SECONDS,
+    RETRY_MAX_SECONDS,
+    WORKED_SECONDS,
+)
+from replicator.records import describe, is_from
+
+log = structlog.get_logger("replicator")
+
+
+class Link:
+    """One peer. Made and stopped in the event loop."""
+
+    def __init__(self, home: Home, peer: Peer, server: PeerServer) -> None:
+        self.peer = peer
+        self._home = home
+        self._server = server
+        self._client = PeerClient(home, peer)
+        self.inbound = status.Inbound(home.clock)
+        self._inbox = Inbox(home, peer, self._client, self.inbound)
+        self._consumer = Consumer(home, peer, self._client, self._inbox, self.inbound)
+        self._state = status.CONNECTING
+        self._last_error = ""
+        self._failures = 0
+        self._retry_at = 0.0
+        self._kick = asyncio.Event()
+        self._oldest_ms: int | None = None
+        self._problems: list[status.Problem] = []
+        self._workers = [
+            Worker(f"feed of {peer.name}", home.clock, self._follow),
+            Worker(f"acks to {peer.name}", home.clock, self._acknowledge),
+            Worker(f"measures of {peer.name}", home.clock, self._measure),
+        ]
+
+    def start(self) -> None:
+        self._inbox.start()
+        for worker in self._workers:
+            worker.start()
+
+    async def stop(self) -> None:
+        for worker in self._workers:
+            await worker.stop()
+        await self._inbox.stop()
+        await self._client.close()
+
+    def kick(self) -> None:
+        """The peer is there: do not wait any longer."""
+        self._kick.set()
+
+    # -- following the feed ---------------------------------------------------------------------
+
+    async def _follow(self) -> float:
+        """One stream, and the wait before the next."""
+        self._kick.clear()
+        if not self._failures:
+            self._state = status.CONNECTING
+        began = self._home.clock.monotonic()
+        taken = self.inbound.changes
+        try:
+            await self._consumer.run()
+            self._note(status.CONNECTING, "the peer ended the stream")
+        except Exception as error:
+            # Whatever broke the stream, it is shown and the stream is opened again.
+            self._note_failure(leaf(error))
+        finally:
+            worked = self.inbound.connected
+            self.inbound.ended()
+        lived = self._home.clock.monotonic() - began
+        if worked and (lived > WORKED_SECONDS or self.inbound.changes > taken):
+            self._failures = 0
+        await self._wait()
+        return 0
+
+    def _note(self, state: str, error: str) -> None:
+        self._state = state
+        self._last_error = error[:ERROR_CHARACTERS_MAX]
+
+    def _note_failure(self, error: BaseException) -> None:
+        text = printable(error) or type(error).__name__
+        if isinstance(error, Refused):
+            self._note(status.REFUSED, text)
+        elif isinstance(error, Unreachable):
+            self._note(status.UNREACHABLE, text)
+        elif isinstance(error, aiohttp.ClientError | OSError | TimeoutError):
+            self._note(status.UNREACHABLE, f"the stream broke: {text}")
+        else:
+            self._note(status.FAILED, f"{type(error).__name__}: {text}")
+        log.warning(
+            "no stream from a peer", peer=self.peer.name, state=self._state, error=self._last_error
+        )
+
+    async def _wait(self) -> None:
+        if self._state == status.REFUSED:
+            wait = self._home.backoff_seconds(0, REFUSED_RETRY_SECONDS, REFUSED_RETRY_SECONDS)
+        else:
+            wait = self._home.backoff_seconds(
+                self._failures, RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
+            )
+        self._failures += 1
+        self._retry_at = self._home.clock.monotonic() + wait
+        try:
+            async with asyncio.timeout(wait):
+                await self._kick.wait()
+        except TimeoutError:
+            pass
+
+    # -- acknowledging --------------------------------------------------------------------------
+
+    async def _acknowledge(self) -> float:
+        """Tell the peer up to where everything has taken effect, when that has changed."""
+        await self._inbox.moved.wait()
+        self._inbox.moved.clear()
+        cursor = self.inbound.cursor
+        count, lowest = await self._home.names.inbox_state(self.peer.dc_id)
+        self.inbound.inbox_is(count)
+        if cursor is None or not self.inbound.connected:
+            return 0
+        try:
+            await self._client.ack(cursor.epoch, lowest - 1 if count else cursor.seq)
+        except (ReplicatorError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            # The stream will notice what is wrong; the next acknowledgement says it all again.
+            log.info("an acknowledgement failed", peer=self.peer.name, error=printable(error))
+            self._inbox.moved.set()
+            return 1.0
+        return ACK_SECONDS
+
+    # -- measuring ------------------------------------------------------------------------------
+
+    async def _measure(self) -> float:
+        """Look up what the status shows and memory does not know."""
+        self._oldest_ms = await self._oldest()
+        if self.inbound.inbox or self._problems:
+            self._problems = await self._find_problems()
+        return MEASURE_SECONDS
+
+    async def _oldest(self) -> int | None:
+        """When the oldest change was made that the peer has not acknowledged."""
+        names = self._home.names
+        settled = self._server.outbound(self.peer.dc_id).settled
+        if settled is None or settled >= names.feed_end:
+            return None
+        entries, _ = await names.feed(settled, LAG_ENTRIES_MAX)
+        for entry in entries:
+            if not is_from(entry.change, self.peer.dc_id):
+                return stamp_ms(entry.change.stamp)
+        return None
+
+    async def _find_problems(self) -> list[status.Problem]:
+        now = self._home.clock.wall_ms()
+        entries = await self._home.names.inbox(self.peer.dc_id, limit=PROBLEMS_SHOWN)
+        return [
+            status.Problem(
+                position=entry.seq,
+                what=_what(entry.change),
+                attempts=entry.attempts,
+                next_try_seconds=max(0.0, (entry.next_try_ms - now) / 1000),
+                reason=entry.error,
+            )
+            for entry in entries
+        ]
+
+    # -- status ---------------------------------------------------------------------------------
+
+    def word(self) -> str:
+        return self.inbound.word() if self.inbound.connected else self._state
+
+    def status(self) -> status.PeerStatus:
+        out: Outbound = self._server.outbound(self.peer.dc_id)
+        names, inbound, now = self._home.names, self.inbound, self._home.clock.monotonic()
+        connected = inbound.connected
+        settled = out.settled
+        lag: float | None = None
+        if settled is not None:
+            oldest = self._oldest_ms
+            late = settled < names.feed_end and oldest is not None
+            lag = max(0, self._home.clock.wall_ms() - (oldest or 0)) / 1000 if late else 0.0
+        return status.PeerStatus(
+            dc_id=self.peer.dc_id,
+            name=self.peer.name,
+            region=self.peer.region,
+            endpoints=self.peer.endpoints,
+            endpoint=self._client.endpoint,
+            state=self.word(),
+            their_position=inbound.cursor.seq if inbound.cursor else 0,
+            their_end=inbound.end,
+            behind=inbound.behind,
+            our_acked=settled,
+            our_end=names.feed_end,
+            our_behind=None if settled is None else names.feed_end - settled,
+            lag_seconds=lag,
+            streaming_to=out.streams > 0,
+            changes_in=inbound.changes,
+            bytes_in=inbound.bytes,
+            changes_out=out.records,
+            bytes_out=out.bytes,
+            inbox=inbound.inbox,
+            problems=self._problems,
+            last_error="" if connected else self._last_error,
+            retry_seconds=0.0 if connected else max(0.0, self._retry_at - now),
+        )
+
+
+class Peers:
+    """All links, by the peers' ids."""
+
+    def __init__(self, home: Home, server: PeerServer) -> None:
+        self._home = home
+        self._server = server
+        self._links: dict[str, Link] = {}
+        self._changing = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Start and stop links so that there is one for each peer, as it is now."""
+        async with self._changing:
+            wanted = {peer.dc_id: peer for peer in self._home.names.peers()}
+            for dc_id, link in list(self._links.items()):
+                if wanted.get(dc_id) != link.peer:
+                    await self._end(dc_id)
+            for dc_id, peer in wanted.items():
+                if dc_id not in self._links:
+                    link = self._links[dc_id] = Link(self._home, peer, self._server)
+                    link.start()
+
+    async def remove(self, dc_id: str) -> None:
+        """End all dealings with a peer, then forget it. NoSuchPeer."""
+        async with self._changing:
+            if self._home.peer(dc_id) is None:
+                raise NoSuchPeer(f"DC {dc_id} is not paired with this one")
+            await self._end(dc_id)
+            await self._home.names.remove_peer(dc_id)
+            await self._server.drop(dc_id)
+
+    async def stop(self) -> None:
+        async with self._changing:
+            for dc_id in list(self._links):
+                await self._end(dc_id)
+
+    async def _end(self, dc_id: str) -> None:
+        link = self._links.pop(dc_id, None)
+        if link is not None:
+            await link.stop()
+
+    def heard(self, dc_id: str) -> None:
+        """A peer has opened our feed."""
+        if dc_id in self._links:
+            self._links[dc_id].kick()
+
+    def link(self, dc_id: str) -> Link | None:
+        return self._links.get(dc_id)
+
+    def links(self) -> list[Link]:
+        """By the peers' names."""
+        return sorted(self._links.values(), key=lambda link: link.peer.name)
+
+
+def _what(change: bytes) -> str:
+    try:
+        return describe(wire.decode_record(change))
+    except ReplicatorError:
+        return "an unreadable entry"

@@ -1,0 +1,109 @@
+"""The replicator of one DC: its listener for peers, its links to them, pairing, status."""
+
+import ssl
+from contextlib import suppress
+
+from aiohttp import web
+
+from dc.names.api import Names
+from dc.objects.api import ObjectStore
+from dc.ports import Clock, Listener, Network, Randomness
+from replicator.feed_server import PeerServer
+from replicator.home import Home, Own
+from replicator.limits import KEEPALIVE_SECONDS, STOP_SECONDS
+from replicator.pairing import IssuedToken, Pairing, PairingReport
+from replicator.peers import Peers
+from replicator.records import Sealer
+from replicator.status import ReplicationStatus
+from replicator.wire import PairReply
+from tokens.identity import Identity
+from tokens.limits import PAIRING_LIFETIME_SECONDS_DEFAULT
+from tokens.secret_store import SecretStore
+
+
+class Replicator:
+    """Make it in the event loop, `start` it, `stop` it before names and objects are closed.
+
+    `own` gives what this DC tells others of itself (name, region, the endpoints that peers can
+    reach, the fingerprint of the certificate in `tls`) for the port that it listens on.
+    """
+
+    def __init__(
+        self,
+        *,
+        names: Names,
+        objects: ObjectStore,
+        identity: Identity,
+        own: Own,
+        secrets: SecretStore,
+        tls: ssl.SSLContext,
+        clock: Clock,
+        randomness: Randomness,
+        network: Network,
+    ) -> None:
+        self._home = Home(
+            names=names,
+            objects=objects,
+            identity=identity,
+            own=own,
+            sealer=Sealer(identity, secrets),
+            clock=clock,
+            randomness=randomness,
+            network=network,
+        )
+        self._tls = tls
+        self._server = PeerServer(self._home, self._accept, self._heard)
+        self._peers = Peers(self._home, self._server)
+        self._pairing = Pairing(self._home, self._peers)
+        self._web = web.Server(
+            self._server.handle,
+            handler_cancellation=True,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_SECONDS * 3,
+        )
+        self._listener: Listener | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen for peers and follow those there are; returns the port. OSError."""
+        self._listener = await self._home.network.listen(self._web, host, port, self._tls)
+        self._home.port = self._listener.port
+        await self._peers.refresh()
+        return self._listener.port
+
+    async def stop(self) -> None:
+        """End all streams. What was under way is taken up again after the next start."""
+        if self._listener is not None:
+            await self._listener.close()
+        await self._peers.stop()
+        await self._server.close()
+        with suppress(TimeoutError):
+            await self._web.shutdown(STOP_SECONDS)
+
+    def issue_token(self, lifetime_seconds: int = PAIRING_LIFETIME_SECONDS_DEFAULT) -> IssuedToken:
+        """A pairing token for one other DC."""
+        return self._pairing.issue(lifetime_seconds)
+
+    async def join(self, token: str) -> PairingReport:
+        """Pair with the DC that issued the token: PairingError, or tokens.errors.TokenError."""
+        return await self._pairing.join(token)
+
+    async def remove_peer(self, dc_id: str) -> None:
+        """End the pairing, from this side alone: dc.names.api.NoSuchPeer."""
+        await self._peers.remove(dc_id)
+
+    def status(self) -> ReplicationStatus:
+        names = self._home.names
+        return ReplicationStatus(
+            dc_id=self._home.dc_id,
+            name=self._home.place.name,
+            epoch=names.epoch,
+            end=names.feed_end,
+            peers=[link.status() for link in self._peers.links()],
+        )
+
+    # The server comes before what it calls.
+    async def _accept(self, body: bytes) -> PairReply | None:
+        return await self._pairing.accept(body)
+
+    def _heard(self, dc_id: str) -> None:
+        self._peers.heard(dc_id)

@@ -1,0 +1,222 @@
+"""Fetching one body that did not come with the feed.
+
+A body of up to 256 KiB is one request. A larger one is fetched in ranges of 8 MiB (larger for
+huge bodies), a few at a time, each written to the object servers as it streams in and made durable
+by itself. A finished range is recorded in the inbox entry at once, so that after a crash only what
+lacks is fetched; what is found recorded is read back and checked first.
+
+Each range comes with the CRC-64/NVME that its sender computed while reading. When all are here the
+CRCs are combined, and must give the one the object got when it was written in its origin. Only
+then may the version be applied. A body that fails this is forgotten as a whole.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import NamedTuple
+
+import aiohttp
+from awscrt.checksums import combine_crc64nvme, crc64nvme
+
+from dc.names.model import Extent
+from dc.objects.api import BodyWriter, ObjectsError
+from replicator import wire
+from replicator.client import PeerClient
+from replicator.errors import BodyCorrupt, BodyUnavailable
+from replicator.home import Home
+from replicator.limits import (
+    INLINE_BYTES_MAX,
+    MIB,
+    RANGE_BYTES,
+    RANGES_AT_ONCE,
+    RANGES_PER_BODY_MAX,
+)
+from replicator.records import check_body, ident_of, incoming_version, range_ident
+
+_CRC_BYTES = 8
+Extents = list[tuple[int, Extent]]
+Save = Callable[[Extents], Awaitable[None]]
+
+
+class Piece(NamedTuple):
+    """A range of the body that is durable here."""
+
+    start: int
+    length: int
+    crc: int
+    extents: list[Extent]
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.length
+
+
+class Transfer:
+    """One body from one peer. `slots` bounds the ranges of all transfers together; `save` makes
+    progress durable; `took` is told of bytes that arrived."""
+
+    def __init__(
+        self,
+        home: Home,
+        client: PeerClient,
+        record: wire.VersionRecord,
+        *,
+        slots: asyncio.Semaphore,
+        save: Save,
+        took: Callable[[int], None],
+    ) -> None:
+        self._home = home
+        self._client = client
+        self._record = record
+        self._slots = slots
+        self._save = save
+        self._took = took
+        self._pieces: list[Piece] = []
+        self._superseded = False
+        self._saving = asyncio.Lock()
+        self._saved = 0
+
+    async def run(self, there: Extents) -> list[Extent] | None:
+        """The extents of the whole body, durable and checked; None when the peer has a newer
+        state. `there` are the ranges recorded by an earlier attempt."""
+        if self._record.size <= INLINE_BYTES_MAX:
+            return await self._small()
+        self._pieces = await self._verified(there)
+        self._saved = len(self._pieces)
+        missing = iter(missing_ranges(self._pieces, self._record.size))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(RANGES_AT_ONCE):
+                group.create_task(self._fetch_some(missing))
+        if self._superseded:
+            return None
+        return await self._whole()
+
+    async def _small(self) -> list[Extent] | None:
+        size = self._record.size
+        async with self._client.body(self._ask(0, size)) as content:
+            if content is None:
+                return None
+            body = await _exactly(content, size)
+            self._took(size)
+        check_body(self._record, body)
+        ident = ident_of(incoming_version(self._record, []))
+        return await self._home.objects.put(ident, body)
+
+    def _ask(self, start: int, stop: int) -> wire.BodyAsk:
+        record = self._record
+        return wire.BodyAsk(record.bucket, record.key, record.vid, record.stamp, start, stop)
+
+    async def _fetch_some(self, missing: Iterator[tuple[int, int]]) -> None:
+        for start, stop in missing:
+            async with self._slots:
+                if self._superseded:
+                    return
+                piece = await self._range(start, stop)
+            if piece is None:
+                self._superseded = True
+                return
+            self._pieces.append(piece)
+            await self._record_progress()
+
+    async def _range(self, start: int, stop: int) -> Piece | None:
+        async with self._client.body(self._ask(start, stop)) as content:
+            if content is None:
+                return None
+            writer = self._home.objects.writer(range_ident(self._record, start))
+            try:
+                crc = await self._stream(content, stop - start, writer)
+                extents = await writer.finish()
+            finally:
+                writer.abort()
+        return Piece(start, stop - start, crc, extents)
+
+    async def _stream(self, content: aiohttp.StreamReader, length: int, writer: BodyWriter) -> int:
+        """Write `length` bytes; their CRC, which must be the one that follows them."""
+        crc, left = 0, length
+        while left:
+            data = await content.read(min(left, MIB))
+            if not data:
+                raise BodyUnavailable(f"the body ended {left} bytes early")
+            crc = crc64nvme(data, crc)
+            left -= len(data)
+            self._took(len(data))
+            await writer.write(data)
+        sent = int.from_bytes(await _exactly(content, 0), "big")
+        if sent != crc:
+            raise BodyCorrupt("a range arrived with other bytes than were sent")
+        return crc
+
+    async def _record_progress(self) -> None:
+        """Make finished ranges durable; those that finish meanwhile share the next commit."""
+        async with self._saving:
+            if self._saved < len(self._pieces):
+                count = len(self._pieces)
+                await self._save(placed(self._pieces))
+                self._saved = count
+
+    async def _verified(self, there: Extents) -> list[Piece]:
+        """The recorded ranges whose bytes are still here and whole."""
+        pieces: list[Piece] = []
+        reached = 0
+        for start, extent in sorted(there, key=lambda one: one[0]):
+            if start < reached or start + extent.length > self._record.size:
+                continue
+            crc = 0
+            try:
+                async for data in self._home.objects.read([extent], 0, extent.length):
+                    crc = crc64nvme(data, crc)
+            except ObjectsError:
+                continue
+            pieces.append(Piece(start, extent.length, crc, [extent]))
+            reached = start + extent.length
+        return pieces
+
+    async def _whole(self) -> list[Extent]:
+        crc, reached = 0, 0
+        extents: list[Extent] = []
+        for piece in sorted(self._pieces, key=lambda one: one.start):
+            assert piece.start == reached
+            crc = combine_crc64nvme(crc, piece.crc, piece.length)
+            reached = piece.stop
+            extents += piece.extents
+        if reached != self._record.size or crc != self._record.meta.crc64:
+            await self._save([])
+            raise BodyCorrupt("the whole body does not have the object's CRC-64/NVME")
+        return extents
+
+
+def placed(pieces: list[Piece]) -> Extents:
+    """The extents of pieces with their places in the body."""
+    result: Extents = []
+    for piece in sorted(pieces, key=lambda one: one.start):
+        at = piece.start
+        for extent in piece.extents:
+            result.append((at, extent))
+            at += extent.length
+    return result
+
+
+def missing_ranges(pieces: list[Piece], size: int) -> list[tuple[int, int]]:
+    """What of a body lacks, in ranges of bounded length."""
+    step = RANGE_BYTES
+    if size > step * RANGES_PER_BODY_MAX:
+        step = (size // RANGES_PER_BODY_MAX // MIB + 1) * MIB
+    ranges = []
+    reached = 0
+    ends = [(piece.start, piece.stop) for piece in sorted(pieces, key=lambda one: one.start)]
+    for start, stop in [*ends, (size, size)]:
+        while reached < start:
+            upto = min(reached + step, start)
+            ranges.append((reached, upto))
+            reached = upto
+        reached = max(reached, stop)
+    return ranges
+
+
+async def _exactly(content: aiohttp.StreamReader, length: int) -> bytes:
+    """The next `length` bytes and the CRC that ends the answer; returns the bytes, or the CRC
+    when none are asked for."""
+    try:
+        data = await content.readexactly(length + _CRC_BYTES)
+    except asyncio.IncompleteReadError:
+        raise BodyUnavailable("the body ended early") from None
+    return data[:length] if length else data

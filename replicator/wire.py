@@ -1,0 +1,425 @@
+"""What travels between datacenters: records, frames, and the checks of both.
+
+A feed stream is a sequence of frames, each a length (4 bytes, big-endian) and that many bytes of
+msgpack: one `Hello`, then `Batch` and `KeepAlive` in any order. All structs are tagged arrays and
+have exactly the fields named here. The protocol's version is in the URL (`/v1/...`): a change of
+these shapes is a new version, and both are served for a time.
+
+A batch says from which position (`after`, not included) to which (`last`, included) it covers the
+feed. The consumer accepts a batch only when its `after` is the `last` of the one before, so a lost,
+repeated or invented frame ends the connection instead of leaving a gap. Positions inside are
+strictly ascending.
+
+Everything read here was written by somebody else. Types and shapes are checked while decoding,
+lengths, ranges and alphabets by `_check_*` right after; whatever is off is a `WireError`, and
+nothing of its frame is used.
+"""
+
+import re
+import struct
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from replicator.errors import WireError, printable
+from replicator.limits import (
+    EMAIL_CHARACTERS_MAX,
+    FRAME_BYTES_MAX,
+    HEADER_CHARACTERS_MAX,
+    HEADERS_MAX,
+    INLINE_BYTES_MAX,
+    KEY_BYTES_MAX,
+    NAME_CHARACTERS_MAX,
+    OBJECT_BYTES_MAX,
+    PARTS_MAX,
+    PEERS_MAX,
+    RECORDS_MAX,
+    SECRET_BYTES_MAX,
+)
+from tokens import base64url
+
+PROTOCOL = "v1"
+LENGTH_BYTES = 4
+_LENGTH = struct.Struct(">I")
+_HEX16 = re.compile(r"[0-9a-f]{16}", re.ASCII).fullmatch
+_HEX32 = re.compile(r"[0-9a-f]{32}", re.ASCII).fullmatch
+_HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
+_ETAG = re.compile(r"[0-9A-Za-z_-]{0,128}", re.ASCII).fullmatch
+_LINE_ENDING = re.compile(r"[\0\r\n]").search
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Size = Annotated[int, msgspec.Meta(ge=0, le=OBJECT_BYTES_MAX)]
+Short = Annotated[str, msgspec.Meta(max_length=NAME_CHARACTERS_MAX)]
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """A part of a completed multipart upload."""
+
+    number: Annotated[int, msgspec.Meta(ge=1, le=PARTS_MAX)]
+    size: Size
+    etag: Short
+    checksum: Short
+
+
+class Meta(
+    msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True
+):
+    """`dc.names.model.Meta`, field by field."""
+
+    content_type: str = ""
+    headers: dict[str, str] = {}
+    user: dict[str, str] = {}
+    checksums: dict[str, str] = {}
+    checksum_type: str = ""
+    crc64: Annotated[int, msgspec.Meta(ge=0)] = 0
+    parts: Annotated[list[Part], msgspec.Meta(max_length=PARTS_MAX)] = []
+
+
+class _Record(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True
+):
+    seq: Count
+    """The position in the sender's feed."""
+
+
+class VersionRecord(_Record, frozen=True, tag="v", kw_only=True):
+    """A version; `body` is there for small ones, else it is fetched."""
+
+    bucket: str
+    key: str
+    vid: str
+    stamp: str
+    kind: Annotated[int, msgspec.Meta(ge=0, le=1)]
+    size: Size
+    etag: Short
+    meta: Meta
+    body: Annotated[bytes, msgspec.Meta(max_length=INLINE_BYTES_MAX)] | None
+
+
+class TombstoneRecord(_Record, frozen=True, tag="t", kw_only=True):
+    """A version deleted for good."""
+
+    bucket: str
+    key: str
+    vid: str
+    stamp: str
+
+
+class BucketRecord(_Record, frozen=True, tag="b", kw_only=True):
+    """A bucket, live or deleted."""
+
+    id: str
+    name: Short
+    owner: str
+    region: Short
+    created: str
+    deleted: str
+
+
+class UserRecord(_Record, frozen=True, tag="u", kw_only=True):
+    """A user."""
+
+    id: str
+    email: Annotated[str, msgspec.Meta(max_length=EMAIL_CHARACTERS_MAX)]
+    stamp: str
+    deleted: bool
+
+
+class AccessKeyRecord(_Record, frozen=True, tag="k", kw_only=True):
+    """A key pair; `secret` is sealed to the receiver, empty when the key was deleted."""
+
+    id: Short
+    user: str
+    secret: Annotated[bytes, msgspec.Meta(max_length=SECRET_BYTES_MAX)]
+    stamp: str
+    deleted: bool
+
+
+class UnreadableRecord(_Record, frozen=True, tag="x", kw_only=True):
+    """A change that its sender cannot read now. The consumer keeps it and asks for it again."""
+
+    what: Short
+    reason: Short
+
+
+Record = (
+    VersionRecord | TombstoneRecord | BucketRecord | UserRecord | AccessKeyRecord | UnreadableRecord
+)
+
+
+class _Frame(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True
+):
+    end: Count
+    """The last position of the sender's feed now."""
+
+
+class Hello(_Frame, frozen=True, tag="hello", kw_only=True):
+    """The first frame. `after` is where the stream starts: what was asked for, or 0."""
+
+    dc_id: str
+    epoch: str
+    after: Count
+
+
+class Batch(_Frame, frozen=True, tag="batch", kw_only=True):
+    """The feed in (after, last]: what changed there and is the consumer's business."""
+
+    after: Count
+    last: Count
+    records: Annotated[list[Record], msgspec.Meta(max_length=RECORDS_MAX)]
+
+
+class KeepAlive(_Frame, frozen=True, tag="alive", kw_only=True):
+    """The link is alive and there is nothing to say."""
+
+
+Frame = Hello | Batch | KeepAlive
+
+
+class FeedAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """GET /v1/feed: the stored cursor, and the DCs whose changes come to the asker straight."""
+
+    epoch: str
+    after: Count
+    direct: Annotated[list[str], msgspec.Meta(max_length=PEERS_MAX)]
+
+
+class BodyAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """GET /v1/body: the bytes [start, stop) of exactly this version."""
+
+    bucket: str
+    key: str
+    vid: str
+    stamp: str
+    start: Size
+    stop: Size
+
+
+class EntryAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """GET /v1/entry: the record at a feed position, if it is still that item's last."""
+
+    epoch: str
+    seq: Count
+
+
+class Ack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything up to `position` has taken effect at the consumer."""
+
+    epoch: str
+    position: Count
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What GET /v1/state says: about the answering DC, and its stream to the asking one."""
+
+    dc_id: str
+    epoch: str
+    end: Count
+    streaming: bool
+
+
+class PairCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The body of POST /v1/pair: the pairing token and a request bound to it."""
+
+    offer: str
+    request: str
+
+
+class PairReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Its answer: a signed yes, or, to who holds a valid token, a reason."""
+
+    answer: str = ""
+    problem: str = ""
+
+
+T = TypeVar("T")
+
+
+def encode_ask(ask: FeedAsk | BodyAsk | EntryAsk) -> str:
+    """For the `ask` parameter of a URL: a key of any characters survives it."""
+    return base64url.encode(_encoder.encode(ask))
+
+
+def decode_ask(text: str, shape: type[T]) -> T:
+    try:
+        return decode_body(base64url.decode(text), shape)
+    except ValueError as error:
+        raise WireError(f"not an `ask`: {printable(error)}") from None
+
+
+def encode_body(message: Ack | State | PairCall | PairReply) -> bytes:
+    """The body of a request or an answer."""
+    return _encoder.encode(message)
+
+
+def decode_body(data: bytes, shape: type[T]) -> T:
+    try:
+        return msgspec.msgpack.decode(data, type=shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"not a {shape.__name__}: {printable(error)}") from None
+
+
+_encoder = msgspec.msgpack.Encoder()
+_frames: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
+_records: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
+
+
+class _RawBatch(_Frame, frozen=True, tag="batch", kw_only=True):
+    """A batch whose records are encoded already."""
+
+    after: Count
+    last: Count
+    records: list[msgspec.Raw]
+
+
+def encode_record(record: Record) -> bytes:
+    return _encoder.encode(record)
+
+
+def decode_record(data: bytes) -> Record:
+    """What `encode_record` wrote, checked."""
+    try:
+        record = _records.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"not a record: {printable(error)}") from None
+    _check_record(record)
+    return record
+
+
+def without_body(record: VersionRecord) -> VersionRecord:
+    """The record as it is kept until its body is here."""
+    if record.body is None:
+        return record
+    return VersionRecord(
+        seq=record.seq,
+        bucket=record.bucket,
+        key=record.key,
+        vid=record.vid,
+        stamp=record.stamp,
+        kind=record.kind,
+        size=record.size,
+        etag=record.etag,
+        meta=record.meta,
+        body=None,
+    )
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """The frame with its length in front."""
+    return _with_length(_encoder.encode(frame))
+
+
+def encode_batch(after: int, last: int, end: int, records: list[bytes]) -> bytes:
+    """A `Batch` of encoded records, with its length in front."""
+    raw = [msgspec.Raw(record) for record in records]
+    return _with_length(_encoder.encode(_RawBatch(after=after, last=last, end=end, records=raw)))
+
+
+def _with_length(body: bytes) -> bytes:
+    assert len(body) <= FRAME_BYTES_MAX
+    return _LENGTH.pack(len(body)) + body
+
+
+def frame_length(head: bytes) -> int:
+    """The length that a frame begins with."""
+    length: int = _LENGTH.unpack(head)[0]
+    if not 0 < length <= FRAME_BYTES_MAX:
+        raise WireError(f"a frame has 1 to {FRAME_BYTES_MAX} bytes, not {length}")
+    return length
+
+
+def decode_frame(body: bytes) -> Frame:
+    """A frame without its length, checked in all that can be seen from it alone."""
+    try:
+        frame = _frames.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"not a frame: {printable(error)}") from None
+    if type(frame) is Batch:
+        _check_batch(frame)
+    elif type(frame) is Hello:
+        _need(_HEX16(frame.dc_id), "dc_id", frame.dc_id)
+        _need(is_epoch(frame.epoch), "epoch", frame.epoch)
+    return frame
+
+
+def is_epoch(text: str) -> bool:
+    return 1 <= len(text) <= 64 and text.isascii() and text.isalnum()
+
+
+def _need(right: object, what: str, value: object) -> None:
+    if not right:
+        raise WireError(f"a record's {what} cannot be {printable(value)}")
+
+
+def _check_batch(batch: Batch) -> None:
+    before = batch.after
+    if not batch.after <= batch.last <= batch.end:
+        raise WireError(f"a batch from {batch.after} to {batch.last} of {batch.end}")
+    for record in batch.records:
+        if record.seq <= before:
+            raise WireError(f"position {record.seq} comes after {before} in a batch")
+        before = record.seq
+        _check_record(record)
+    if before > batch.last:
+        raise WireError(f"position {before} in a batch that ends at {batch.last}")
+
+
+def _check_record(record: Record) -> None:
+    match record:
+        case VersionRecord():
+            _check_item(record)
+            _check_version(record)
+        case TombstoneRecord():
+            _check_item(record)
+        case BucketRecord():
+            _need(_HEX16(record.id), "bucket", record.id)
+            _need(record.name and not _LINE_ENDING(record.name), "bucket name", record.name)
+            _need(_HEX64(record.owner), "owner", record.owner)
+            _need(not _LINE_ENDING(record.region), "region", record.region)
+            _need(_HEX32(record.created), "created", record.created)
+            _need(not record.deleted or _HEX32(record.deleted), "deleted", record.deleted)
+        case UserRecord():
+            _need(_HEX64(record.id), "user", record.id)
+            _need(record.email and not _LINE_ENDING(record.email), "email", record.email)
+            _need(_HEX32(record.stamp), "stamp", record.stamp)
+        case AccessKeyRecord():
+            name = record.id
+            _need(name.isascii() and name.isalnum(), "access key", name)
+            _need(record.deleted or record.secret, "secret", "empty")
+            _need(_HEX64(record.user), "user", record.user)
+            _need(_HEX32(record.stamp), "stamp", record.stamp)
+
+
+def _check_item(record: VersionRecord | TombstoneRecord) -> None:
+    _need(_HEX16(record.bucket), "bucket", record.bucket)
+    key = record.key
+    length = len(key) if key.isascii() else len(key.encode())
+    _need(1 <= length <= KEY_BYTES_MAX, "key", f"of {length} bytes")
+    _need(not record.vid or _HEX32(record.vid), "version id", record.vid)
+    _need(_HEX32(record.stamp), "stamp", record.stamp)
+
+
+def _check_version(record: VersionRecord) -> None:
+    meta = record.meta
+    _need(_ETAG(record.etag), "etag", record.etag)
+    _need(meta.crc64 < 2**64, "crc64", meta.crc64)
+    if record.kind == 1:
+        _need(record.size == 0 and record.body is None, "delete marker", "with a body")
+    _need(_is_value(meta.content_type), "content type", meta.content_type)
+    _need(_is_value(meta.checksum_type), "checksum type", meta.checksum_type)
+    for pairs in (meta.headers, meta.user, meta.checksums):
+        if pairs:
+            _check_pairs(pairs)
+    for part in meta.parts:
+        _need(not _LINE_ENDING(part.etag) and not _LINE_ENDING(part.checksum), "part", part.number)
+
+
+def _check_pairs(pairs: dict[str, str]) -> None:
+    _need(len(pairs) <= HEADERS_MAX, "number of headers", len(pairs))
+    for name, value in pairs.items():
+        _need(name and _is_value(name) and _is_value(value), "header", name)
+
+
+def _is_value(text: str) -> bool:
+    return len(text) <= HEADER_CHARACTERS_MAX and not _LINE_ENDING(text)
