@@ -91,13 +91,17 @@ def merge_bucket(transaction: Transaction, bucket: Bucket) -> None:
     known = read(transaction.db, FEED_BUCKET, bucket.id)
     assert isinstance(known, Bucket)
     newer = bucket if bucket.created > known.created else known
+    created = max(bucket.created, known.created)
+    deleted = max(bucket.deleted, known.deleted)
+    if created and created <= deleted:
+        created = max(created, _latest_unseen(transaction.db, bucket.id, deleted))
     merged = Bucket(
         id=bucket.id,
         name=newer.name,
         owner=newer.owner,
         region=newer.region,
-        created=max(bucket.created, known.created),
-        deleted=max(bucket.deleted, known.deleted),
+        created=created,
+        deleted=deleted,
     )
     if merged == known:
         return
@@ -108,6 +112,18 @@ def merge_bucket(transaction: Transaction, bucket: Bucket) -> None:
         (merged.name, merged.owner, merged.region, merged.created, merged.deleted, seq, merged.id),
     )
     transaction.changed.append(merged)
+
+
+def _latest_unseen(db: sqlite3.Connection, bucket_id: str, deleted: str) -> str:
+    """The latest object of a bucket that was written after the bucket was deleted, or "". Its
+    writer had not seen the deletion, nor the deleter the object: rather a bucket back than an
+    object lost, so the bucket counts as created again then."""
+    (stamp,) = db.execute(
+        "SELECT max(stamp) FROM versions"
+        " WHERE bucket = (SELECT number FROM buckets WHERE id = ?) AND kind = 0 AND stamp > ?",
+        (bucket_id, deleted),
+    ).fetchone()
+    return stamp or ""
 
 
 def merge_user(transaction: Transaction, user: User) -> None:
@@ -190,33 +206,14 @@ def require_live(transaction: Transaction, number: int) -> None:
 
 
 def revive_buckets(transaction: Transaction) -> None:
-    """After a merge: revive the buckets that objects just came for, where they were deleted by
-    someone who had not seen the objects. Rather a bucket back than an object lost."""
+    """After a merge: revive the deleted buckets that objects just came for (`_latest_unseen`)."""
     rows = transaction.db.execute(
-        "SELECT bucket, max(stamp) FROM batch WHERE kind = 0 GROUP BY bucket"
+        "SELECT id, name, owner, region, created, deleted FROM buckets"
+        " WHERE created <= deleted AND created != ''"
+        " AND number IN (SELECT bucket FROM batch WHERE kind = 0)"
     ).fetchall()
-    for number, stamp in rows:
-        _revive_bucket(transaction, number, stamp)
-
-
-def _revive_bucket(transaction: Transaction, number: int, stamp: str) -> None:
-    row = transaction.db.execute(
-        "SELECT id, name, owner, region, created, deleted FROM buckets WHERE number = ?", (number,)
-    ).fetchone()
-    bucket = _bucket(row)
-    if bucket.live or not bucket.created or stamp <= bucket.deleted:
-        return
-    merge_bucket(
-        transaction,
-        Bucket(
-            id=bucket.id,
-            name=bucket.name,
-            owner=bucket.owner,
-            region=bucket.region,
-            created=stamp,
-            deleted=bucket.deleted,
-        ),
-    )
+    for row in rows:
+        merge_bucket(transaction, _bucket(row))
 
 
 def add_user(transaction: Transaction, user: User, key: AccessKey) -> None:

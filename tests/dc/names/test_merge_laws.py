@@ -103,7 +103,7 @@ async def check(first: list[Change], second: list[list[Change]]) -> None:
             assert other_registers.keys() <= registers.keys()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_any_order_any_grouping_any_repetition_gives_one_state(data):
     made = data.draw(changes())
