@@ -1,0 +1,123 @@
+"""The configuration: what is written is read, and what is wrong is named with file and line."""
+
+from pathlib import Path
+
+import pytest
+
+from dc import config as configuration
+from dc.config import S3, Admin, Config, ConfigError, Log, Peer, parse
+
+GOOD = """\
+name = "paris"
+region = "eu"
+
+[s3]
+listen = "127.0.0.1:8000"
+
+[peer]
+listen = "0.0.0.0:7000"
+advertise = ["paris.example.com:7000", "[2001:db8::1]:7000"]
+"""
+
+
+def test_what_is_written_is_read() -> None:
+    config = Config(
+        name="paris",
+        region="eu-1",
+        s3=S3(listen="[::1]:0", base_domains=("s3.example.com",)),
+        peer=Peer(listen="0.0.0.0:7000", advertise=("a.example.com:7000", "10.0.0.1:7001")),
+        admin=Admin(listen="localhost:9"),
+        log=Log(level="debug", format="json"),
+    )
+    assert parse(configuration.render(config), "f") == config
+
+
+def test_every_field_is_written_and_explained() -> None:
+    text = configuration.render(Config(name="a", region="b"))
+    for path, description, _ in configuration.fields():
+        assert f"\n{path.rpartition('.')[2]} = " in text
+        assert description.split()[0] in text
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    assert parse('name = "a"\nregion = "b"\n', "f") == Config(name="a", region="b")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "path", "words"),
+    [
+        ('region = "eu"', 'regoin = "eu"', 2, "regoin", "did you mean region?"),
+        ('region = "eu"', "", None, "region", "must be given"),
+        ('region = "eu"', "region = 7", 2, "region", "Expected `str`, got `int`"),
+        ('region = "eu"', 'region = "EU"', 2, "region", "lowercase"),
+        ('name = "paris"', 'name = "-paris"', 1, "name", "not a valid name"),
+        ('name = "paris"', f'name = "{"p" * 33}"', 1, "name", "not a valid name"),
+        ("[s3]", "[s3]\nport = 1", 5, "s3.port", "allowed here: listen, base_domains"),
+        ("[s3]", "[ss3]", 4, "ss3", "did you mean s3?"),
+        ("[s3]", "[s3.x]", 4, "s3.x", "unknown field"),
+        ('listen = "127.0.0.1:8000"', "listen = 8000", 5, "s3.listen", "Expected `str`"),
+        ('listen = "127.0.0.1:8000"', 'listen = "8000"', 5, "s3.listen", "not HOST:PORT"),
+        ('listen = "127.0.0.1:8000"', 'listen = "a:65536"', 5, "s3.listen", "not HOST:PORT"),
+        ('listen = "127.0.0.1:8000"', 'listen = "a:-1"', 5, "s3.listen", "not HOST:PORT"),
+        ('listen = "127.0.0.1:8000"', 'listen = "::1:80"', 5, "s3.listen", "not HOST:PORT"),
+        ('listen = "127.0.0.1:8000"', 'base_domains = ["A b"]', 5, "s3.base_domains[0]", "domain"),
+        ('["paris.example.com:7000"', '[7, "x:1"', 9, "peer.advertise[0]", "Expected `str`"),
+        ('["paris.example.com:7000"', '["0.0.0.0:7000"', 9, "peer.advertise[0]", "connect to"),
+        ('["paris.example.com:7000"', '["[2001:db8::1]:7000"', 9, "peer.advertise[1]", "twice"),
+        ("advertise = ", "# ", 7, "peer.advertise", "must be given when peer.listen"),
+        ("127.0.0.1:8000", "0.0.0.0:7000", 8, "peer.listen", "the same address as s3.listen"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_line(
+    old: str, new: str, line: int | None, path: str, words: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(GOOD.replace(old, new, 1), "dir/farshore.toml")
+    where = "dir/farshore.toml" + (f", line {line}" if line else "")
+    assert str(caught.value).startswith(f"{where}: {path}: ")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("name = \n", 1), ('name = "a"\n[s3\n', 2), ("a = 1\na = 2\n", 2), ("'", 1)]
+)
+def test_what_is_not_toml_is_named_with_its_line(text: str, line: int) -> None:
+    with pytest.raises(ConfigError, match=f"^f, line {line}: not TOML"):
+        parse(text, "f")
+
+
+def test_other_spellings_of_toml_are_located_too() -> None:
+    with pytest.raises(ConfigError, match=r"line 3: s3\.listen"):
+        parse('name = "a"\nregion = "b"\ns3.listen = 1\n', "f")
+    with pytest.raises(ConfigError, match=r"line 3: s3: must be a table, written \[s3\]"):
+        parse('name = "a"\nregion = "b"\ns3 = 1\n', "f")
+    with pytest.raises(ConfigError, match=r"line 3: s3\.listen"):
+        parse('name = "a"\nregion = "b"\ns3 = { listen = 1 }\n', "f")
+
+
+def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "farshore.toml"
+    path.write_bytes(b'name = "a"\n\xff')
+    with pytest.raises(ConfigError, match="line 2: not UTF-8"):
+        configuration.load(path)
+    path.write_bytes(b"#" * (configuration.FILE_BYTES_MAX + 1))
+    with pytest.raises(ConfigError, match="some other file"):
+        configuration.load(path)
+    with pytest.raises(FileNotFoundError):
+        configuration.load(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("listen", "advertise", "advertised"),
+    [
+        ("127.0.0.1:7000", (), ["127.0.0.1:7000"]),
+        ("127.0.0.1:0", (), ["127.0.0.1:7000"]),
+        ("[::1]:0", (), ["[::1]:7000"]),
+        ("0.0.0.0:7000", ("a:1", "b:0"), ["a:1", "b:7000"]),
+    ],
+)
+def test_advertised_addresses(
+    listen: str, advertise: tuple[str, ...], advertised: list[str]
+) -> None:
+    config = Config(name="a", region="b", peer=Peer(listen=listen, advertise=advertise))
+    assert config.advertised(7000) == advertised
