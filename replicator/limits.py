@@ -13,7 +13,7 @@ FRAME_BYTES_MAX: Final = 8 * MIB
 BATCH_BYTES: Final = 2 * MIB
 RECORDS_MAX: Final = 2000
 # Items read from the feed at once: enough for thousands a round trip, not all in one transaction.
-FEED_ITEMS: Final = 500
+FEED_ITEMS: Final = 400
 # Bodies up to this size travel inside the batch; it is also what an object server calls small.
 INLINE_BYTES_MAX: Final = 256 * KIB
 # Batches received and not yet stored, stored and not yet applied: what pipelining may hold.
@@ -85,6 +85,7 @@ PARTS_MAX: Final = 10_000
 SECRET_BYTES_MAX: Final = 1 * KIB
 
 STOP_SECONDS: Final = 2.0
+STOP_TURNS: Final = 10
 PAIRING_POLL_SECONDS: Final = 0.05
 PEERS_MAX: Final = 64
 

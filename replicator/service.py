@@ -10,7 +10,7 @@ from dc.objects.api import ObjectStore
 from dc.ports import Clock, Listener, Network, Randomness
 from replicator.feed_server import PeerServer
 from replicator.home import Home, Own
-from replicator.limits import KEEPALIVE_SECONDS, STOP_SECONDS
+from replicator.limits import KEEPALIVE_SECONDS, STOP_SECONDS, STOP_TURNS
 from replicator.pairing import IssuedToken, Pairing, PairingReport
 from replicator.peers import Peers
 from replicator.records import Sealer
@@ -76,6 +76,11 @@ class Replicator:
             await self._listener.close()
         await self._peers.stop()
         await self._server.close()
+        # The handlers of the streams that ended need some turns of the loop to close their
+        # connections; the shutdown would wait for them in vain.
+        for _ in range(STOP_TURNS):
+            await self._home.clock.sleep(0)
+        self._web.pre_shutdown()
         with suppress(TimeoutError):
             await self._web.shutdown(STOP_SECONDS)
 

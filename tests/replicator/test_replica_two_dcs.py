@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-from replica_kit import datacenters, eventually, pair, settled
+from replica_kit import datacenters, pair, settled
 
 
 async def test_put_here_is_there(tmp_path: Path) -> None:
