@@ -34,6 +34,9 @@ from dc.names import api as names_api
 from dc.names.model import Peer
 from dc.objects.api import OutOfSpace
 from dc.stamps import stamp_ms
+from replicator.errors import PairingError
+from replicator.pairing import IssuedToken, PairingReport
+from replicator.status import ReplicationStatus
 from tokens.errors import TokensError
 
 log = structlog.get_logger("admin")
@@ -47,6 +50,7 @@ _UNAUTHORIZED = {"error": "unauthorized", "message": "the admin token is missing
 ERRORS: list[tuple[type[Exception], int, str]] = [
     (InvalidEmail, 400, "invalid_email"),
     (TokensError, 400, "token_refused"),
+    (PairingError, 409, "pairing_refused"),
     (names_api.UserExists, 409, "user_exists"),
     (names_api.NoSuchUser, 404, "no_such_user"),
     (names_api.NoSuchKey, 404, "no_such_key"),
@@ -57,10 +61,6 @@ ERRORS: list[tuple[type[Exception], int, str]] = [
     (names_api.NamesClosed, 503, "unavailable"),
     (OutOfSpace, 507, "disk_full"),
 ]
-
-
-class PairingRefused(Exception):
-    """The pairing did not happen; the text says why, for a person."""
 
 
 class AddUser(msgspec.Struct, forbid_unknown_fields=True):
@@ -75,32 +75,16 @@ class AddDatacenter(msgspec.Struct, forbid_unknown_fields=True):
     token: Annotated[str, Meta(max_length=16_384)]
 
 
-class Paired(msgspec.Struct, frozen=True):
-    """A pairing that was made, as both operators see it."""
+class Replication(Protocol):
+    """What the API asks of the replicator."""
 
-    name: str
-    region: str
-    dc_id: str
-    endpoints: list[str]
-    code: str
+    def issue_token(self, lifetime_seconds: int) -> IssuedToken: ...
 
+    async def join(self, token: str) -> PairingReport: ...
 
-class Peers(Protocol):
-    """What the API asks of replication."""
+    async def remove_peer(self, dc_id: str) -> None: ...
 
-    def issue_token(self, lifetime_seconds: int) -> tuple[str, int]:
-        """A pairing token, and until when it may be used (epoch seconds)."""
-        ...
-
-    async def join(self, token: str) -> Paired: ...
-
-    def peers(self) -> list[Peer]: ...
-
-    async def remove(self, dc_id: str) -> None: ...
-
-    def status(self) -> dict[str, Any]:
-        """`peers`: a list of flat objects, one for each peer; and what else there is to say."""
-        ...
+    def status(self) -> ReplicationStatus: ...
 
 
 class AdminApi:
@@ -111,13 +95,15 @@ class AdminApi:
         token: str,
         hosts: frozenset[str],
         accounts: Accounts,
-        peers: Peers,
+        replicator: Replication,
+        peers: Callable[[], list[Peer]],
         status: Callable[[], dict[str, Any]],
     ) -> None:
         assert len(token) >= 32
         self._token = token.encode()
         self._hosts = hosts | {"localhost"}
         self._accounts = accounts
+        self._replicator = replicator
         self._peers = peers
         self._status = status
 
@@ -157,8 +143,6 @@ class AdminApi:
             return _answer({"error": code, "message": str(error.reason)}, error.status)
         except msgspec.MsgspecError as error:
             return _answer({"error": "invalid_request", "message": str(error)}, 400)
-        except PairingRefused as error:
-            return _answer({"error": "pairing_refused", "message": str(error)}, 409)
         except Exception as error:
             for kind, status, code in ERRORS:
                 if isinstance(error, kind):
@@ -232,26 +216,28 @@ class AdminApi:
 
     async def _issue_token(self, request: web.Request) -> web.Response:
         wanted = await _body(request, IssueToken)
-        token, expires = self._peers.issue_token(wanted.lifetime_seconds)
-        return _answer({"token": token, "expires": _utc(expires)}, 201)
+        issued = self._replicator.issue_token(wanted.lifetime_seconds)
+        return _answer({"token": issued.token, "expires": _utc(issued.expires_at)}, 201)
 
     async def _list_datacenters(self, _: web.Request) -> web.Response:
-        return _answer({"datacenters": [_shown(peer) for peer in self._peers.peers()]})
+        return _answer({"datacenters": [_shown(peer) for peer in self._peers()]})
 
     async def _add_datacenter(self, request: web.Request) -> web.Response:
         wanted = await _body(request, AddDatacenter)
-        return _answer(await self._peers.join(wanted.token), 201)
+        report = await self._replicator.join(wanted.token)
+        facts = {"code": report.short_code, "steps": report.steps, "complete": report.complete}
+        return _answer(_shown(report.peer) | facts, 201)
 
     async def _remove_datacenter(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        for peer in self._peers.peers():
+        for peer in self._peers():
             if name in (peer.name, peer.dc_id):
-                await self._peers.remove(peer.dc_id)
+                await self._replicator.remove_peer(peer.dc_id)
                 return _answer(_shown(peer))
         raise names_api.NoSuchPeer(f"{name[:80]!r} is not paired with this datacenter")
 
     async def _replication(self, _: web.Request) -> web.Response:
-        return _answer(self._peers.status())
+        return _answer(self._replicator.status())
 
 
 def _answer(facts: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

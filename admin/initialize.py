@@ -13,14 +13,12 @@ from pathlib import Path
 import msgspec
 
 from admin.errors import AdminError, os_reason
-from admin.layout import PRIVATE, PRIVATE_FOLDER, Layout, Lock
+from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, PRIVATE, PRIVATE_FOLDER, Layout, Lock
 from dc import config as configuration
 from dc.config import Config
 from dc.ports import Clock, Disk, Randomness
 from tokens.identity import Identity
 
-DATA_KEY_BYTES = 32
-ADMIN_TOKEN_BYTES = 32
 _LEFT_OVER = re.compile(r"\.[a-z.]+\.\d+\.tmp|lost\+found")
 
 

@@ -25,6 +25,9 @@ from admin.errors import AdminError
 
 PRIVATE = 0o600
 PRIVATE_FOLDER = 0o700
+DATA_KEY_BYTES = 32
+ADMIN_TOKEN_BYTES = 32
+"""Written as hex digits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ peers and clients remember it.
 import asyncio
 import gc
 import os
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -63,12 +64,12 @@ class Node:
         self.addresses: dict[str, dict[str, Any]] = {}
         """Bound host and port of s3, peer and admin."""
 
-    async def start(self, files: Files | None = None) -> None:
+    async def start(self) -> None:
         """Everything up, or AdminError and nothing left behind."""
         existing(self._layout.root)
         await self._acquire()
         try:
-            await self._start(files or read_files(self._layout))
+            await self._start(await self._disk.run(lambda: read_files(self._layout)))
         except BaseException as error:
             await self.stop()
             if isinstance(error, OSError):
@@ -88,20 +89,14 @@ class Node:
         self._started = self._clock.monotonic()
         config = files.config
         last = read_run(self._layout)
-        peer_host, peer_port = parse_listen(config.peer.listen)
         parts = self._parts = await open_parts(
             files,
-            [peer_port] if peer_port else [_last_port(last, "peer"), 0],
             clock=self._clock,
             disk=self._disk,
             randomness=self._randomness,
             network=self._network,
         )
-        try:
-            peer_port = await parts.peering.start()
-        except OSError as error:
-            raise taken("peer", peer_host, peer_port, error) from None
-        self.addresses["peer"] = {"host": peer_host, "port": peer_port}
+        await self._try_ports("peer", config.peer.listen, last, parts.replicator.start)
         self._s3 = await self._listen("s3", config.s3.listen, parts.s3, BACKLOG, last)
         self._admin = await self._listen(
             "admin", config.admin.listen, await self._admin_server(parts), ADMIN_BACKLOG, last
@@ -130,7 +125,8 @@ class Node:
             parts.files.admin_token,
             frozenset({host.lower()}),
             parts.accounts,
-            parts.peering,
+            parts.replicator,
+            parts.names.peers,
             self.status,
         )
         runner = self._admin_runner = web.AppRunner(
@@ -143,20 +139,34 @@ class Node:
     async def _listen(
         self, what: str, listen: str, server: web.Server, backlog: int, last: dict[str, Any]
     ) -> asyncio.Server:
+        opened: list[asyncio.Server] = []
+
+        async def open_at(host: str, port: int) -> int:
+            loop = asyncio.get_running_loop()
+            opened.append(await loop.create_server(server, host, port, backlog=backlog))
+            bound: int = opened[0].sockets[0].getsockname()[1]
+            return bound
+
+        await self._try_ports(what, listen, last, open_at)
+        return opened[0]
+
+    async def _try_ports(
+        self,
+        what: str,
+        listen: str,
+        last: dict[str, Any],
+        open_at: Callable[[str, int], Awaitable[int]],
+    ) -> None:
+        """Note the address that was bound: that of the last start, if any will do."""
         host, port = parse_listen(listen)
-        loop = asyncio.get_running_loop()
         wanted = [port] if port else [_last_port(last, what), 0]
         for each in wanted:
             try:
-                listening = await loop.create_server(server, host, each, backlog=backlog)
+                self.addresses[what] = {"host": host, "port": await open_at(host, each)}
+                return
             except OSError as error:
                 if each == wanted[-1]:
                     raise taken(what, host, port, error) from None
-                continue
-            bound = listening.sockets[0].getsockname()[1]
-            self.addresses[what] = {"host": host, "port": bound}
-            return listening
-        raise AssertionError("the last try either listens or raises")
 
     def status(self) -> dict[str, Any]:
         """For the admin API."""
@@ -174,7 +184,7 @@ class Node:
             "advertise": files.config.advertised(self.addresses["peer"]["port"]),
             "admin": f"http://{self.url('admin')}",
             "users": len(self._parts.accounts.users()),
-            "datacenters": [peer.name for peer in self._parts.peering.peers()],
+            "datacenters": [peer.name for peer in self._parts.names.peers()],
         }
 
     async def stop(self) -> None:
@@ -190,7 +200,7 @@ class Node:
             await _within(IN_FLIGHT_SECONDS + 0.5, parts.s3.shutdown(IN_FLIGHT_SECONDS), "s3")
             if runner is not None:
                 await _within(PART_STOP_SECONDS, runner.cleanup(), "admin")
-            await _within(PART_STOP_SECONDS, parts.peering.stop(), "replication")
+            await _within(PART_STOP_SECONDS, parts.replicator.stop(), "replication")
             await _within(PART_STOP_SECONDS, parts.objects.close(), "objects")
             await _within(PART_STOP_SECONDS, parts.names.close(), "names")
         self._lock.release()

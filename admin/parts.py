@@ -4,43 +4,34 @@
 stops it.
 """
 
+import ssl
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
 
 from aiohttp import web
 
-from admin.api import Peers
 from admin.errors import AdminError, os_reason
-from admin.layout import Layout
-from admin.peering import NoPeering
+from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, Layout
 from dc import config as configuration
 from dc.accounts import Accounts
 from dc.config import Config, ConfigError
-from dc.names.api import Names
-from dc.names.service import open_names
-from dc.objects.api import ObjectStore
+from dc.names.service import SqliteNames, open_names
 from dc.objects.store import ContainerStore
 from dc.ports import Clock, Disk, Network, Randomness
 from dc.system import SystemDatabases
 from gateway import context as gateway_context
 from gateway.service import Gateway
+from replicator.channel import server_context
+from replicator.service import Replicator
 from tokens.errors import TokensError
+from tokens.fingerprint import fingerprint
 from tokens.identity import Identity
+from tokens.place import Place
 from tokens.private_file import check_private_mode
 from tokens.secret_store import SecretStore
 
 REGION_ALIASES = frozenset({"us-east-1"})
 """What clients sign for that were told no region."""
-
-
-class Peering(Peers, Protocol):
-    """Replication with other datacenters, as a node runs it."""
-
-    async def start(self) -> int:
-        """Listen for peers and start to follow them; the port that was bound."""
-        ...
-
-    async def stop(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +41,9 @@ class Files:
     layout: Layout
     config: Config
     identity: Identity
-    certificate: str
+    fingerprint: str
+    """Of the certificate that `tls` shows to peers."""
+    tls: ssl.SSLContext
     data_key: bytes
     admin_token: str
 
@@ -60,11 +53,11 @@ class Parts:
     """A datacenter that is open, and not yet started."""
 
     files: Files
-    names: Names
-    objects: ObjectStore
+    names: SqliteNames
+    objects: ContainerStore
     accounts: Accounts
     s3: web.Server
-    peering: Peering
+    replicator: Replicator
 
 
 class _Credentials:
@@ -84,31 +77,34 @@ def read_files(layout: Layout) -> Files:
         config = configuration.load(layout.config)
         for path in layout.secrets:
             check_private_mode(path)
-        certificate = layout.certificate.read_text()
         identity = Identity.load(layout.identity.read_bytes())
+        mark = fingerprint(layout.certificate.read_bytes())
+        tls = server_context(layout.certificate, layout.certificate_key)
         data_key = layout.data_key.read_bytes()
         admin_token = layout.admin_token.read_text().strip()
     except (ConfigError, TokensError) as error:
         raise AdminError(str(error)) from None
+    except ssl.SSLError:
+        raise _damaged(layout.certificate_key) from None
     except FileNotFoundError as error:
         raise AdminError(f"{error.filename} is missing: restore it from a backup") from None
     except OSError as error:
         raise AdminError(os_reason(error)) from None
-    if len(admin_token) < 32:
-        raise AdminError(f"{layout.admin_token} is damaged: restore it from a backup")
-    return Files(layout, config, identity, certificate, data_key, admin_token)
+    if len(admin_token) != 2 * ADMIN_TOKEN_BYTES:
+        raise _damaged(layout.admin_token)
+    if len(data_key) != DATA_KEY_BYTES:
+        raise _damaged(layout.data_key)
+    return Files(layout, config, identity, mark, tls, data_key, admin_token)
+
+
+def _damaged(path: Path) -> AdminError:
+    return AdminError(f"{path} is damaged: restore it from a backup")
 
 
 async def open_parts(
-    files: Files,
-    peer_ports: list[int],
-    *,
-    clock: Clock,
-    disk: Disk,
-    randomness: Randomness,
-    network: Network,
+    files: Files, *, clock: Clock, disk: Disk, randomness: Randomness, network: Network
 ) -> Parts:
-    """Open the databases and containers. `peer_ports`: the ports to try for peers, 0 is any."""
+    """Open the databases and containers."""
     layout, config = files.layout, files.config
     secrets = SecretStore(files.data_key, randomness.token)
     names = await open_names(
@@ -136,8 +132,20 @@ async def open_parts(
             ),
             offload=disk,
         )
-        peering = NoPeering(names)
+        replicator = Replicator(
+            names=names,
+            objects=objects,
+            identity=files.identity,
+            own=lambda port: Place(
+                config.name, config.region, tuple(config.advertised(port)), files.fingerprint
+            ),
+            secrets=secrets,
+            tls=files.tls,
+            clock=clock,
+            randomness=randomness,
+            network=network,
+        )
     except BaseException:
         await names.close()
         raise
-    return Parts(files, names, objects, accounts, gateway.server(), peering)
+    return Parts(files, names, objects, accounts, gateway.server(), replicator)

@@ -30,8 +30,10 @@ def add(
     if as_json:
         print_json(paired)
         return
-    print(f"Paired with {paired['name']}: each ships its changes to the other from now on.\n")
-    print_fields(paired)
+    for step in paired["steps"]:
+        print(f"- {step}")
+    print()
+    print_fields({"paired with": paired["name"], "its id": paired["dc_id"], "code": paired["code"]})
 
 
 @app.command("list")

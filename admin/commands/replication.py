@@ -25,5 +25,18 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(facts)
         return
-    columns = {name: name.upper().replace("_", " ") for peer in facts["peers"] for name in peer}
-    print_table(facts["peers"], columns or {"name": "NAME"})
+    columns = {
+        "name": "NAME",
+        "state": "STATE",
+        "behind": "TO TAKE",
+        "our_behind": "TO GIVE",
+        "lag_seconds": "LAG S",
+        "changes_in": "TAKEN",
+        "changes_out": "GIVEN",
+        "last_error": "LAST ERROR",
+    }
+    print_table(facts["peers"], columns)
+    for peer in facts["peers"]:
+        for problem in peer["problems"]:
+            if problem["reason"]:
+                print(f"{peer['name']}: {problem['what']}: {problem['reason']}")
