@@ -55,6 +55,7 @@ class PeerServer:
         self._pair = pair
         self._heard = heard
         self._verifier = AccessVerifier(home.dc_id)
+        self._closing = False
         self._streams: dict[str, list[asyncio.Task[None]]] = {}
         self._outbound: dict[str, Outbound] = {}
         self._routes: dict[tuple[str, str], Handler] = {
@@ -75,6 +76,8 @@ class PeerServer:
         await self._end(self._streams.pop(dc_id, []))
 
     async def close(self) -> None:
+        """End all streams and begin nothing new: calls still come on connections that are open."""
+        self._closing = True
         streams, self._streams = self._streams, {}
         for tasks in streams.values():
             await self._end(tasks)
@@ -87,6 +90,10 @@ class PeerServer:
     # -- requests -------------------------------------------------------------------------------
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._closing:
+            stopping = web.Response(status=503)
+            stopping.force_close()
+            return stopping
         try:
             if request.method == "POST" and request.path == _PREFIX + "pair":
                 return await self._pair_call(request)

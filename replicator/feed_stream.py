@@ -7,7 +7,7 @@ costs nothing. Sending waits when the consumer is slow, and reading the feed wai
 
 Left out are changes that the peer made itself. Changes of third DCs are relayed; if the peer has a
 link of its own to the DC that made the change, then without the body, which it will have got
-already or can fetch. Positions with nothing to send are told at most once a second.
+already or can fetch. Positions with nothing to send are told a few times a second at most.
 """
 
 import asyncio

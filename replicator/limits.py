@@ -29,8 +29,8 @@ KEEPALIVE_SECONDS: Final = 10.0
 SILENCE_SECONDS_MAX: Final = 30.0
 # A consumer that takes no bytes for this long is cut off; it resumes with its cursor.
 STALLED_SECONDS_MAX: Final = 60.0
-# Positions with nothing to send are told this often: they cost the consumer a commit.
-PROGRESS_SECONDS: Final = 1.0
+# Positions with nothing to send are told at most this often: each costs the consumer a commit.
+PROGRESS_SECONDS: Final = 0.25
 # Streams one peer may hold open: its old one, not yet noticed to be dead, and its new one.
 STREAMS_PER_PEER_MAX: Final = 2
 
