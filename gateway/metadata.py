@@ -19,11 +19,16 @@ DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 _META_PREFIX = "x-amz-meta-"
 _STORED = ("Cache-Control", "Content-Disposition", "Content-Language", "Expires")
 
+_PLAIN = frozenset(
+    (
+        *("host", "content-length", "content-type", "user-agent", "accept", "accept-encoding"),
+        *("authorization", "x-amz-date", "x-amz-content-sha256", "connection", "date"),
+        *("amz-sdk-invocation-id", "amz-sdk-request", "expect"),
+    )
+)
 _KNOWN = frozenset(
     f"x-amz-{name}"
     for name in (
-        "date",
-        "content-sha256",
         "decoded-content-length",
         "trailer",
         "sdk-checksum-algorithm",
@@ -59,10 +64,18 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
 }
 
 
-def check_headers(headers: MultiMapping[str]) -> None:
-    """Refuse the x-amz-* headers that this gateway does not know or cannot follow."""
+def check_headers(headers: MultiMapping[str]) -> bool:
+    """Refuse the x-amz-* headers that this gateway does not know or cannot follow.
+
+    True when all headers are of those that nearly every request has and that say nothing about an
+    object: then operations need not look for what else might be there.
+    """
+    plain = True
     for name in headers:
         lower = name.lower()
+        if lower in _PLAIN:
+            continue
+        plain = False
         if not lower.startswith("x-amz-"):
             continue
         if lower in _KNOWN or lower.startswith(_KNOWN_PREFIXES):
@@ -76,6 +89,7 @@ def check_headers(headers: MultiMapping[str]) -> None:
                 "A header you provided implies functionality that is not implemented",
                 extra={"Header": name},
             )
+    return plain
 
 
 def check_value(name: str, value: str) -> None:
@@ -91,9 +105,11 @@ def check_value(name: str, value: str) -> None:
             )
 
 
-def read_meta(headers: MultiMapping[str]) -> Meta:
-    """What to store of a request's headers, without checksums."""
+def read_meta(headers: MultiMapping[str], plain: bool = False) -> Meta:
+    """What to store of a request's headers, without checksums. `plain`: see `check_headers`."""
     content_type = headers.get("Content-Type", "")
+    if plain and not content_type:
+        return Meta()
     stored: dict[str, str] = {}
     for name in _STORED:
         value = headers.get(name)

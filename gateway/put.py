@@ -7,9 +7,7 @@ and no name ever leads to it.
 
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
-from dc.names.model import NULL_VERSION, Extent, Kind, Version
+from dc.names.model import NULL_VERSION, Extent, Kind, Meta, Version
 from gateway.body import announced_length, receive, receive_large
 from gateway.checksums import BodyDigests, BodyVerifier
 from gateway.conditions import refuse_on_write
@@ -65,12 +63,14 @@ async def store_body(
 async def put_object(context: Context, request: Request) -> Reply:
     """Store an object."""
     headers = request.headers
-    refuse_on_write(headers)
-    for name in ("partNumber", "versionId"):
-        if name in request.query:
+    query = request.target.query
+    for name in ("partNumber", "versionId") if query else ():
+        if name in query:
             message = f"This operation does not accept the parameter {name} here."
-            raise invalid_argument(message, name, request.query[name])
-    meta = read_meta(headers)
+            raise invalid_argument(message, name, query[name])
+    if not request.plain:
+        refuse_on_write(headers)
+    meta = read_meta(headers, request.plain)
     stored = await store_body(context, request, BodyVerifier(headers, request.auth))
     digests = stored.digests
     checksums = stored.checksums if digests.checksums else {}
@@ -82,8 +82,10 @@ async def put_object(context: Context, request: Request) -> Reply:
         Kind.OBJECT,
         stored.size,
         digests.md5_hex,
-        replace(
-            meta,
+        Meta(
+            content_type=meta.content_type,
+            headers=meta.headers,
+            user=meta.user,
             checksums=checksums,
             checksum_type=FULL_OBJECT if checksums else "",
             crc64=digests.crc64nvme,

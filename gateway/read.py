@@ -72,11 +72,14 @@ async def get_object(context: Context, request: Request) -> Reply | None:
         version = await find_version(
             context, request.bucket.id, target.key, target.query.get("versionId")
         )
-    if check_read(request.headers, version):
+    if request.plain and not target.query:
+        status, head, start, stop = 200, object_head(version), 0, version.size
+    elif check_read(request.headers, version):
         return Reply(304, object_head(version))
-    status, head, start, stop = _selection(request, version)
+    else:
+        status, head, start, stop = _selection(request, version)
     size = stop - start
-    if size <= SMALL_BYTES_MAX and (start, stop) == (0, version.size):
+    if size <= SMALL_BYTES_MAX and size == version.size:
         body = context.objects.read_cached(version.extents)
         if body is not None:
             return Reply(status, head, body)
@@ -87,6 +90,8 @@ async def head_object(context: Context, request: Request) -> Reply:
     version = await find_version(
         context, request.bucket.id, request.target.key, request.query.get("versionId")
     )
+    if request.plain and not request.target.query:
+        return Reply(200, object_head(version), length=version.size)
     if check_read(request.headers, version):
         return Reply(304, object_head(version))
     status, head, start, stop = _selection(request, version)

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 
 class Request:
-    """`target`, `auth`, `user` and `bucket` are set one after the other by `gateway.service`.
+    """`target`, `auth`, `user`, `plain` and `bucket` are set one after the other by
+    `gateway.service`.
 
+    `plain`: no header says anything about the object or sets a condition (`gateway.metadata`).
     `close`: nothing may follow on the connection. `common`: header lines that every answer has.
     `continue_due`: the client waits for "100 Continue" before it sends the body.
     """
@@ -40,6 +42,7 @@ class Request:
         "id",
         "method",
         "payload",
+        "plain",
         "raw_path",
         "raw_query",
         "target",
@@ -48,6 +51,7 @@ class Request:
     target: Target
     auth: AuthResult
     user: str
+    plain: bool
     bucket: Bucket
     headers: MultiMapping[str]
 

@@ -18,7 +18,7 @@ from dc.objects.api import ObjectsError, ObjectStore, OutOfSpace
 from dc.ports import Clock, Randomness
 from gateway.buckets import check_bucket_name, create_bucket, list_buckets
 from gateway.connection import Connection, Server
-from gateway.context import Config, Context, Credentials, Offload
+from gateway.context import Config, Context, Credential, Credentials, Offload
 from gateway.dates import http_date
 from gateway.errors import S3Error
 from gateway.metadata import check_headers
@@ -55,6 +55,7 @@ class Gateway:
         self._clock = clock
         self._config = config
         self._next_id = int.from_bytes(randomness.token(7), "big")
+        self._found: Credential | None = None
         self._second = -1
         self._date = ""
 
@@ -94,18 +95,16 @@ class Gateway:
         request.target = target = parse_target(
             request.raw_path, request.raw_query, headers.get("Host", ""), config.base_domains
         )
+        self._found = None
         request.auth = auth = authenticate(
             request, self._secret, now, config.region, config.region_aliases
         )
-        if auth.access_key is None:
+        if self._found is None or auth.access_key is None:
             raise S3Error("AccessDenied")
-        credential = self._credentials.lookup(auth.access_key)
-        if credential is None:
-            raise S3Error("InvalidAccessKeyId")
-        request.user = credential.user
+        request.user = self._found.user
         if auth.hoisted:
             request.take_hoisted()
-        check_headers(request.headers)
+        request.plain = check_headers(request.headers)
         if not target.bucket:
             if request.method != "GET":
                 raise S3Error("MethodNotAllowed", extra={"Method": request.method})
@@ -116,8 +115,9 @@ class Gateway:
         return await operation(self._context, request)
 
     def _secret(self, access_key: str) -> str | None:
-        credential = self._credentials.lookup(access_key)
-        return None if credential is None else credential.secret
+        """For `authenticate`, which asks once; whose the key is stays in `_found` meanwhile."""
+        self._found = found = self._credentials.lookup(access_key)
+        return None if found is None else found.secret
 
     def _authorise(self, request: Request) -> None:
         """Set the bucket, which must be there and belong to the caller."""
