@@ -196,6 +196,7 @@ class Node:
         self._s3 = self._admin = None
         runner, self._admin_runner = self._admin_runner, None
         if parts is not None:
+            log.info("stopping")
             parts.s3.pre_shutdown()
             await _within(IN_FLIGHT_SECONDS + 0.5, parts.s3.shutdown(IN_FLIGHT_SECONDS), "s3")
             if runner is not None:
@@ -203,6 +204,7 @@ class Node:
             await _within(PART_STOP_SECONDS, parts.replicator.stop(), "replication")
             await _within(PART_STOP_SECONDS, parts.objects.close(), "objects")
             await _within(PART_STOP_SECONDS, parts.names.close(), "names")
+            log.info("stopped")
         self._lock.release()
 
 

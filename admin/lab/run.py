@@ -159,15 +159,23 @@ class _Lab:
 
 
 def _pair(issuer: Child, joiner: Child) -> None:
-    """Pair two datacenters, unless each has the other as a peer already."""
-    names = [
-        {peer["name"] for peer in child.client.get("datacenters")["datacenters"]}
-        for child in (joiner, issuer)
-    ]
-    if issuer.name in names[0] and joiner.name in names[1]:
+    """Pair two datacenters, unless each has the other, by its id, as a peer already. Half a
+    pairing, or one with a datacenter whose folder was removed since, is taken back first."""
+    ends = ((issuer, joiner), (joiner, issuer))
+    ids = {child: child.client.get("status")["dc_id"] for child in (issuer, joiner)}
+    known = {child: _peers(child) for child in (issuer, joiner)}
+    if all(known[one].get(other.name) == ids[other] for one, other in ends):
         return
+    for one, other in ends:
+        if other.name in known[one]:
+            one.client.delete("datacenters", other.name)
     token = issuer.client.post("tokens", body={"lifetime_seconds": 600})["token"]
     joiner.client.post("datacenters", body={"token": token})
+
+
+def _peers(child: Child) -> dict[str, str]:
+    found = child.client.get("datacenters")["datacenters"]
+    return {peer["name"]: peer["dc_id"] for peer in found}
 
 
 def _end(ended: asyncio.Event, task: asyncio.Task[None]) -> None:

@@ -97,7 +97,7 @@ def test_a_disk_without_room_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("[s3]", "[s3]\nport = 1", ", line 11: s3.port: unknown field"),
+        ("[s3]", "[s3]\nport = 1", ", line 12: s3.port: unknown field"),
         ('region = "paris"', "region = 1", ", line 9: region: Expected `str`, got `int`"),
         ("[admin]", "[admin", ", line 3"),
     ],

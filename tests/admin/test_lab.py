@@ -1,0 +1,184 @@
+"""`farshore lab`: paired datacenters, a user whose keys work everywhere, and a clean end."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from admin.errors import AdminError
+from admin.lab.demo import free_bucket
+from admin.lab.setup import NAMES, choose_names
+from dc.config import is_name
+from tests.admin.conftest import FARSHORE
+
+READY_SECONDS_MAX = 60
+
+
+class Lab:
+    def __init__(self, folder: Path, *more: str) -> None:
+        self.ready_file = folder.with_name("ready.json")
+        self.ready_file.unlink(missing_ok=True)
+        self.process = subprocess.Popen(
+            [*FARSHORE, "lab", "--dir", str(folder), "--ready-file", str(self.ready_file), *more],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        while not self.ready_file.exists():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline, "not ready in time"
+            time.sleep(0.05)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.ready_file.read_text())
+        return found
+
+    def pids(self) -> list[int]:
+        return [dc["pid"] for dc in self.facts["datacenters"]]
+
+    def s3(self, number: int) -> Any:
+        dc, user = self.facts["datacenters"][number], self.facts["user"]
+        return boto3.client(
+            "s3",
+            endpoint_url=dc["s3"],
+            region_name=dc["region"],
+            aws_access_key_id=user["access_key"],
+            aws_secret_access_key=user["secret_key"],
+            config=Config(s3={"addressing_style": "path"}, proxies={}),
+        )
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[str, str]:
+        self.process.send_signal(number)
+        try:
+            return self.process.communicate(timeout=15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+def gone(pid: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.process
+def test_lab_from_first_to_last(tmp_path: Path) -> None:
+    folder = tmp_path / "lab"
+    lab = Lab(folder, "--names", "berlin,osaka,lima")
+    facts = lab.facts
+    assert list(facts) == ["datacenters", "user"]
+    assert [dc["name"] for dc in facts["datacenters"]] == ["berlin", "osaka", "lima"]
+    for dc in facts["datacenters"]:
+        assert list(dc) == ["name", "region", "dir", "s3", "admin", "pid"]
+        assert Path(dc["dir"]) == folder / dc["name"]
+    assert list(facts["user"]) == ["email", "access_key", "secret_key"]
+    for private in (folder / "lab.json", lab.ready_file):
+        assert private.stat().st_mode & 0o777 == 0o600
+    lab.s3(0).create_bucket(
+        Bucket="hello", CreateBucketConfiguration={"LocationConstraint": "berlin"}
+    )
+    lab.s3(0).put_object(Bucket="hello", Key="a", Body=b"from berlin")
+    wait_for(lab.s3(2), "a", b"from berlin")
+
+    # One of them dies: it is started again, and the ready file says its new process.
+    victim = lab.pids()[1]
+    os.kill(victim, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while victim in lab.pids():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    lab.s3(1).put_object(Bucket="hello", Key="b", Body=b"from osaka")
+    wait_for(lab.s3(0), "b", b"from osaka")
+
+    children = lab.pids()
+    started = time.monotonic()
+    out, err = lab.end(signal.SIGINT)
+    assert time.monotonic() - started < 10
+    assert lab.process.returncode == 0
+    assert all(gone(pid, 0) for pid in children)
+    assert f"osaka (pid {victim}) was ended by signal 9; starting it again" in err
+    assert facts["user"]["secret_key"] in out
+    assert sum(" s3 " in line and "--endpoint-url" in line for line in out.splitlines()) == 3
+
+    # Run again, it goes on with what there is, at the same addresses.
+    again = Lab(folder)
+    for before, after in zip(facts["datacenters"], again.facts["datacenters"], strict=True):
+        assert {**before, "pid": 0} == {**after, "pid": 0}
+    assert again.facts["user"] == facts["user"]
+    wait_for(again.s3(2), "b", b"from osaka")
+    second = subprocess.run(
+        [*FARSHORE, "lab", "--dir", str(folder)], capture_output=True, text=True, timeout=30
+    )
+    assert second.returncode == 1 and "already running" in second.stderr
+
+    # Killed, it takes its children along.
+    children = again.pids()
+    again.end(signal.SIGKILL)
+    assert all(gone(pid, 10) for pid in children)
+
+
+def wait_for(s3: Any, key: str, body: bytes) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            assert s3.get_object(Bucket="hello", Key=key)["Body"].read() == body
+            return
+        except (s3.exceptions.NoSuchKey, s3.exceptions.NoSuchBucket):
+            assert time.monotonic() < deadline, "it has not arrived"
+            time.sleep(0.05)
+
+
+@pytest.mark.process
+def test_a_lab_whose_port_is_taken_says_so(tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "lab", "--dcs", "1")
+    children = lab.pids()
+    second = tmp_path / "other"
+    second.mkdir()
+    done = subprocess.run(["cp", "-r", tmp_path / "lab" / "paris", second], check=True)
+    assert done.returncode == 0
+    refused = subprocess.run(
+        [*FARSHORE, "lab", "--dir", str(second), "--names", "paris,tokyo"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    lab.end()
+    assert all(gone(pid, 0) for pid in children)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "paris did not start: port " in refused.stderr and "is taken" in refused.stderr
+
+
+def test_names() -> None:
+    assert choose_names([], None, []) == ["paris", "tokyo"]
+    assert choose_names([], 3, []) == ["paris", "tokyo", "austin"]
+    assert choose_names([], None, ["a", "b", "c"]) == ["a", "b", "c"]
+    assert choose_names([], 1, ["a", "b"]) == ["a"]
+    assert choose_names([], 3, ["tokyo"]) == ["tokyo", "paris", "austin"]
+    assert choose_names(["x"], None, ["a", "b"]) == ["x"]
+    for bad in (["A"], ["a", "a"], ["a", ""], ["../a"]):
+        with pytest.raises(AdminError):
+            choose_names(bad, None, [])
+    assert len(set(NAMES)) == 16 and all(map(is_name, NAMES))
+
+
+def test_the_commands_make_a_bucket_of_their_own() -> None:
+    assert free_bucket([]) == "hello"
+    assert free_bucket(["hello", "hello-2"]) == "hello-3"
