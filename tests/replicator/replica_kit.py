@@ -146,7 +146,10 @@ class Dc:
         await self.names.delete([Tombstone(bucket=bucket.id, key=key, vid=vid, stamp=stamp)])
 
     async def get(self, bucket: Bucket, key: str, vid: str = "") -> bytes | None:
-        version = await self.names.version(bucket.id, key, vid)
+        return await self.get_any(bucket.id, key, vid)
+
+    async def get_any(self, bucket_id: str, key: str, vid: str = "") -> bytes | None:
+        version = await self.names.version(bucket_id, key, vid)
         if version is None:
             return None
         pieces = []

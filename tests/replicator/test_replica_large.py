@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -120,7 +121,7 @@ async def test_deleted_while_on_the_way(tmp_path: Path) -> None:
 
 
 async def test_small_ones_do_not_wait_behind_large_ones(tmp_path: Path) -> None:
-    async with through_proxy(tmp_path) as (paris, tokyo, proxy):
+    async with through_proxy(tmp_path) as (paris, tokyo, _):
         bucket = await paris.bucket()
         await settled(paris, tokyo)
         gate = asyncio.Event()
@@ -226,4 +227,4 @@ def test_missing_ranges() -> None:
     assert missing_ranges([piece(5, 5), piece(15, 3)], 20) == [(0, 5), (10, 15), (18, 20)]
     huge = missing_ranges([], 5 << 40)
     assert len(huge) <= 2001 and huge[0][0] == 0 and huge[-1][1] == 5 << 40
-    assert all(one[1] == other[0] for one, other in zip(huge, huge[1:], strict=False))
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(huge))
