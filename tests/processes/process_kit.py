@@ -1,0 +1,124 @@
+"""Real farshore processes, as a user runs them: `farshore init`, `serve`, and the rest."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+BIN = Path(sys.executable).parent
+FARSHORE = BIN / "farshore"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def farshore(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [FARSHORE, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert not check or done.returncode == 0, f"{arguments}: {done.stderr}"
+    return done
+
+
+def eventually(what: str, ready: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until `ready` says so; fail with `what` when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.05)
+
+
+def s3_client(port: int, keys: dict[str, str], **settings: Any) -> Any:
+    config = Config(
+        retries={"total_max_attempts": 1},
+        connect_timeout=5,
+        read_timeout=30,
+        s3={"addressing_style": "path"},
+        **settings,
+    )
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        aws_access_key_id=keys["access_key"],
+        aws_secret_access_key=keys["secret_key"],
+        region_name="us-east-1",
+        config=config,
+    )
+
+
+class Dc:
+    """A datacenter in a folder, and its process."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+        self.s3_port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        farshore(
+            "init", folder, "--name", name, "--s3", f"127.0.0.1:{self.s3_port}",
+            "--peer", f"127.0.0.1:{free_port()}", "--admin", f"127.0.0.1:{free_port()}",
+        )  # fmt: skip
+
+    def start(self) -> None:
+        log = (self.folder.parent / f"{self.name}.log").open("ab")
+        self.process = subprocess.Popen(
+            [FARSHORE, "serve", self.folder], stdout=log, stderr=log, start_new_session=True
+        )
+        log.close()
+        eventually(f"{self.name} answers", self.healthy)
+
+    def healthy(self) -> bool:
+        assert self.process is not None and self.process.poll() is None, self.log()
+        return self.cli("health", check=False).returncode == 0
+
+    def log(self) -> str:
+        return (self.folder.parent / f"{self.name}.log").read_text()[-3000:]
+
+    def cli(self, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return farshore("-C", self.folder, *arguments, check=check)
+
+    def facts(self, *arguments: object) -> Any:
+        return json.loads(self.cli(*arguments, "--json").stdout)
+
+    def kill(self) -> None:
+        """SIGKILL to everything that `serve` started."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self, seconds: float = 10.0) -> int:
+        """SIGTERM; the exit code. It must end within `seconds`."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(seconds)
+
+    def end(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+
+def pair(one: Dc, two: Dc) -> None:
+    token = one.cli("token", "issue").stdout.splitlines()[-1]
+    two.cli("dc", "add", token)
+
+
+def keys_of(objects: list[dict[str, Any]]) -> list[str]:
+    return [found["Key"] for found in objects]
+
+
+def all_keys(client: Any, bucket: str, prefix: str = "") -> set[str]:
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return {found["Key"] for page in pages for found in page.get("Contents", [])}
