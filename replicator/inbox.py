@@ -109,6 +109,8 @@ class Inbox:
         self._wake.clear()
         if count:
             await self._start_due()
+        else:
+            self._everything = False
         try:
             async with asyncio.timeout(INBOX_POLL_SECONDS if count else None):
                 await self._wake.wait()

@@ -79,6 +79,12 @@ class Link:
         await self._inbox.stop()
         await self._client.close()
 
+    async def reopen(self) -> None:
+        """Open the stream anew, from the cursor: it tells the peer who our other peers are."""
+        await self._workers[0].stop()
+        self._failures = 0
+        self._workers[0].start()
+
     def kick(self) -> None:
         """The peer is there: do not wait any longer."""
         self._kick.set()
@@ -252,8 +258,12 @@ class Peers:
             for dc_id, link in list(self._links.items()):
                 if wanted.get(dc_id) != link.peer:
                     await self._end(dc_id)
+            new = [dc_id for dc_id in wanted if dc_id not in self._links]
+            if new:
+                for link in self._links.values():
+                    await link.reopen()
             for dc_id, peer in wanted.items():
-                if dc_id not in self._links:
+                if dc_id in new:
                     link = self._links[dc_id] = Link(self._home, peer, self._server)
                     link.start()
 
