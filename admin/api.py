@@ -59,6 +59,7 @@ ERRORS: list[tuple[type[Exception], int, str]] = [
     (names_api.PeerExists, 409, "datacenter_exists"),
     (names_api.TokenUsed, 409, "token_used"),
     (names_api.NamesClosed, 503, "unavailable"),
+    (names_api.NamesFull, 507, "disk_full"),
     (OutOfSpace, 507, "disk_full"),
 ]
 

@@ -1,6 +1,7 @@
 """What can go wrong in administration: one error whose text is the line that a person reads."""
 
 import errno
+from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -9,9 +10,10 @@ class AdminError(Exception):
     """Refused or failed. The text is one line: what, which value, and what to do. Exit code 1."""
 
 
-def os_reason(error: OSError) -> str:
-    """An OSError as one line; a full disk is said plainly."""
-    where = f"{error.filename}: " if error.filename else ""
+def os_reason(error: OSError, path: Path | None = None) -> str:
+    """An OSError as one line; a full disk is said plainly. `path` stands in for a missing one."""
+    named = error.filename or path
+    where = f"{named}: " if named else ""
     if error.errno in _FULL:
         return f"{where}no space left to write to: make room on the disk, then run it again"
     return f"{where}{error.strerror or error}"

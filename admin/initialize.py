@@ -52,7 +52,7 @@ def initialize(
         finally:
             lock.release()
     except OSError as error:
-        raise AdminError(os_reason(error)) from None
+        raise AdminError(os_reason(error, root)) from None
     return Initialized(
         name=config.name,
         region=config.region,

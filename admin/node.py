@@ -13,8 +13,8 @@ peers and clients remember it.
 """
 
 import asyncio
-import gc
 import os
+import sqlite3
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
@@ -24,10 +24,13 @@ import structlog
 from aiohttp import web
 
 from admin.api import AdminApi
+from admin.drain import drain
 from admin.errors import AdminError, os_reason, taken
 from admin.layout import Layout, Lock, existing, read_run
 from admin.parts import Files, Parts, open_parts, read_files
 from dc.config import bracketed, parse_listen
+from dc.names.api import NamesError
+from dc.objects.api import ObjectsError
 from dc.ports import Clock, Disk, Network, Randomness
 
 log = structlog.get_logger("node")
@@ -36,12 +39,11 @@ IN_FLIGHT_SECONDS = 5.0
 """How long requests may go on after a stop."""
 PART_STOP_SECONDS = 1.5
 """How long each part may take to stop after that."""
+LISTENERS = ("s3", "peer", "admin")
 LOCK_TRIES = 5
 LOCK_WAIT_SECONDS = 0.05
 BACKLOG = 1024
 ADMIN_BACKLOG = 64
-GC_THRESHOLDS = (50_000, 20, 20)
-"""Requests make few cycles: the default of 700 objects looks for them far too often."""
 
 
 class Node:
@@ -73,7 +75,11 @@ class Node:
         except BaseException as error:
             await self.stop()
             if isinstance(error, OSError):
-                raise AdminError(os_reason(error)) from error
+                raise AdminError(os_reason(error, self._layout.root)) from error
+            if isinstance(error, sqlite3.Error | NamesError | ObjectsError):
+                raise AdminError(
+                    f"the data in {self._layout.root} cannot be opened: {error}"
+                ) from error
             raise
 
     async def _acquire(self) -> None:
@@ -104,14 +110,11 @@ class Node:
         run = {"pid": os.getpid(), "dc_id": files.identity.dc_id, **self.addresses}
         encoded = msgspec.json.format(msgspec.json.encode(run)) + b"\n"
         await self._disk.run(lambda: self._disk.write_atomic(self._layout.run, encoded))
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
         log.info(
             "serving",
             name=config.name,
             dc_id=files.identity.dc_id,
-            **{what: self.url(what) for what in ("s3", "peer", "admin")},
+            **{what: self.url(what) for what in LISTENERS},
         )
 
     def url(self, what: str) -> str:
@@ -196,15 +199,18 @@ class Node:
         self._s3 = self._admin = None
         runner, self._admin_runner = self._admin_runner, None
         if parts is not None:
-            log.info("stopping")
-            parts.s3.pre_shutdown()
-            await _within(IN_FLIGHT_SECONDS + 0.5, parts.s3.shutdown(IN_FLIGHT_SECONDS), "s3")
+            started = len(self.addresses) == len(LISTENERS)
+            if started:
+                log.info("stopping")
+            await drain(parts.s3, IN_FLIGHT_SECONDS, self._clock)
+            await _within(PART_STOP_SECONDS, parts.s3.shutdown(0.1), "s3")
             if runner is not None:
                 await _within(PART_STOP_SECONDS, runner.cleanup(), "admin")
             await _within(PART_STOP_SECONDS, parts.replicator.stop(), "replication")
             await _within(PART_STOP_SECONDS, parts.objects.close(), "objects")
             await _within(PART_STOP_SECONDS, parts.names.close(), "names")
-            log.info("stopped")
+            if started:
+                log.info("stopped")
         self._lock.release()
 
 

@@ -23,7 +23,7 @@ from gateway import context as gateway_context
 from gateway.service import Gateway
 from replicator.channel import server_context
 from replicator.service import Replicator
-from tokens.errors import TokensError
+from tokens.errors import CertificateError, TokensError
 from tokens.fingerprint import fingerprint
 from tokens.identity import Identity
 from tokens.place import Place
@@ -78,7 +78,6 @@ def read_files(layout: Layout) -> Files:
         for path in layout.secrets:
             check_private_mode(path)
         identity = Identity.load(layout.identity.read_bytes())
-        mark = fingerprint(layout.certificate.read_bytes())
         tls = server_context(layout.certificate, layout.certificate_key)
         data_key = layout.data_key.read_bytes()
         admin_token = layout.admin_token.read_text().strip()
@@ -90,6 +89,10 @@ def read_files(layout: Layout) -> Files:
         raise AdminError(f"{error.filename} is missing: restore it from a backup") from None
     except OSError as error:
         raise AdminError(os_reason(error)) from None
+    try:
+        mark = fingerprint(layout.certificate.read_bytes())
+    except CertificateError:
+        raise _damaged(layout.certificate) from None
     if len(admin_token) != 2 * ADMIN_TOKEN_BYTES:
         raise _damaged(layout.admin_token)
     if len(data_key) != DATA_KEY_BYTES:

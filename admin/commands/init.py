@@ -48,10 +48,8 @@ def init(
           --peer 0.0.0.0:7000 --advertise tokyo.example.com:7000
     """
     from admin.errors import AdminError
-    from admin.initialize import initialize
     from admin.output import print_fields, print_json
     from dc import config as configuration
-    from dc.system import SystemClock, SystemDisk, SystemRandomness
 
     wanted = configuration.Config(
         name=name,
@@ -64,6 +62,9 @@ def init(
         configuration.check(wanted)
     except configuration.ConfigError as error:
         raise AdminError(str(error)) from None
+    from admin.initialize import initialize
+    from dc.system import SystemClock, SystemDisk, SystemRandomness
+
     made = initialize(folder, wanted, SystemClock(), SystemDisk(), SystemRandomness())
     facts = {each: getattr(made, each) for each in made.__struct_fields__}
     if as_json:

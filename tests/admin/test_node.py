@@ -1,0 +1,90 @@
+"""A `Node` in this process: it starts whole or not at all, and stops without leaving anything."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from admin.errors import AdminError
+from admin.initialize import initialize
+from admin.layout import Layout, running_pid
+from admin.node import Node
+from dc.config import S3, Admin, Config, Peer
+from dc.system import SystemClock, SystemDisk, SystemNetwork, SystemRandomness
+
+ANY = "127.0.0.1:0"
+
+
+def make(root: Path, admin: str = ANY) -> Layout:
+    config = Config(
+        name="paris",
+        region="eu",
+        s3=S3(listen=ANY),
+        peer=Peer(listen=ANY),
+        admin=Admin(listen=admin),
+    )
+    initialize(root, config, SystemClock(), SystemDisk(), SystemRandomness())
+    return Layout(root)
+
+
+def node_of(layout: Layout) -> Node:
+    return Node(layout, SystemClock(), SystemDisk(), SystemRandomness(), SystemNetwork())
+
+
+def listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port))).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+async def test_it_starts_and_stops_and_starts_again(tmp_path: Path) -> None:
+    layout = make(tmp_path)
+    for _ in range(2):
+        node = node_of(layout)
+        await node.start()
+        run = json.loads(layout.run.read_bytes())
+        assert run["dc_id"] == node.status()["dc_id"]
+        addresses = [node.url(what) for what in ("s3", "peer", "admin")]
+        assert all(map(listens, addresses))
+        assert node.status()["advertise"] == [node.url("peer")]
+        await node.stop()
+        assert not any(map(listens, addresses))
+        assert running_pid(layout) == 0
+        await node.stop()
+
+
+async def test_a_second_one_is_refused_and_does_no_harm(tmp_path: Path) -> None:
+    layout = make(tmp_path)
+    node = node_of(layout)
+    await node.start()
+    with pytest.raises(AdminError, match="already running"):
+        await node_of(layout).start()
+    assert listens(node.url("s3"))
+    await node.stop()
+
+
+async def test_what_fails_late_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The admin listener is the last to be opened."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        layout = make(tmp_path, admin=f"127.0.0.1:{held.getsockname()[1]}")
+        node = node_of(layout)
+        with pytest.raises(AdminError, match="is taken"):
+            await node.start()
+    assert not listens(node.url("s3")) and not listens(node.url("peer"))
+    assert not layout.run.exists()
+    assert running_pid(layout) == 0
+    node = node_of(layout)
+    await node.start()
+    await node.stop()
+
+
+async def test_data_that_is_none_is_refused(tmp_path: Path) -> None:
+    layout = make(tmp_path)
+    (layout.names / "names.db").write_bytes(b"this is no database" * 1000)
+    with pytest.raises(AdminError, match="cannot be opened"):
+        await node_of(layout).start()
+    assert running_pid(layout) == 0
