@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from dc.names.model import Peer
-from replicator import wire
+from replicator import messages, wire
 from replicator.errors import BodyUnavailable, Refused, Unreachable, WireError, printable
 from replicator.home import Home
 from replicator.limits import (
@@ -29,7 +29,7 @@ from tokens.access import issue_access
 from tokens.limits import ACCESS_LIFETIME_SECONDS_MAX
 
 T = TypeVar("T")
-Ask = wire.FeedAsk | wire.BodyAsk | wire.EntryAsk
+Ask = messages.FeedAsk | messages.BodyAsk | messages.EntryAsk
 
 
 class PeerClient:
@@ -60,7 +60,7 @@ class PeerClient:
         return self._peer.endpoints[self._endpoint]
 
     @asynccontextmanager
-    async def feed(self, ask: wire.FeedAsk) -> AsyncIterator[aiohttp.StreamReader]:
+    async def feed(self, ask: messages.FeedAsk) -> AsyncIterator[aiohttp.StreamReader]:
         """The feed stream. Tries all endpoints from the first on."""
         self._endpoint = 0
         timeout = aiohttp.ClientTimeout(
@@ -74,7 +74,7 @@ class PeerClient:
             response.close()
 
     @asynccontextmanager
-    async def body(self, ask: wire.BodyAsk) -> AsyncIterator[aiohttp.StreamReader | None]:
+    async def body(self, ask: messages.BodyAsk) -> AsyncIterator[aiohttp.StreamReader | None]:
         """The bytes of a range and the range's CRC, 8 bytes; None when it was superseded."""
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_SECONDS_MAX, sock_read=SILENCE_SECONDS_MAX
@@ -98,25 +98,25 @@ class PeerClient:
             else:
                 response.close()
 
-    async def entry(self, ask: wire.EntryAsk) -> wire.Record | None:
+    async def entry(self, ask: messages.EntryAsk) -> wire.Record | None:
         """A record of the peer's feed; None when it changed since."""
         status, data = await self._exchange("GET", "entry", ask=ask)
         return None if status == 404 else wire.decode_record(data)
 
     async def ack(self, epoch: str, position: int) -> None:
-        message = wire.encode_body(wire.Ack(epoch=epoch, position=position))
+        message = messages.encode_body(messages.Ack(epoch=epoch, position=position))
         await self._exchange("POST", "ack", body=message)
 
-    async def state(self) -> wire.State:
+    async def state(self) -> messages.State:
         _, data = await self._exchange("GET", "state")
-        return wire.decode_body(data, wire.State)
+        return messages.decode_body(data, messages.State)
 
-    async def pair(self, call: wire.PairCall) -> wire.PairReply | None:
+    async def pair(self, call: messages.PairCall) -> messages.PairReply | None:
         """None when the peer refuses without a reason."""
         status, data = await self._exchange(
-            "POST", "pair", body=wire.encode_body(call), authorized=False
+            "POST", "pair", body=messages.encode_body(call), authorized=False
         )
-        return None if status == 403 else wire.decode_body(data, wire.PairReply)
+        return None if status == 403 else messages.decode_body(data, messages.PairReply)
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class PeerClient:
         that did."""
         failures = []
         headers = {"Authorization": f"Bearer {self._access_token()}"} if authorized else {}
-        query = f"?ask={wire.encode_ask(ask)}" if ask is not None else ""
+        query = f"?ask={messages.encode_ask(ask)}" if ask is not None else ""
         for _ in self._peer.endpoints:
             url = URL(f"https://{self.endpoint}/{wire.PROTOCOL}/{name}{query}", encoded=True)
             try:

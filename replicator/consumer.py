@@ -26,7 +26,7 @@ import msgspec
 from dc.names.api import NamesError, NamesFull, NoSuchPeer
 from dc.names.model import Change, Cursor, Extent, Inboxed, Peer
 from dc.stamps import StampAhead, stamp_origin
-from replicator import wire
+from replicator import messages, wire
 from replicator.client import PeerClient
 from replicator.errors import ReplicatorError, WireError, printable
 from replicator.home import Home
@@ -70,7 +70,9 @@ class Consumer:
         names = self._home.names
         cursor = await names.cursor(self._peer.dc_id)
         direct = [peer.dc_id for peer in names.peers() if peer.dc_id != self._peer.dc_id]
-        ask = wire.FeedAsk(cursor.epoch if cursor else "none", cursor.seq if cursor else 0, direct)
+        ask = messages.FeedAsk(
+            cursor.epoch if cursor else "none", cursor.seq if cursor else 0, direct
+        )
         async with self._client.feed(ask) as content:
             hello = await _frame(content)
             if type(hello) is not wire.Hello:
@@ -241,19 +243,22 @@ class Consumer:
 
     async def _apply(self, prepared: "asyncio.Queue[Prepared | None]") -> None:
         while (batch := await prepared.get()) is not None:
-            await self._commit(batch)
+            added = await self._commit(batch)
             self._inbound.applied(batch.cursor)
-            self._inbox.changed(bool(batch.inbox))
+            self._inbox.changed(added > 0)
 
-    async def _commit(self, batch: Prepared) -> None:
+    async def _commit(self, batch: Prepared) -> int:
+        """Apply a batch; how many of its changes went to the inbox."""
         peer, apply = self._peer.dc_id, self._home.names.apply
         try:
             await apply(batch.changes, peer=peer, cursor=batch.cursor, inbox=batch.inbox)
+            return len(batch.inbox)
         except (NamesFull, NoSuchPeer):
             raise
         except NamesError:
             inbox = batch.inbox + await self._one_by_one(batch)
             await apply([], peer=peer, cursor=batch.cursor, inbox=inbox)
+            return len(inbox)
 
     async def _one_by_one(self, batch: Prepared) -> list[Inboxed]:
         """Apply what can be applied of a batch that failed as a whole, so that one bad change

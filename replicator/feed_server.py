@@ -25,7 +25,7 @@ from dc.names.api import NamesClosed
 from dc.names.model import Kind, Peer
 from dc.objects.api import ObjectsError
 from dc.worker import spawn
-from replicator import wire
+from replicator import messages, wire
 from replicator.errors import WireError, printable
 from replicator.feed_stream import FeedStream, Outbound
 from replicator.home import Home
@@ -41,7 +41,7 @@ CRC_BYTES = 8
 _PREFIX = f"/{wire.PROTOCOL}/"
 _BEARER = "Bearer "
 
-Pair = Callable[[bytes], Awaitable[wire.PairReply | None]]
+Pair = Callable[[bytes], Awaitable[messages.PairReply | None]]
 Heard = Callable[[str], None]
 Handler = Callable[[web.BaseRequest, Peer], Awaitable[web.StreamResponse]]
 
@@ -139,12 +139,12 @@ class PeerServer:
             reply = None
         if reply is None:
             return web.Response(status=403)
-        return web.Response(status=200 if reply.answer else 409, body=wire.encode_body(reply))
+        return web.Response(status=200 if reply.answer else 409, body=messages.encode_body(reply))
 
     # -- the feed -------------------------------------------------------------------------------
 
     async def _feed(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
-        ask = _ask(request, wire.FeedAsk)
+        ask = _ask(request, messages.FeedAsk)
         names = self._home.names
         known = ask.epoch == names.epoch and ask.after <= names.feed_end
         outbound = self.outbound(peer.dc_id)
@@ -184,7 +184,7 @@ class PeerServer:
 
     async def _entry(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         """The record at one position; 404 when its item has changed since."""
-        ask = _ask(request, wire.EntryAsk)
+        ask = _ask(request, messages.EntryAsk)
         if ask.epoch != self._home.names.epoch or ask.seq < 1:
             return web.Response(status=404)
         entries, _ = await self._home.names.feed(ask.seq - 1, 1)
@@ -194,7 +194,7 @@ class PeerServer:
         return web.Response(body=wire.encode_record(record))
 
     async def _ack(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
-        ack = wire.decode_body(await _read(request), wire.Ack)
+        ack = messages.decode_body(await _read(request), messages.Ack)
         names = self._home.names
         if ack.epoch == names.epoch and ack.position <= names.feed_end:
             self.outbound(peer.dc_id).acked = ack.position
@@ -202,20 +202,20 @@ class PeerServer:
 
     async def _state(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         names = self._home.names
-        state = wire.State(
+        state = messages.State(
             dc_id=self._home.dc_id,
             epoch=names.epoch,
             end=names.feed_end,
             streaming=self.outbound(peer.dc_id).streams > 0,
         )
-        return web.Response(body=wire.encode_body(state))
+        return web.Response(body=messages.encode_body(state))
 
     # -- bodies ---------------------------------------------------------------------------------
 
     async def _body(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         """The range and its CRC; 404 when there is no such version (any more), 409 when this DC
         has an older one only."""
-        ask = _ask(request, wire.BodyAsk)
+        ask = _ask(request, messages.BodyAsk)
         version = await self._home.names.version(ask.bucket, ask.key, ask.vid)
         if version is None or version.stamp > ask.stamp or version.kind != Kind.OBJECT:
             return web.Response(status=404)
@@ -249,7 +249,7 @@ def _ask(request: web.BaseRequest, shape: type[T]) -> T:
     texts = request.query.getall("ask", [])
     if len(texts) != 1:
         raise WireError("one `ask` is needed")
-    return wire.decode_ask(texts[0], shape)
+    return messages.decode_ask(texts[0], shape)
 
 
 async def _read(request: web.BaseRequest) -> bytes:

@@ -18,16 +18,17 @@ import asyncio
 import msgspec
 import structlog
 
-from dc.names.api import NamesClosed, NoSuchPeer
+from dc.names.api import NamesClosed, NamesFull, NoSuchPeer
 from dc.names.model import Change, Cursor, Inboxed, Peer
 from dc.worker import Worker, spawn
-from replicator import wire
+from replicator import messages, wire
 from replicator.client import PeerClient
 from replicator.errors import ReplicatorError, WireError, leaf, printable
 from replicator.home import Home
 from replicator.limits import (
     CHANGE_RETRY_MAX_SECONDS,
     ERROR_CHARACTERS_MAX,
+    INBOX_IDLE_SECONDS,
     INBOX_PAGE,
     INBOX_PAGE_MAX,
     INBOX_POLL_SECONDS,
@@ -104,15 +105,15 @@ class Inbox:
 
     async def _work(self) -> float:
         """Start what is due and has a slot; then wait until something may have changed."""
+        self._wake.clear()
         count, _ = await self._home.names.inbox_state(self._peer.dc_id)
         self._inbound.inbox_is(count)
-        self._wake.clear()
         if count:
             await self._start_due()
         else:
             self._everything = False
         try:
-            async with asyncio.timeout(INBOX_POLL_SECONDS if count else None):
+            async with asyncio.timeout(INBOX_POLL_SECONDS if count else INBOX_IDLE_SECONDS):
                 await self._wake.wait()
         except TimeoutError:
             pass
@@ -221,13 +222,13 @@ class Inbox:
         cursor = self._inbound.cursor
         if cursor is None:
             raise ReplicatorError("the peer's feed is not open")
-        again = await self._client.entry(wire.EntryAsk(cursor.epoch, record.seq))
+        again = await self._client.entry(messages.EntryAsk(cursor.epoch, record.seq))
         if again is not None and again.seq != record.seq:
             raise WireError(f"the peer answers with position {again.seq}, not {record.seq}")
         return again
 
     async def _put_back(self, entry: Inboxed, error: BaseException) -> None:
-        if isinstance(error, NamesClosed | NoSuchPeer):
+        if isinstance(error, NoSuchPeer):
             return
         wait = self._home.backoff_seconds(
             entry.attempts, RETRY_FIRST_SECONDS, CHANGE_RETRY_MAX_SECONDS
@@ -242,7 +243,12 @@ class Inbox:
             next_try_ms=self._home.clock.wall_ms() + int(wait * 1000),
             error=reason,
         )
-        await self._home.names.inbox_update([later])
+        try:
+            await self._home.names.inbox_update([later])
+        except (NamesClosed, NamesFull) as also:
+            # The entry stays as it was; wait here instead, so that it is not tried at once.
+            log.warning("the inbox cannot be written", peer=self._peer.name, error=str(also))
+            await self._home.clock.sleep(wait)
 
 
 class _Progress:

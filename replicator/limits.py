@@ -48,6 +48,8 @@ INBOX_PAGE: Final = 500
 INBOX_PAGE_MAX: Final = 8000
 # How often a non-empty inbox is looked through for what has become due.
 INBOX_POLL_SECONDS: Final = 0.5
+# An empty one is told when something comes; this is for the day when that goes wrong.
+INBOX_IDLE_SECONDS: Final = 60.0
 # A relayed body usually comes by the straight way first.
 RELAY_DELAY_MS: Final = 300
 OBJECT_BYTES_MAX: Final = 50 * 1024 * 1024 * MIB

@@ -20,7 +20,7 @@ import msgspec
 
 from dc.names.api import PeerExists, TokenUsed
 from dc.names.model import Peer
-from replicator import wire
+from replicator import messages
 from replicator.client import PeerClient
 from replicator.errors import PairingError, ReplicatorError, printable
 from replicator.home import Home
@@ -136,7 +136,7 @@ class Pairing:
         request = exchange.issue_request(home.identity, home.place, offer, now=home.now_seconds())
         client = PeerClient(home, peer)
         try:
-            reply = await client.pair(wire.PairCall(offer=token.strip(), request=request))
+            reply = await client.pair(messages.PairCall(offer=token.strip(), request=request))
             endpoint = client.endpoint
         except ReplicatorError as error:
             raise PairingError(f"DC {peer.name} cannot be paired now: {error}") from None
@@ -180,10 +180,10 @@ class Pairing:
 
     # -- being joined ---------------------------------------------------------------------------
 
-    async def accept(self, body: bytes) -> wire.PairReply | None:
+    async def accept(self, body: bytes) -> messages.PairReply | None:
         """The answer to a pair call; None for who has no valid token of this DC."""
         home = self._home
-        call = wire.decode_body(body, wire.PairCall)
+        call = messages.decode_body(body, messages.PairCall)
         now = home.now_seconds()
         try:
             offer = pairing.read(call.offer, now)
@@ -196,7 +196,7 @@ class Pairing:
             return None
         known = home.peer(request.peer.dc_id)
         if known is not None and known.signing_key != request.peer.signing_key:
-            return wire.PairReply(problem="another DC with this id is paired here already")
+            return messages.PairReply(problem="another DC with this id is paired here already")
         try:
             self._check_room(request.peer, request.place)
             peer = self._peer(request.peer, request.place)
@@ -204,13 +204,13 @@ class Pairing:
                 peer = msgspec.structs.replace(peer, paired=known.paired)
             await home.names.add_peer(peer, offer.jti, offer.expires_at + CLOCK_SKEW_SECONDS)
         except TokenUsed:
-            return wire.PairReply(problem="the token was used already: issue a new one")
+            return messages.PairReply(problem="the token was used already: issue a new one")
         except PeerExists:
-            return wire.PairReply(problem=str(_name_taken(request.place.name)))
+            return messages.PairReply(problem=str(_name_taken(request.place.name)))
         except PairingError as error:
-            return wire.PairReply(problem=str(error))
+            return messages.PairReply(problem=str(error))
         await self._peers.refresh()
-        return wire.PairReply(answer=exchange.issue_answer(home.identity, request, now=now))
+        return messages.PairReply(answer=exchange.issue_answer(home.identity, request, now=now))
 
 
 def _name_taken(name: str) -> PairingError:

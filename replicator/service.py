@@ -11,11 +11,11 @@ from dc.ports import Clock, Listener, Network, Randomness
 from replicator.feed_server import PeerServer
 from replicator.home import Home, Own
 from replicator.limits import KEEPALIVE_SECONDS, STOP_SECONDS, STOP_TURNS
+from replicator.messages import PairReply
 from replicator.pairing import IssuedToken, Pairing, PairingReport
 from replicator.peers import Peers
 from replicator.records import Sealer
 from replicator.status import ReplicationStatus
-from replicator.wire import PairReply
 from tokens.identity import Identity
 from tokens.limits import PAIRING_LIFETIME_SECONDS_DEFAULT
 from tokens.secret_store import SecretStore

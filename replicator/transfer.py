@@ -19,7 +19,7 @@ from awscrt.checksums import combine_crc64nvme, crc64nvme
 
 from dc.names.model import Extent
 from dc.objects.api import BodyWriter, ObjectsError
-from replicator import wire
+from replicator import messages, wire
 from replicator.client import PeerClient
 from replicator.errors import BodyCorrupt, BodyUnavailable
 from replicator.home import Home
@@ -101,9 +101,9 @@ class Transfer:
         ident = ident_of(incoming_version(self._record, []))
         return await self._home.objects.put(ident, body)
 
-    def _ask(self, start: int, stop: int) -> wire.BodyAsk:
+    def _ask(self, start: int, stop: int) -> messages.BodyAsk:
         record = self._record
-        return wire.BodyAsk(record.bucket, record.key, record.vid, record.stamp, start, stop)
+        return messages.BodyAsk(record.bucket, record.key, record.vid, record.stamp, start, stop)
 
     async def _fetch_some(self, missing: Iterator[tuple[int, int]]) -> None:
         for start, stop in missing:

@@ -17,7 +17,7 @@ nothing of its frame is used.
 
 import re
 import struct
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 
@@ -32,11 +32,9 @@ from replicator.limits import (
     NAME_CHARACTERS_MAX,
     OBJECT_BYTES_MAX,
     PARTS_MAX,
-    PEERS_MAX,
     RECORDS_MAX,
     SECRET_BYTES_MAX,
 )
-from tokens import base64url
 
 PROTOCOL = "v1"
 LENGTH_BYTES = 4
@@ -175,89 +173,6 @@ class KeepAlive(_Frame, frozen=True, tag="alive", kw_only=True):
 
 
 Frame = Hello | Batch | KeepAlive
-
-
-class FeedAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """GET /v1/feed: the stored cursor, and the DCs whose changes come to the asker straight."""
-
-    epoch: str
-    after: Count
-    direct: Annotated[list[str], msgspec.Meta(max_length=PEERS_MAX)]
-
-
-class BodyAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """GET /v1/body: the bytes [start, stop) of exactly this version."""
-
-    bucket: str
-    key: str
-    vid: str
-    stamp: str
-    start: Size
-    stop: Size
-
-
-class EntryAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """GET /v1/entry: the record at a feed position, if it is still that item's last."""
-
-    epoch: str
-    seq: Count
-
-
-class Ack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything up to `position` has taken effect at the consumer."""
-
-    epoch: str
-    position: Count
-
-
-class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What GET /v1/state says: about the answering DC, and its stream to the asking one."""
-
-    dc_id: str
-    epoch: str
-    end: Count
-    streaming: bool
-
-
-class PairCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The body of POST /v1/pair: the pairing token and a request bound to it."""
-
-    offer: str
-    request: str
-
-
-class PairReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Its answer: a signed yes, or, to who holds a valid token, a reason."""
-
-    answer: str = ""
-    problem: str = ""
-
-
-T = TypeVar("T")
-
-
-def encode_ask(ask: FeedAsk | BodyAsk | EntryAsk) -> str:
-    """For the `ask` parameter of a URL: a key of any characters survives it."""
-    return base64url.encode(_encoder.encode(ask))
-
-
-def decode_ask(text: str, shape: type[T]) -> T:
-    try:
-        return decode_body(base64url.decode(text), shape)
-    except ValueError as error:
-        raise WireError(f"not an `ask`: {printable(error)}") from None
-
-
-def encode_body(message: Ack | State | PairCall | PairReply) -> bytes:
-    """The body of a request or an answer."""
-    return _encoder.encode(message)
-
-
-def decode_body(data: bytes, shape: type[T]) -> T:
-    try:
-        return msgspec.msgpack.decode(data, type=shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise WireError(f"not a {shape.__name__}: {printable(error)}") from None
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -210,4 +210,8 @@ async def settled(*dcs: Dc) -> None:
             for peer in dc.replicator.status().peers
         )
 
-    await eventually(quiet)
+    try:
+        await eventually(quiet)
+    except AssertionError:
+        states = [peer for dc in dcs for peer in dc.replicator.status().peers]
+        raise AssertionError(f"it did not settle: {states}") from None

@@ -10,7 +10,7 @@ from replica_kit import Dc, datacenters, eventually, pair, settled
 from replica_proxy import Proxy
 
 import replicator.peers
-from replicator import wire
+from replicator import messages, wire
 from replicator.client import PeerClient
 from replicator.errors import Unreachable
 from tokens.access import issue_access
@@ -85,8 +85,8 @@ async def test_bad_requests_of_a_peer(tmp_path: Path) -> None:
         good = bearer(tokyo.identity, paris.dc_id, paris.clock.wall_ms() // 1000, tokyo)
 
         def body_ask(start: int, stop: int, stamp: str = version.stamp) -> str:
-            asked = wire.BodyAsk(bucket.id, "k", "", stamp, start, stop)
-            return "body?ask=" + wire.encode_ask(asked)
+            asked = messages.BodyAsk(bucket.id, "k", "", stamp, start, stop)
+            return "body?ask=" + messages.encode_ask(asked)
 
         older, newer = "0" * 32, "f" * 32
         for path, status in {
@@ -100,9 +100,9 @@ async def test_bad_requests_of_a_peer(tmp_path: Path) -> None:
             body_ask(4, 2): 400,
             body_ask(0, 5, older): 404,
             body_ask(0, 5, newer): 409,
-            "entry?ask=" + wire.encode_ask(wire.EntryAsk("other", 1)): 404,
-            "entry?ask=" + wire.encode_ask(wire.EntryAsk(paris.names.epoch, 10**9)): 404,
-            "entry?ask=" + wire.encode_ask(wire.EntryAsk(paris.names.epoch, 0)): 404,
+            "entry?ask=" + messages.encode_ask(messages.EntryAsk("other", 1)): 404,
+            "entry?ask=" + messages.encode_ask(messages.EntryAsk(paris.names.epoch, 10**9)): 404,
+            "entry?ask=" + messages.encode_ask(messages.EntryAsk(paris.names.epoch, 0)): 404,
             "nothing": 404,
         }.items():
             assert (await ask(paris, "GET", path, good))[0] == status, path
@@ -111,7 +111,7 @@ async def test_bad_requests_of_a_peer(tmp_path: Path) -> None:
         await settled(paris, tokyo)
         position = paris.peer(tokyo).our_acked
         for epoch, number in (("other", 1), (paris.names.epoch, 10**9)):
-            beyond = wire.encode_body(wire.Ack(epoch=epoch, position=number))
+            beyond = messages.encode_body(messages.Ack(epoch=epoch, position=number))
             assert (await ask(paris, "POST", "ack", good, beyond))[0] == 204
             assert paris.peer(tokyo).our_acked == position
 

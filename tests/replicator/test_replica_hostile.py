@@ -15,7 +15,7 @@ from replica_kit import Dc, SystemNetwork, eventually
 
 import replicator.client
 from dc.names.model import Cursor, Peer
-from replicator import wire
+from replicator import messages, wire
 from replicator.limits import FRAME_BYTES_MAX, INLINE_BYTES_MAX
 from tokens.fingerprint import fingerprint
 
@@ -30,24 +30,26 @@ class Mallory:
     def __init__(self, tmp_path: Path) -> None:
         self.dc = Dc(tmp_path, "mallory")
         self.script: Script = self.nothing
-        self.asked: list[wire.FeedAsk] = []
-        self.bodies: Callable[[wire.BodyAsk, web.BaseRequest], Awaitable[web.StreamResponse]]
+        self.asked: list[messages.FeedAsk] = []
+        self.bodies: Callable[[messages.BodyAsk, web.BaseRequest], Awaitable[web.StreamResponse]]
         self.bodies = self.no_body
-        self.acks: list[wire.Ack] = []
+        self.acks: list[messages.Ack] = []
 
     async def nothing(self, response: web.StreamResponse, request: web.BaseRequest) -> None:
         await asyncio.sleep(60)
 
-    async def no_body(self, ask: wire.BodyAsk, request: web.BaseRequest) -> web.StreamResponse:
+    async def no_body(self, ask: messages.BodyAsk, request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(status=404)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/v1/ack":
-            self.acks.append(wire.decode_body(await request.read(), wire.Ack))
+            self.acks.append(messages.decode_body(await request.read(), messages.Ack))
             return web.Response(status=204)
         if request.path == "/v1/body":
-            return await self.bodies(wire.decode_ask(request.query["ask"], wire.BodyAsk), request)
-        self.asked.append(wire.decode_ask(request.query["ask"], wire.FeedAsk))
+            return await self.bodies(
+                messages.decode_ask(request.query["ask"], messages.BodyAsk), request
+            )
+        self.asked.append(messages.decode_ask(request.query["ask"], messages.FeedAsk))
         response = web.StreamResponse()
         await response.prepare(request)
         with contextlib.suppress(ConnectionError):
@@ -253,7 +255,7 @@ async def test_stamps_ahead_wait_and_are_shown(
                 await response.write(wire.encode_batch(0, 2, 10, records))
             await asyncio.sleep(60)
 
-        async def body(ask: wire.BodyAsk, request: web.BaseRequest) -> web.StreamResponse:
+        async def body(ask: messages.BodyAsk, request: web.BaseRequest) -> web.StreamResponse:
             assert ask.stamp == stamp
             return web.Response(body=b"hello" + crc64nvme(b"hello").to_bytes(8, "big"))
 
@@ -295,7 +297,7 @@ async def test_bad_bodies(tmp_path: Path, how: str) -> None:
                 await response.write(wire.encode_batch(0, 2, 10, [record, mallory.version(2)]))
             await asyncio.sleep(60)
 
-        async def body(ask: wire.BodyAsk, request: web.BaseRequest) -> web.StreamResponse:
+        async def body(ask: messages.BodyAsk, request: web.BaseRequest) -> web.StreamResponse:
             nonlocal fetched
             fetched += 1
             if how == "redirect":

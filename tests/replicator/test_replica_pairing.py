@@ -7,7 +7,7 @@ import pytest
 from replica_kit import Dc, SkewedClock, datacenters, eventually, pair, settled
 
 import replicator.pairing
-from replicator import wire
+from replicator import messages
 from replicator.errors import PairingError
 from tokens import exchange, pairing
 from tokens.errors import TokenError, TokenExpired, TokenMalformed
@@ -184,27 +184,27 @@ async def test_calls_that_were_not_invited(tmp_path: Path) -> None:
         place = tokyo.own(tokyo.port)
         good = exchange.issue_request(tokyo.identity, place, offer, now=now)
         cases = {
-            "no token": wire.PairCall(offer="", request=good),
-            "a token of the caller": wire.PairCall(offer=own, request=good),
-            "another token": wire.PairCall(
+            "no token": messages.PairCall(offer="", request=good),
+            "a token of the caller": messages.PairCall(offer=own, request=good),
+            "another token": messages.PairCall(
                 offer=token,
                 request=exchange.issue_request(tokyo.identity, place, other, now=now),
             ),
-            "no request": wire.PairCall(offer=token, request=token),
-            "altered": wire.PairCall(offer=token, request=altered(good)),
-            "an old request": wire.PairCall(
+            "no request": messages.PairCall(offer=token, request=token),
+            "altered": messages.PairCall(offer=token, request=altered(good)),
+            "an old request": messages.PairCall(
                 offer=token,
                 request=exchange.issue_request(tokyo.identity, place, offer, now=now - 900),
             ),
         }
         accept = paris.replicator._pairing.accept
         for what, call in cases.items():
-            assert await accept(wire.encode_body(call)) is None, what
+            assert await accept(messages.encode_body(call)) is None, what
         for junk in (b"", b"\xc1", b"\x80", bytes(1000)):
             with pytest.raises(Exception, match="PairCall"):
                 await accept(junk)
         assert paris.names.peers() == []
-        reply = await accept(wire.encode_body(wire.PairCall(offer=token, request=good)))
+        reply = await accept(messages.encode_body(messages.PairCall(offer=token, request=good)))
         assert reply is not None and reply.answer
         assert austin.names.peers() == []
 

@@ -1,0 +1,98 @@
+"""The short messages between datacenters: what is asked for, acknowledged, and paired.
+
+Asks travel in the `ask` parameter of a URL, as base64url of msgpack, so that a key of any
+characters survives it; the rest are bodies of msgpack. As everywhere, what is read was written by
+somebody else: anything but exactly these shapes is a `WireError`.
+"""
+
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from replicator.errors import WireError, printable
+from replicator.limits import PEERS_MAX
+from replicator.wire import Count, Size
+from tokens import base64url
+
+T = TypeVar("T")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class FeedAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """GET /v1/feed: the stored cursor, and the DCs whose changes come to the asker straight."""
+
+    epoch: str
+    after: Count
+    direct: Annotated[list[str], msgspec.Meta(max_length=PEERS_MAX)]
+
+
+class BodyAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """GET /v1/body: the bytes [start, stop) of exactly this version."""
+
+    bucket: str
+    key: str
+    vid: str
+    stamp: str
+    start: Size
+    stop: Size
+
+
+class EntryAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """GET /v1/entry: the record at a feed position, if it is still that item's last."""
+
+    epoch: str
+    seq: Count
+
+
+class Ack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything up to `position` has taken effect at the consumer."""
+
+    epoch: str
+    position: Count
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What GET /v1/state says: about the answering DC, and its stream to the asking one."""
+
+    dc_id: str
+    epoch: str
+    end: Count
+    streaming: bool
+
+
+class PairCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The body of POST /v1/pair: the pairing token and a request bound to it."""
+
+    offer: str
+    request: str
+
+
+class PairReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Its answer: a signed yes, or, to who holds a valid token, a reason."""
+
+    answer: str = ""
+    problem: str = ""
+
+
+def encode_ask(ask: FeedAsk | BodyAsk | EntryAsk) -> str:
+    """For the `ask` parameter of a URL: a key of any characters survives it."""
+    return base64url.encode(_encode(ask))
+
+
+def decode_ask(text: str, shape: type[T]) -> T:
+    try:
+        return decode_body(base64url.decode(text), shape)
+    except ValueError as error:
+        raise WireError(f"not an `ask`: {printable(error)}") from None
+
+
+def encode_body(message: Ack | State | PairCall | PairReply) -> bytes:
+    """The body of a request or an answer."""
+    return _encode(message)
+
+
+def decode_body(data: bytes, shape: type[T]) -> T:
+    try:
+        return msgspec.msgpack.decode(data, type=shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"not a {shape.__name__}: {printable(error)}") from None

@@ -1,0 +1,135 @@
+"""The wire schema: what is written is read, old bytes stay readable, the rest is a WireError."""
+
+import hashlib
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dc.names import model
+from replicator import messages, wire
+from replicator.errors import WireError
+
+STAMP = "0" * 16 + "a" * 16
+USER = "b" * 64
+BUCKET = "c" * 16
+
+RECORDS: list[wire.Record] = [
+    wire.VersionRecord(
+        seq=1,
+        bucket=BUCKET,
+        key="k/ü",
+        vid="f" * 32,
+        stamp=STAMP,
+        kind=0,
+        size=3,
+        etag="d" * 32 + "-2",
+        meta=wire.Meta(
+            content_type="text/plain",
+            headers={"Cache-Control": "no-store"},
+            user={"a": "b"},
+            checksums={"crc32": "AAAA"},
+            checksum_type="COMPOSITE",
+            crc64=2**64 - 1,
+            parts=[wire.Part(1, 3, "d" * 32, "AAAA")],
+        ),
+        body=b"abc",
+    ),
+    wire.TombstoneRecord(seq=2, bucket=BUCKET, key="k", vid="", stamp=STAMP),
+    wire.BucketRecord(
+        seq=3, id=BUCKET, name="photos", owner=USER, region="eu", created=STAMP, deleted=""
+    ),
+    wire.UserRecord(seq=4, id=USER, email="ann@example.com", stamp=STAMP, deleted=False),
+    wire.AccessKeyRecord(seq=5, id="FSAK", user=USER, secret=b"s", stamp=STAMP, deleted=False),
+    wire.UnreadableRecord(seq=6, what="access key X", reason="it is damaged"),
+]
+FRAMES: list[wire.Frame] = [
+    wire.Hello(end=9, dc_id="e" * 16, epoch="a1", after=0),
+    wire.Batch(end=9, after=0, last=7, records=RECORDS),
+    wire.KeepAlive(end=9),
+]
+
+
+def test_round_trip() -> None:
+    for record in RECORDS:
+        assert wire.decode_record(wire.encode_record(record)) == record
+    for frame in FRAMES:
+        data = wire.encode_frame(frame)
+        assert wire.frame_length(data[:4]) == len(data) - 4
+        assert wire.decode_frame(data[4:]) == frame
+    encoded = [wire.encode_record(record) for record in RECORDS]
+    assert wire.encode_batch(0, 7, 9, encoded) == wire.encode_frame(FRAMES[1])
+
+
+def test_version_1_stays_as_it_is() -> None:
+    """The bytes of v1: another digest means another protocol, which needs another version."""
+    data = b"".join(wire.encode_frame(frame) for frame in FRAMES)
+    assert (
+        hashlib.sha256(data).hexdigest()
+        == "8151965a7327ed62d6be0af0992aa683622f8ade2d24dc2eab0ff71641a2b0f3"
+    )
+    asks = "|".join(
+        messages.encode_ask(ask)
+        for ask in (
+            messages.FeedAsk("a1", 7, ["e" * 16]),
+            messages.BodyAsk(BUCKET, "k/ü", "", STAMP, 0, 3),
+            messages.EntryAsk("a1", 7),
+        )
+    )
+    assert (
+        hashlib.sha256(asks.encode()).hexdigest()
+        == "a06312ec3b49ab8599053f77ccf0ec0bf119e6979e4a792f8f32e8ad63f25030"
+    )
+
+
+def test_nothing_of_the_model_is_left_at_home() -> None:
+    def fields(struct: type[msgspec.Struct]) -> set[str]:
+        return set(struct.__struct_fields__)
+
+    assert fields(wire.Meta) == fields(model.Meta)
+    assert fields(wire.Part) == fields(model.Part)
+    assert fields(wire.VersionRecord) - {"seq", "body"} == fields(model.Version) - {"extents"}
+    for record, change in (
+        (wire.TombstoneRecord, model.Tombstone),
+        (wire.BucketRecord, model.Bucket),
+        (wire.UserRecord, model.User),
+        (wire.AccessKeyRecord, model.AccessKey),
+    ):
+        assert fields(record) - {"seq"} == fields(change)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=300)
+def test_random_bytes_are_a_wire_error(data: bytes) -> None:
+    for decode in (
+        wire.decode_frame,
+        wire.decode_record,
+        lambda data: messages.decode_body(data, messages.Ack),
+        lambda data: messages.decode_ask(data.decode("latin-1"), messages.BodyAsk),
+    ):
+        try:
+            decode(data)
+        except WireError as error:
+            assert str(error).isprintable() and len(str(error)) < 400
+
+
+@given(st.data())
+@settings(max_examples=300)
+def test_every_damaged_frame_is_read_or_refused(data: st.DataObject) -> None:
+    frame = bytearray(wire.encode_frame(data.draw(st.sampled_from(FRAMES)))[4:])
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(frame) - 1))
+        frame[at] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(frame)))
+    for each in (bytes(frame), bytes(frame[:cut]), bytes(frame) + b"\0"):
+        try:
+            wire.decode_frame(each)
+        except WireError:
+            pass
+
+
+@pytest.mark.parametrize("length", [0, 8 * 1024 * 1024 + 1, 2**32 - 1])
+def test_frame_lengths(length: int) -> None:
+    with pytest.raises(WireError):
+        wire.frame_length(length.to_bytes(4, "big"))
