@@ -49,14 +49,17 @@ INSERT OR REPLACE INTO versions
     SELECT bucket, key, vid, stamp, ?1 + position, kind, size, etag, meta, extents
     FROM batch WHERE kind < 2
 """
-_DROP_TOMBSTONES = """
-DELETE FROM tombstones WHERE (bucket, key, vid) IN (SELECT bucket, key, vid FROM batch
-    WHERE kind < 2)
+# DELETE knows no join, and a row value with IN makes SQLite read the whole bucket: with a condition
+# on each column it seeks every combination, which is every row when bucket and vid are the same.
+_DROP = """
+DELETE FROM {table} AS old WHERE bucket IN (SELECT bucket FROM batch WHERE {which})
+    AND key IN (SELECT key FROM batch WHERE {which})
+    AND vid IN (SELECT vid FROM batch WHERE {which})
+    AND EXISTS(SELECT 1 FROM batch b WHERE b.bucket = old.bucket AND b.key = old.key
+        AND b.vid = old.vid AND b.{which})
 """
-_DROP_VERSIONS = """
-DELETE FROM versions WHERE (bucket, key, vid) IN (SELECT bucket, key, vid FROM batch
-    WHERE kind = 2)
-"""
+_DROP_TOMBSTONES = _DROP.format(table="tombstones", which="kind < 2")
+_DROP_VERSIONS = _DROP.format(table="versions", which="kind = 2")
 _PUT_TOMBSTONES = """
 INSERT OR REPLACE INTO tombstones SELECT bucket, key, vid, stamp, ?1 + position
     FROM batch WHERE kind = 2

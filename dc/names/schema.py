@@ -121,10 +121,11 @@ MIGRATIONS = [_V1]
 # A temporary table of the writer's connection; see dc/names/merge.py.
 BATCH = """
 CREATE TEMP TABLE batch(
-    position INTEGER PRIMARY KEY,
+    position INTEGER,
     bucket INTEGER, key TEXT, vid TEXT, stamp TEXT,
-    kind INTEGER, size INTEGER, etag TEXT, meta TEXT, extents TEXT
-);
+    kind INTEGER, size INTEGER, etag TEXT, meta TEXT, extents TEXT,
+    PRIMARY KEY(bucket, key, vid)
+) WITHOUT ROWID;
 """
 
 

@@ -221,7 +221,7 @@ class Writer:
             return
         self._wal_full = pages > WAL_PAGES_MAX
         if self._wal_full:
-            log.info("the name server's log is long", pages=pages, copied=copied)
+            log.debug("the name server's log is long", pages=pages, copied=copied)
 
 
 def _merge_live(transaction: Transaction, group: list[_Waiting]) -> list[Any]:
