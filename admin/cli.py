@@ -4,12 +4,9 @@ Exit codes: 0 done; 1 refused or failed, with one line on standard error; 2 wron
 traceback reaches a person, unless FARSHORE_DEBUG is set.
 
 This module and the command families import only what it takes to read the arguments. What a
-command needs besides is imported when it runs, so that commands start quickly and a server's
-memory holds no more than it uses.
+command needs besides is imported when it runs, so that commands start quickly.
 """
 
-import os
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +17,7 @@ from admin.commands import dc, replication, status, token, user
 from admin.commands.init import init
 from admin.commands.lab import lab
 from admin.commands.serve import serve
-from admin.errors import AdminError, os_reason
+from admin.errors import exit_code
 
 app = typer.Typer(
     name="farshore",
@@ -76,23 +73,4 @@ def farshore(
 
 def main() -> int:
     """Run the command in sys.argv and return the exit code."""
-    try:
-        app()
-    except AdminError as error:
-        return _failed(str(error))
-    except OSError as error:
-        return _failed(os_reason(error))
-    except KeyboardInterrupt:
-        return _failed("interrupted")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except Exception as error:
-        if os.environ.get("FARSHORE_DEBUG"):
-            raise
-        return _failed(f"unexpected {type(error).__name__}: {error} (FARSHORE_DEBUG=1 shows more)")
-    return 0
-
-
-def _failed(reason: str) -> int:
-    print(f"farshore: {' '.join(reason.split())}", file=sys.stderr)
-    return 1
+    return exit_code(app)

@@ -1,6 +1,11 @@
-"""What can go wrong in administration: one error whose text is the line that a person reads."""
+"""What can go wrong in administration: one error whose text is the line that a person reads, and
+the exit codes of a process: 0 done, 1 refused or failed, 2 wrong usage.
+"""
 
 import errno
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -32,3 +37,28 @@ def taken(what: str, host: str, port: int, error: OSError) -> AdminError:
     if error.errno == errno.EADDRNOTAVAIL:
         return AdminError(f"{where} is no address of this machine; choose another {what}.listen")
     return AdminError(f"cannot listen on {where} ({what}.listen): {error.strerror or error}")
+
+
+def exit_code(command: Callable[[], object]) -> int:
+    """Run a command. What it raises is one line on standard error, never a traceback, unless
+    FARSHORE_DEBUG is set and it is a mistake of ours."""
+    try:
+        command()
+    except AdminError as error:
+        return _failed(str(error))
+    except OSError as error:
+        return _failed(os_reason(error))
+    except KeyboardInterrupt:
+        return _failed("interrupted")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except Exception as error:
+        if os.environ.get("FARSHORE_DEBUG"):
+            raise
+        return _failed(f"unexpected {type(error).__name__}: {error} (FARSHORE_DEBUG=1 shows more)")
+    return 0
+
+
+def _failed(reason: str) -> int:
+    print(f"farshore: {' '.join(reason.split())}", file=sys.stderr)
+    return 1

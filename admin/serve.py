@@ -9,8 +9,11 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
+
+from admin.errors import AdminError, exit_code
 
 STOP_SECONDS_MAX = 9.5
 GC_THRESHOLDS = (50_000, 20, 20)
@@ -20,7 +23,6 @@ GC_THRESHOLDS = (50_000, 20, 20)
 def run(root: Path) -> None:
     """Serve until a signal; AdminError when it cannot start."""
     from admin import logs
-    from admin.errors import AdminError
     from admin.layout import existing
     from dc import config as configuration
 
@@ -81,3 +83,7 @@ class _Ended:
         last_resort.start()
         if self._starting is not None:
             self._starting.cancel()
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: run(Path(sys.argv[1]))))

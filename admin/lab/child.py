@@ -48,7 +48,7 @@ class Child:
 
     async def start(self) -> None:
         """Start it and wait until it serves; AdminError with its last words when it ends."""
-        command = [sys.executable, "-P", "-m", "admin", "serve", str(self.layout.root)]
+        command = [sys.executable, "-P", "-m", "admin.serve", str(self.layout.root)]
         libc = ctypes.CDLL(None) if sys.platform == "linux" else None
         parent = os.getpid()
 
