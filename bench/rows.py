@@ -1,0 +1,78 @@
+"""The rows of the table: how each is measured, what it is to reach, and what others reach."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench import footprint, large, replication, small
+from bench.small import Figures
+from bench.world import World
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure of a row, and the least (or most) it may be."""
+
+    figure: str
+    unit: str
+    least: float | None = None
+    most: float | None = None
+    cpu: bool = False
+    """Shown in the column of CPU time."""
+
+    @property
+    def limit(self) -> float | None:
+        return self.most if self.least is None else self.least
+
+    def reached(self, value: float) -> bool:
+        if self.least is not None:
+            return value >= self.least
+        return self.most is None or value <= self.most
+
+
+@dataclass(frozen=True)
+class Row:
+    """`scale` is Ceph RGW 16.2 with one copy on a machine like this one."""
+
+    name: str
+    title: str
+    measure: Callable[[World], Figures]
+    goals: tuple[Goal, ...]
+    scale: str = ""
+
+
+def _rate(least: float | None, cpu_ms: float | None = None) -> tuple[Goal, ...]:
+    return Goal("rate", "/s", least), Goal("cpu_ms", "ms", most=cpu_ms, cpu=True)
+
+
+def _megabytes(least: float) -> tuple[Goal, ...]:
+    return Goal("mb_per_second", "MB/s", least), Goal("cpu_seconds_per_gb", "s/GB", cpu=True)
+
+
+ROWS = (
+    Row("rss-idle", "RSS per DC, idle", footprint.memory_idle, (Goal("rss_mb", "MB", most=90),)),
+    Row("put4k", "PUT 4 KiB, 16 connections", small.put16, _rate(4000, 0.4), "758 /s, 2.1 ms"),
+    Row("put4k-64", "PUT 4 KiB, 64 connections", small.put64, _rate(5000, 0.4), "758 /s, 2.1 ms"),
+    Row("get4k", "GET 4 KiB, 16 connections", small.get16, _rate(8000, 0.2), "2,327 /s, 0.6 ms"),
+    Row("head", "HEAD, 16 connections", small.head16, _rate(8000), "3,019 /s"),
+    Row("delete", "DELETE, 16 connections", small.delete16, _rate(4000), "805 /s"),
+    Row("list", "listing pages of 1,000", small.listing, _rate(250), "86 /s"),
+    Row("put64m", "PUT 64 MiB, 2 connections", large.put64m, _megabytes(400), "142 MB/s"),
+    Row("get64m", "GET 64 MiB, 2 connections", large.get64m, _megabytes(900), "263 MB/s"),
+    Row("seed", "seeding a peer, objects", replication.seed, _rate(None)),
+    Row("idle", "idle CPU per DC, paired", replication.idle, (Goal("percent", "%", most=0.5),)),
+    Row(
+        "lag",
+        "replication lag p50 / p99",
+        replication.lag,
+        (Goal("p50_ms", "ms", most=10), Goal("p99_ms", "ms", most=50)),
+        "167 / 414 ms",
+    ),
+    Row("burst", "2,000 new objects at the other DC", replication.burst, _rate(2000), "92 /s"),
+    Row(
+        "rss-load",
+        "RSS per DC, highest under this load",
+        footprint.memory_load,
+        (Goal("peak_mb", "MB", most=200),),
+        "1,500 MB",
+    ),
+)
