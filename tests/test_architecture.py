@@ -17,6 +17,9 @@ ALLOWED = {
     "admin": {"dc", "tokens", "gateway", "replicator"},
 }
 
+THREADED = {"dc/objects/reader.py": {"threading"}}
+"""Its open files are used in the disk's threads, so it locks."""
+
 
 def test_packages_import_one_way():
     graph = grimp.build_graph(*PACKAGES)
@@ -43,7 +46,8 @@ def test_no_file_is_part_of_a_circle():
 
 def test_every_module_is_imported_by_something():
     graph = grimp.build_graph(*PACKAGES)
-    entrances = {"admin.cli", "admin.__main__", "dc.objects.scan"}  # scan: see docs/containers.md
+    # admin.serve is what `farshore serve` turns into; dc.objects.scan is for tests so far.
+    entrances = {"admin.cli", "admin.__main__", "admin.serve", "dc.objects.scan"}
     orphans = [
         module
         for module in graph.modules
@@ -84,6 +88,7 @@ def test_nothing_blocks_or_reaches_around_the_ports():
                     names = {node.module or ""}
                 else:
                     continue
+                names -= THREADED.get(str(path.relative_to(ROOT)), set())
                 for name in names & {"socket", "subprocess", "threading", "pickle", "marshal"}:
                     wrong.append(f"{path.relative_to(ROOT)}: {name}")
     assert not wrong

@@ -56,7 +56,7 @@ def test_every_test_checks_something():
                 "test_"
             ):
                 body = ast.dump(node)
-                if not re.search(r"Assert\(|raises|check|verify|expect|assert|refused|reason_of|fromstring", body):
+                if not re.search(r"Assert\(|raises|check|verify|expect|assert|refused|reason_of|fromstring|eventually", body):
                     empty.append(f"{path.name}: {node.name}")
     assert not empty
 

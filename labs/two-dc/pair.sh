@@ -2,10 +2,10 @@
 # Pairs the lab's two datacenters as a person would, adds a user at one of them and waits
 # until the other knows it too.
 #
-#   labs/two-dc/pair.sh [USER]        (default: demo)
+#   labs/two-dc/pair.sh [EMAIL]       (default: demo@example.com)
 set -euo pipefail
 
-user=${1:-demo}
+user=${1:-demo@example.com}
 wait_seconds_max=${WAIT_SECONDS_MAX:-60}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
