@@ -200,7 +200,7 @@ class Consumer:
             if type(record) is wire.VersionRecord and not is_bare(record):
                 (fetched if record.body is None else inline).append(record)
         known = await self._known_of(fetched) if fetched else set()
-        if inline and batch.last <= self._seed_end:
+        if inline and batch.after < self._seed_end:
             probed = await self._known_of(inline[:PROBE_RECORDS])
             if probed:
                 probed |= await self._known_of(inline[PROBE_RECORDS:])

@@ -1,5 +1,6 @@
 """Pairing: one token, both sides; and all the tokens that must not work."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -183,7 +184,12 @@ async def test_calls_that_were_not_invited(tmp_path: Path) -> None:
         own = pairing.issue(tokyo.identity, paris.own(paris.port), now=now, jti="a" * 32)
         place = tokyo.own(tokyo.port)
         good = exchange.issue_request(tokyo.identity, place, offer, now=now)
+        forged = dataclasses.replace(offer, jti="a" * 32)
         cases = {
+            "a token of the caller, and a request bound to it": messages.PairCall(
+                offer=own,
+                request=exchange.issue_request(tokyo.identity, place, forged, now=now),
+            ),
             "no token": messages.PairCall(offer="", request=good),
             "a token of the caller": messages.PairCall(offer=own, request=good),
             "another token": messages.PairCall(

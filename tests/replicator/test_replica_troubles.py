@@ -153,3 +153,31 @@ async def test_nothing_is_acknowledged_past_what_is_unfinished(
             await eventually(lambda: (paris.peer(tokyo).lag_seconds or 0) > 0.5)
         await settled(paris, tokyo)
         assert await tokyo.get(bucket, "large") == bytes(300_000)
+
+
+async def test_the_inbox_of_an_old_epoch_is_dropped_and_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        body = bytes(range(250)) * 2000
+        with monkeypatch.context() as patch:
+
+            async def cannot(*_: object) -> None:
+                raise OutOfSpace("no space left on device")
+
+            patch.setattr(replicator.inbox.Transfer, "run", cannot)
+            await paris.put(bucket, "kept", body)
+            await paris.put(bucket, "gone", body)
+            await eventually(lambda: tokyo.peer(paris).inbox == 2)
+            await paris.down()
+            await paris.open()
+            paris.names.epoch = "0123456789abcdef"
+            await paris.delete(bucket, "gone")
+            await paris.start()
+            await eventually(lambda: tokyo.peer(paris).inbox == 1)
+            await eventually(lambda: tokyo.peer(paris).state == "BEHIND")
+        await settled(paris, tokyo)
+        assert await tokyo.get(bucket, "kept") == body
+        assert await tokyo.get(bucket, "gone") is None
