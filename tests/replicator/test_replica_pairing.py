@@ -210,6 +210,11 @@ async def test_calls_that_were_not_invited(tmp_path: Path) -> None:
             with pytest.raises(Exception, match="PairCall"):
                 await accept(junk)
         assert paris.names.peers() == []
+        namesake = dataclasses.replace(place, name="paris")
+        request = exchange.issue_request(tokyo.identity, namesake, offer, now=now)
+        reply = await accept(messages.encode_body(messages.PairCall(offer=token, request=request)))
+        assert reply is not None and "both DCs are called" in reply.problem
+        assert paris.names.peers() == []
         reply = await accept(messages.encode_body(messages.PairCall(offer=token, request=good)))
         assert reply is not None and reply.answer
         assert austin.names.peers() == []
