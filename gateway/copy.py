@@ -27,8 +27,8 @@ from gateway.put import FULL_OBJECT
 from gateway.read import find_version
 from gateway.reply import XMLNS, Reply, xml_reply
 from gateway.request import Request
-from gateway.sigv4 import decode_path
 from gateway.target import check_key
+from gateway.uri import decode_path
 from gateway.xmltext import escape
 
 COPY_SOURCE = "x-amz-copy-source"

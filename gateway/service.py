@@ -25,8 +25,9 @@ from gateway.metadata import check_headers
 from gateway.reply import XML_HEAD, Reply, header_line, serialise
 from gateway.request import Request
 from gateway.routes import find_operation
-from gateway.sigv4 import authenticate, decode_path
+from gateway.sigv4 import authenticate
 from gateway.target import parse_target
+from gateway.uri import decode_path
 
 log = structlog.get_logger("gateway")
 

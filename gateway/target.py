@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from gateway.errors import S3Error
 from gateway.limits import KEY_BYTES_MAX
-from gateway.sigv4 import decode_path, parse_query
+from gateway.uri import decode_path, parse_query
 
 _AUTH_PREFIX = "X-Amz-"
 _HOST_CHARS_MAX = 255
