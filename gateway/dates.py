@@ -5,7 +5,7 @@ of one second answer with the same one.
 """
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
@@ -14,6 +14,7 @@ from dc.stamps import Stamp
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DATE_CHARS_MAX = 40
+MILLISECONDS = tuple(f"{ms:03d}Z" for ms in range(1000))
 
 
 @lru_cache(maxsize=4096)
@@ -27,7 +28,8 @@ def http_date(seconds: int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _iso_second(seconds: int) -> str:
+def iso_second(seconds: int) -> str:
+    """The first part of an ISO 8601 instant; one of `MILLISECONDS` is the second."""
     year, month, day, hour, minute, second, _, _, _ = time.gmtime(seconds)
     return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}."
 
@@ -35,7 +37,7 @@ def _iso_second(seconds: int) -> str:
 def iso_date(stamp: Stamp) -> str:
     """The time of a stamp, 2024-01-31T12:00:00.000Z."""
     seconds, ms = divmod(int(stamp[:12], 16), 1000)
-    return f"{_iso_second(seconds)}{ms:03d}Z"
+    return iso_second(seconds) + MILLISECONDS[ms]
 
 
 def parse_http_date(text: str) -> int | None:
@@ -52,12 +54,3 @@ def parse_http_date(text: str) -> int | None:
         return int(when.timestamp())
     except (OverflowError, ValueError):
         return None
-
-
-def parse_iso_date(text: str) -> datetime | None:
-    """An ISO 8601 instant, None when it is none."""
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)

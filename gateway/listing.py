@@ -11,9 +11,10 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from zlib import crc32
 
-from dc.names.model import Page
+from dc.names.model import Listed, Page
+from dc.stamps import stamp_ms
 from gateway.context import Context
-from gateway.dates import iso_date
+from gateway.dates import MILLISECONDS, iso_second
 from gateway.errors import S3Error
 from gateway.limits import LIST_KEYS_MAX
 from gateway.reply import XMLNS, Reply, xml_reply
@@ -147,8 +148,7 @@ def _result(
     url: bool,
 ) -> Reply:
     encode = url_encode if url else escape
-    texts = [listed.key for listed in page.objects]
-    write = key_writer([*texts, *page.prefixes], url)
+    write = key_writer([*[listed.key for listed in page.objects], *page.prefixes], url)
     head = f"<ListBucketResult {XMLNS}><Name>{request.bucket.name}</Name>"
     head += f"<Prefix>{encode(prefix)}</Prefix>"
     if delimiter:
@@ -157,16 +157,30 @@ def _result(
         head += "<EncodingType>url</EncodingType>"
     head += f"<MaxKeys>{limit}</MaxKeys>{extra}"
     head += f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>"
-    tail = f"{owner}<StorageClass>STANDARD</StorageClass></Contents>"
-    rows = [
-        f"<Contents><Key>{listed.key if write is None else write(listed.key)}</Key>"
-        f"<LastModified>{iso_date(listed.stamp)}</LastModified>"
-        f"<ETag>&quot;{listed.etag}&quot;</ETag><Size>{listed.size}</Size>"
-        f"{_checksum(listed.checksums, listed.checksum_type) if listed.checksums else ''}{tail}"
-        for listed in page.objects
-    ]
+    rows = _contents(
+        page.objects, f"{owner}<StorageClass>STANDARD</StorageClass></Contents>", write
+    )
     rows.extend(common_prefixes(page.prefixes, write))
     return xml_reply(f"{head}{''.join(rows)}</ListBucketResult>")
+
+
+def _contents(objects: list[Listed], tail: str, write: Callable[[str], str] | None) -> list[str]:
+    """A row for each object. What is the same for a run of them is made once."""
+    rows: list[str] = []
+    last_second, second_text = -1, ""
+    for listed in objects:
+        ms = stamp_ms(listed.stamp)
+        second = ms // 1000
+        if second != last_second:
+            last_second, second_text = second, iso_second(second)
+        key = listed.key if write is None else write(listed.key)
+        checksum = _checksum(listed) if listed.checksums else ""
+        rows.append(
+            f"<Contents><Key>{key}</Key><LastModified>{second_text}{MILLISECONDS[ms % 1000]}"
+            f"</LastModified><ETag>&quot;{listed.etag}&quot;</ETag><Size>{listed.size}</Size>"
+            f"{checksum}{tail}"
+        )
+    return rows
 
 
 def common_prefixes(prefixes: list[str], write: Callable[[str], str] | None) -> list[str]:
@@ -177,6 +191,8 @@ def common_prefixes(prefixes: list[str], write: Callable[[str], str] | None) -> 
     ]
 
 
-def _checksum(checksums: dict[str, str], kind: str) -> str:
-    names = "".join(f"<ChecksumAlgorithm>{name.upper()}</ChecksumAlgorithm>" for name in checksums)
-    return f"{names}<ChecksumType>{kind}</ChecksumType>"
+def _checksum(listed: Listed) -> str:
+    names = "".join(
+        f"<ChecksumAlgorithm>{name.upper()}</ChecksumAlgorithm>" for name in listed.checksums
+    )
+    return f"{names}<ChecksumType>{listed.checksum_type}</ChecksumType>"
