@@ -11,6 +11,9 @@ Clients that stop: headers that do not end, and idle connections, are closed aft
 body that does not come for BODY_IDLE_S gets RequestTimeout; an answer of which nothing is taken for
 WRITE_IDLE_S is cut off.
 
+The end of the server: connections that are idle are closed at once, others after the request that
+is under way. (aiohttp would drop the rest of a body that is still coming in.)
+
 A request may be refused before its body was read. What is left of the body must be read, or the
 answer may be lost in a reset of the connection; but not more than DRAIN_BYTES_MAX, nor longer than
 DRAIN_S. A client that waits for "100 Continue" and gets an answer instead will not send the body,
@@ -46,6 +49,7 @@ from gateway.request import Request
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _JOIN_BYTES_MAX = 64 << 10
+_CUT_S = 0.1
 
 Serve = Callable[[Request], Awaitable[None]]
 Refuse = Callable[["Connection", BaseException], None]
@@ -54,7 +58,7 @@ Refuse = Callable[["Connection", BaseException], None]
 class Connection(RequestHandler):
     """`send` and `stream` answer; `read` takes the body. All of it in the connection's task."""
 
-    __slots__ = ("_refuse", "_serve", "_write_left", "_write_timer")
+    __slots__ = ("_ending", "_refuse", "_serve", "_write_left", "_write_timer")
 
     def __init__(
         self, server: Server, serve: Serve, refuse: Refuse, loop: asyncio.AbstractEventLoop
@@ -72,6 +76,7 @@ class Connection(RequestHandler):
         )
         self._serve = serve
         self._refuse = refuse
+        self._ending = False
         self._write_timer: asyncio.TimerHandle | None = None
         self._write_left = 0
 
@@ -125,7 +130,7 @@ class Connection(RequestHandler):
             self._request_in_progress = False
             if self._handler_waiter is not None and not self._handler_waiter.done():
                 self._handler_waiter.set_result(None)
-        return not request.close and self.transport is not None
+        return not request.close and not self._ending and self.transport is not None
 
     def _await_next(self) -> None:
         self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
@@ -133,6 +138,23 @@ class Connection(RequestHandler):
             self._keepalive_handle = self._loop.call_at(
                 self._next_keepalive_close_time, self._process_keepalive
             )
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End the connection after the request that is under way, whose body may still come."""
+        self._ending = True
+        if not self._request_in_progress:
+            super().close()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """Close, and wait until that is done; cut what takes longer than `timeout` seconds."""
+        self.close()
+        if self._request_in_progress:
+            self._handler_waiter = self._loop.create_future()
+            await asyncio.wait((self._handler_waiter,), timeout=timeout)
+            self._handler_waiter = None
+        await super().shutdown(_CUT_S)
 
     # -- bodies in ----------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from dc.names.model import Meta, Version
 from dc.stamps import stamp_ms
 from gateway.chunked import strip_aws_chunked
 from gateway.dates import http_date
-from gateway.errors import S3Error
+from gateway.errors import S3Error, invalid_argument
 from gateway.limits import SYSTEM_METADATA_BYTES_MAX, USER_METADATA_BYTES_MAX
 from gateway.reply import header_line
 
@@ -42,6 +42,8 @@ _KNOWN = frozenset(
         "copy-source-if-modified-since",
         "copy-source-if-unmodified-since",
         "metadata-directive",
+        "if-match-last-modified-time",
+        "if-match-size",
         "expected-bucket-owner",
         "source-expected-bucket-owner",
         "mp-object-size",
@@ -51,7 +53,7 @@ _KNOWN = frozenset(
         "part-number-marker",
     )
 )
-_KNOWN_PREFIXES = (_META_PREFIX, "x-amz-checksum-", "x-amz-if-match-")
+_KNOWN_PREFIXES = (_META_PREFIX, "x-amz-checksum-")
 # What may be said, because it is so anyway.
 _ALLOWED: dict[str, tuple[str, ...]] = {
     "x-amz-acl": ("private", "bucket-owner-full-control"),
@@ -136,6 +138,8 @@ def _read_user(headers: MultiMapping[str]) -> dict[str, str]:
         if lower.startswith(_META_PREFIX):
             check_value(name, value)
             short = lower[len(_META_PREFIX) :]
+            if not short:
+                raise invalid_argument("A metadata header has no name", name, value)
             user[short] = f"{user[short]},{value}" if short in user else value
     if user:
         size = sum(len(name) + len(value.encode()) for name, value in user.items())

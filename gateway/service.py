@@ -9,6 +9,8 @@ everything, and nobody may do anything without a signature. 6. Its operation is 
 Nothing is logged for a request that succeeded or was refused; errors of ours are, with the id.
 """
 
+from traceback import format_exception
+
 import structlog
 from aiohttp.http_exceptions import InvalidURLError, LineTooLong
 from aiohttp.web_protocol import RequestPayloadError
@@ -167,7 +169,8 @@ class Gateway:
             method=request.method,
             path=request.raw_path,
             error=f"{type(error).__name__}: {error}",
-            exc_info=None if known else error,
+            # As text: what renders exceptions for people may show local variables, secrets too.
+            trace="" if known else "".join(format_exception(error)),
         )
         return S3Error("InternalError")
 

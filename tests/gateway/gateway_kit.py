@@ -18,6 +18,7 @@ from botocore.config import Config as BotoConfig
 from dc.names.service import SqliteNames, open_names
 from dc.objects.store import ContainerStore
 from dc.system import SystemClock, SystemDatabases, SystemDisk, SystemRandomness
+from gateway.connection import Server
 from gateway.context import Config, Credential
 from gateway.service import Gateway
 
@@ -126,10 +127,10 @@ def request_bytes(method: str, target: str, headers: dict[str, str], body: bytes
 class House:
     """One datacenter's gateway."""
 
-    def __init__(self, names: SqliteNames, objects: ContainerStore, gateway: Gateway, port: int):
+    def __init__(self, names: SqliteNames, objects: ContainerStore, server: Server, port: int):
         self.names = names
         self.objects = objects
-        self.gateway = gateway
+        self.server = server
         self.port = port
         self.host = f"127.0.0.1:{port}"
         self.endpoint = f"http://{self.host}"
@@ -225,7 +226,7 @@ async def open_house(root: Path) -> AsyncIterator[House]:
     )
     server = gateway.server()
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
-    house = House(names, objects, gateway, listener.sockets[0].getsockname()[1])
+    house = House(names, objects, server, listener.sockets[0].getsockname()[1])
     try:
         yield house
     finally:

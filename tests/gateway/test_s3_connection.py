@@ -202,3 +202,41 @@ async def test_websocket_upgrades_are_ignored(house: House) -> None:
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
     answer = await house.ask("GET", "/photos/k", unsigned=upgrade)
     assert (answer.status, answer.body, answer.headers["connection"]) == (200, b"body", "close")
+
+
+@pytest.mark.parametrize("size", [1000, 3_000_000])
+async def test_shutdown_lets_requests_under_way_finish(house: House, size: int) -> None:
+    await house.bucket()
+    body = b"x" * size
+    await house.ask("PUT", "/photos/k", body, payload="UNSIGNED-PAYLOAD")
+    idle_reader, idle_writer = await house.connect()
+    idle_writer.write(get(house, "k", "HEAD"))
+    await read_answer(idle_reader, "HEAD")
+    reader, writer = await house.connect()
+    data = put(house, "new", body)
+    writer.write(data[:-500])
+    await asyncio.sleep(0.1)
+    house.server.pre_shutdown()
+    shutdown = asyncio.create_task(house.server.shutdown(10))
+    assert await asyncio.wait_for(idle_reader.read(), 2) == b""
+    await asyncio.sleep(0.1)
+    assert not shutdown.done()
+    writer.write(data[-500:])
+    assert (await read_answer(reader)).status == 200
+    assert await asyncio.wait_for(reader.read(), 2) == b""
+    await asyncio.wait_for(shutdown, 2)
+    assert await house.keys() == ["k", "new"]
+    writer.close()
+    idle_writer.close()
+
+
+async def test_shutdown_cuts_what_does_not_end(house: House) -> None:
+    await house.bucket()
+    reader, writer = await house.connect()
+    writer.write(put(house, "k", b"x" * 1000)[:-10])
+    await asyncio.sleep(0.1)
+    house.server.pre_shutdown()
+    await asyncio.wait_for(house.server.shutdown(0.2), 2)
+    assert await asyncio.wait_for(reader.read(), 2) == b""
+    assert await house.keys() == []
+    writer.close()
