@@ -6,19 +6,31 @@ GET. Its `method`, `raw_path`, `raw_query` and `headers` are what was sent, not 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import Protocol
 
 from aiohttp import StreamReader
 from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
 from dc.names.model import Bucket
+from dc.ports import Buffer
 from gateway.errors import S3Error
+from gateway.reply import Reply
 from gateway.sigv4 import AuthResult
 from gateway.target import Target
 
-if TYPE_CHECKING:
-    from gateway.connection import Connection
+
+class Wire(Protocol):
+    """The connection of a request (`gateway.connection`)."""
+
+    transport: asyncio.Transport | None
+
+    def send_continue(self) -> None: ...
+    async def read(self, payload: StreamReader) -> bytes: ...
+    def send(self, request: Request, reply: Reply) -> None: ...
+    async def write(self, data: Buffer) -> None: ...
+    def abort(self) -> None: ...
 
 
 class Request:
@@ -55,9 +67,7 @@ class Request:
     bucket: Bucket
     headers: MultiMapping[str]
 
-    def __init__(
-        self, message: RawRequestMessage, payload: StreamReader, connection: Connection
-    ) -> None:
+    def __init__(self, message: RawRequestMessage, payload: StreamReader, connection: Wire) -> None:
         self.method: str = message.method
         path, _, query = message.path.partition("?")
         self.raw_path = path
