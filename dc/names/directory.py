@@ -94,8 +94,10 @@ def _by_name(buckets: Iterable[Bucket]) -> dict[str, Bucket]:
         if name in named:
             suffix = f"--conflict-{stamp_origin(bucket.created)[:8]}"
             name = bucket.name[: _NAME_MAX - len(suffix)] + suffix
+        again, number = name, 2
         while name in named:
-            name = name[: _NAME_MAX - 2] + "-x"
+            name = again[: _NAME_MAX - len(str(number)) - 1] + f"-{number}"
+            number += 1
         named[name] = bucket if name == bucket.name else _renamed(bucket, name)
     return named
 

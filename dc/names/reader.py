@@ -110,8 +110,8 @@ class Reader:
                 return
 
     async def _answer(self, group: list[tuple[Ask, asyncio.Future[Row | None]]]) -> None:
-        asked = _encode([ask for ask, _ in group])
         try:
+            asked = _encode([ask for ask, _ in group])
             text = await self._db.run(lambda db: _query(db, asked))
             rows = _decode(f"[{text}]")
         except Exception as error:

@@ -42,17 +42,24 @@ async def open_names(
     path: Path, *, databases: Databases, clock: Clock, randomness: Randomness, dc_id: str
 ) -> "SqliteNames":
     """Open the database file at `path`, made when it is not there."""
-    writer = await databases.open(path)
+    opened: list[Database] = []
+    names: SqliteNames | None = None
     try:
-        epoch, hlc, seq = await writer.run(lambda db: _set_up(db, randomness.token(8).hex()))
+        opened.append(await databases.open(path))
+        epoch, hlc, seq = await opened[0].run(lambda db: _set_up(db, randomness.token(8).hex()))
+        for _ in range(3):
+            opened.append(await databases.open(path))
+            await opened[-1].run(prepare)
+        names = SqliteNames(clock, HybridClock(clock, dc_id, hlc), epoch, seq, *opened)
+        await names.load()
     except BaseException:
-        await writer.close()
+        # Each holds a thread, which the process could not end without.
+        if names is not None:
+            await names.close()
+        else:
+            for database in reversed(opened):
+                await database.close()
         raise
-    others = [await databases.open(path) for _ in range(3)]
-    for database in others:
-        await database.run(prepare)
-    names = SqliteNames(clock, HybridClock(clock, dc_id, hlc), epoch, seq, writer, *others)
-    await names.load()
     return names
 
 

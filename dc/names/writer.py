@@ -118,7 +118,11 @@ class Writer:
         await asyncio.gather(self._task, return_exceptions=True)
         if self._checkpoint is not None:
             await asyncio.gather(self._checkpoint, return_exceptions=True)
-        await self._db.run(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+        try:
+            await self._db.run(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+        except sqlite3.Error as error:
+            # Nothing is lost: the next start reads the log.
+            log.warning("a checkpoint of the name server failed", error=str(error))
 
     def _future(self) -> asyncio.Future[Any]:
         return asyncio.get_running_loop().create_future()
@@ -152,7 +156,6 @@ class Writer:
             waiting = self._queue.popleft()
             group.append(waiting)
             size += len(waiting.records)
-        self._records += size
         return group
 
     async def _commit(self, group: list[_Waiting]) -> None:
@@ -166,6 +169,7 @@ class Writer:
                 if not waiting.future.done():
                     waiting.future.set_exception(failure)
             return
+        self._records += done.seq - self._seq
         self._seq = done.seq
         self._committed(done)
         for waiting, result in zip(group, results, strict=True):

@@ -1,7 +1,9 @@
 """The name server does what `dc/names/api.py` says."""
 
 import asyncio
+import contextlib
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -332,3 +334,73 @@ async def test_a_delete_marker_is_current_but_not_listed(names):
     assert (await names.current(bucket.id, "k")).kind == Kind.DELETE_MARKER
     assert (await names.list_objects(bucket.id)).objects == []
     assert (await names.list_objects(bucket.id, delimiter="/")).objects == []
+
+
+async def test_many_buckets_of_one_long_name_are_all_shown(names):
+    buckets = [
+        Bucket(
+            id=f"{number:016x}",
+            name="n" * 50,
+            owner=OWNER,
+            region="eu",
+            created=stamp_at(1_700_000_000_000 + number),
+        )
+        for number in range(12)
+    ]
+    await names.apply(buckets)
+    shown = names.directory.buckets_of(OWNER)
+    assert {bucket.id for bucket in shown} == {bucket.id for bucket in buckets}
+    assert all(len(bucket.name) <= 63 for bucket in shown)
+    assert names.directory.bucket("n" * 50).id == buckets[0].id
+
+
+async def test_changes_of_peers_count_for_when_the_log_is_copied_back(names):
+    bucket = await names.create_bucket("photos", OWNER, "eu")
+    for number in range(12):
+        keys = [f"{number}/{key}" for key in range(400)]
+        await names.apply([version(bucket.id, key, names.clock.now()) for key in keys])
+    assert names._writer._checkpoint is not None
+
+
+async def ended(but: set[threading.Thread]) -> None:
+    """Return when there are no threads but those."""
+    for _ in range(500):
+        if not set(threading.enumerate()) - but:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("a thread was left behind")
+
+
+async def test_what_cannot_be_loaded_leaves_no_thread_behind(tmp_path: Path):
+    path = tmp_path / "names.db"
+    async with opened(path):
+        pass
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("DROP TABLE users")
+        db.commit()
+    before = set(threading.enumerate())
+    with pytest.raises(sqlite3.OperationalError):
+        async with opened(path):
+            pass
+    await ended(before)
+
+
+async def test_closing_ends_all_threads_when_the_log_cannot_be_copied_back(tmp_path: Path):
+    class Full:
+        def execute(self, _statement: str) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    before = set(threading.enumerate())
+    async with opened(tmp_path / "names.db") as names:
+        run = names._writer._db.run
+        names._writer._db.run = lambda work: run(lambda _db: work(Full()))
+    await ended(before)
+
+
+async def test_a_key_that_cannot_be_asked_for_does_not_stop_the_reads_of_others(names):
+    bucket = await names.create_bucket("photos", OWNER, "eu")
+    await names.put(version(bucket.id, "k", names.clock.now()))
+    with pytest.raises(NamesError):
+        await names.current(bucket.id, "\ud800")
+    async with asyncio.timeout(5):
+        assert await names.current(bucket.id, "k") is not None
