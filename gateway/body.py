@@ -63,7 +63,7 @@ async def receive(
         if decoder is None:
             pieces.append(raw)
         elif len(raw) <= _INLINE_BYTES_MAX:
-            pieces += decoder.feed(raw)
+            pieces += _joined(decoder.feed(raw), 1)
         else:
             pieces.append(await offload.run(lambda raw=raw: b"".join(decoder.feed(raw))))  # type: ignore[misc]
     trailers = {} if decoder is None else decoder.finish()
@@ -75,6 +75,11 @@ async def receive(
     if length <= _INLINE_BYTES_MAX:
         return data, verifier.verify(data, trailers)
     return data, await offload.run(lambda: verifier.verify(data, trailers))
+
+
+def _joined(pieces: list[bytes | memoryview], blocks: int) -> list[bytes | memoryview]:
+    """One piece instead of many: a view takes more memory than the bytes of a tiny chunk."""
+    return pieces if len(pieces) <= blocks + 16 else [b"".join(pieces)]
 
 
 async def receive_large(
@@ -121,8 +126,7 @@ async def _hash(
         pieces: list[bytes | memoryview] = []
         for raw in block:
             pieces += [raw] if decoder is None else decoder.feed(raw)
-        if len(pieces) > len(block) + 16:
-            pieces = [b"".join(pieces)]
+        pieces = _joined(pieces, len(block))
         for piece in pieces:
             verifier.update(piece)
         return list(pieces)

@@ -24,6 +24,12 @@ PART_NUMBER_MAX = 10_000
 XML_BYTES_MAX = 2 << 20
 """An XML body: 10,000 parts with checksums, or 1,000 deletes with keys of 1,024 bytes, fit."""
 
+XML_ELEMENTS_MAX = 100_000
+"""10,000 parts, each with its number, ETag and all checksums there are, fit."""
+
+XML_ATTRIBUTES_MAX = 16
+"""Of one element: S3's documents have none but namespaces."""
+
 XML_CREATE_BUCKET_BYTES_MAX = 64 << 10
 """CreateBucketConfiguration is a few hundred bytes."""
 

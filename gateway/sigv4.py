@@ -41,6 +41,7 @@ from multidict import MultiMapping
 from gateway import errors
 from gateway.chunked import SHA256_HEADER, SIGNED_MODES, PayloadMode, StreamSeed, payload_mode
 from gateway.errors import S3Error
+from gateway.limits import HEADERS_MAX
 from gateway.uri import NO_QUERY, SIGNATURE, Query, canonical_path, scan_query, text_of
 from gateway.uri import decode_path as decode_path
 from gateway.uri import parse_query as parse_query
@@ -49,6 +50,9 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 SKEW_SECONDS_MAX = 900  # S3's own; a presigned URL may lie as far in the future
 EXPIRES_SECONDS_MAX = 604_800  # seven days, S3's own
 SIGNING_KEYS_MAX = 4096  # about 0.5 KiB each
+# What strangers send is remembered below, so it is short: all of it together is a few MiB.
+CREDENTIAL_CHARS_MAX = 512
+SIGNED_HEADERS_CHARS_MAX = 4096  # the names of all metadata that may be, and as much again
 
 Secret = str
 Lookup = Callable[[str], Secret | None]
@@ -108,11 +112,15 @@ class _Claim(NamedTuple):
     timestamp: str
 
 
-@lru_cache(maxsize=1024)
 def _parse_timestamp(text: str) -> int | None:
     """Epoch seconds of a basic ISO 8601 instant, 20130524T000000Z; None when it is none."""
+    return _instant(text) if len(text) == 16 else None
+
+
+@lru_cache(maxsize=1024)
+def _instant(text: str) -> int | None:
     digits = text[:8] + text[9:15]
-    if len(text) != 16 or text[8] != "T" or text[15] != "Z" or not _ascii_digits(digits):
+    if text[8] != "T" or text[15] != "Z" or not _ascii_digits(digits):
         return None
     year, month, day = int(text[:4]), int(text[4:6]), int(text[6:8])
     try:
@@ -170,6 +178,8 @@ def _parse_credential(text: str) -> _Credential | str:
 def _credential(
     kind: AuthKind, text: str, stamp: str, region: str, aliases: Set[str]
 ) -> _Credential:
+    if len(text) > CREDENTIAL_CHARS_MAX:
+        raise _malformed(kind, "the Credential is too long.")
     credential = _parse_credential(text)
     if isinstance(credential, str):
         raise _malformed(kind, credential)
@@ -340,7 +350,7 @@ def _signing_key(access_key: str, secret: Secret, date: str, region: str) -> _Si
     return made
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _signed_names(text: str) -> tuple[str, ...] | None:
     names = tuple(text.split(";"))
     if not all(names) or text != text.lower() or len(set(names)) != len(names):
@@ -349,7 +359,10 @@ def _signed_names(text: str) -> tuple[str, ...] | None:
 
 
 def _canonical_headers(headers: MultiMapping[str], claim: _Claim) -> str:
-    names = _signed_names(claim.signed_headers)
+    text = claim.signed_headers
+    if len(text) > SIGNED_HEADERS_CHARS_MAX or text.count(";") >= HEADERS_MAX:
+        raise _malformed(claim.kind, "SignedHeaders names too many headers.")
+    names = _signed_names(text)
     if names is None:
         raise _malformed(claim.kind, "SignedHeaders must be lower-case names, each once.")
     values: dict[str, str | None] = dict.fromkeys(names)
@@ -415,12 +428,17 @@ def _auth_place(headers: MultiMapping[str], fields: Mapping[str, str]) -> AuthKi
     return AuthKind.PRESIGNED if in_query else AuthKind.ANONYMOUS
 
 
+_HEADER_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~")  # RFC 9110, 5.6.2
+
+
 def _hoisted(fields: Mapping[str, str]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for name, value in fields.items():
         lower = name.lower()
         if lower.startswith("x-amz-") and name not in _QUERY_AUTH:
             lower = text_of(lower.encode())
+            if not _HEADER_CHARS.issuperset(lower):
+                raise _malformed(AuthKind.PRESIGNED, f"{name} cannot be the name of a header.")
             if lower in found:
                 raise _malformed(AuthKind.PRESIGNED, f"{name} was given more than once.")
             found[lower] = text_of(value.encode())

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from gateway.errors import S3Error
 
 SIGNATURE = "X-Amz-Signature"
+_SIGNATURE_FIELD = f"{SIGNATURE}="
 
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _PATH_SAFE = _UNRESERVED + b"/"
@@ -103,7 +104,7 @@ def scan_query(raw_query: str) -> Query:
         return _scan_any(raw_query)
     names = [name for name in fields if name != SIGNATURE]
     ordered = sorted(names)
-    if ordered == names and len(names) == len(parts) - 1 and parts[-1].startswith(SIGNATURE):
+    if ordered == names and len(names) == len(parts) - 1 and parts[-1].startswith(_SIGNATURE_FIELD):
         return Query(fields, raw_query[: -len(parts[-1]) - 1], "")
     return Query(fields, "&".join([f"{name}={fields[name]}" for name in ordered]), "")
 

@@ -1,0 +1,65 @@
+"""CR, LF and NUL are neither stored nor echoed; what is stored, every peer takes.
+
+Published as Ceph GHSA-cggp-94xr-prm6. A header that a peer's checks refuse would stop the whole
+feed, of all users.
+"""
+
+import pytest
+from gateway_kit import House, request_bytes
+from security_kit import presign
+
+from replicator import wire
+from replicator.records import _wire_meta
+
+EVIL = ["%0D%0ASet-Cookie%3A%20a%3Db", "%0A", "%0D", "%00", "%3A", "%20", "%C3%BC", "%7F", ""]
+
+
+@pytest.mark.parametrize("evil", EVIL)
+async def test_name_of_a_header_in_a_presigned_url(house: House, evil: str) -> None:
+    name = f"X-Amz-Meta-{evil and 'a'}{evil}"
+    target = presign(house.host, "PUT", f"/photos/k?{name}=v")
+    headers = {"Host": house.host, "Content-Length": "3"}
+    answer = await house.raw(request_bytes("PUT", target, headers, b"abc"))
+    assert answer.status == 400
+    assert await house.keys() == []
+
+
+@pytest.mark.parametrize("evil", EVIL[:4])
+async def test_value_in_a_presigned_url(house: House, evil: str) -> None:
+    await house.ask("PUT", "/photos/kept", b"kept")
+    headers = {"Host": house.host, "Content-Length": "3"}
+    target = presign(house.host, "PUT", f"/photos/k?X-Amz-Meta-a=v{evil}")
+    assert (await house.raw(request_bytes("PUT", target, headers, b"abc"))).status == 400
+    for name in ("type", "language", "disposition", "encoding"):
+        answer = await house.ask("GET", f"/photos/kept?response-content-{name}=a{evil}")
+        assert (answer.status, answer.code) == (400, "InvalidArgument"), name
+    assert await house.keys() == ["kept"]
+
+
+async def test_metadata_without_a_name(house: House) -> None:
+    answer = await house.ask("PUT", "/photos/k", b"abc", {"x-amz-meta-": "v"})
+    assert (answer.status, answer.code) == (400, "InvalidArgument")
+    assert await house.keys() == []
+
+
+async def test_peers_take_whatever_is_stored(house: House) -> None:
+    odd = {
+        "x-amz-meta-" + "n" * 1000: "v" * 1000,
+        "x-amz-meta-!#$%&'*+-.^_`|~": "\u2028 \x85 \t,;:\"'<>",
+        "Content-Type": "t" * 500,
+        "Content-Disposition": "\u202e\ufffe",
+        "Content-Language": "\U0010ffff",
+    }
+    for name, value in odd.items():
+        await house.ask("PUT", f"/photos/{len(name)}", b"abc", {name: value})
+    bucket = house.names.directory.bucket("photos")
+    assert bucket is not None
+    assert len(await house.keys()) >= 4
+    for key in await house.keys():
+        kept = await house.names.current(bucket.id, key)
+        assert kept is not None
+        record = wire.VersionRecord(
+            seq=1, bucket=kept.bucket, key=kept.key, vid=kept.vid, stamp=kept.stamp,
+            kind=kept.kind, size=kept.size, etag=kept.etag, meta=_wire_meta(kept.meta), body=None,
+        )  # fmt: skip
+        assert wire.decode_record(wire.encode_record(record)) == record
