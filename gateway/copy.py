@@ -14,13 +14,13 @@ from msgspec.structs import replace
 
 from dc.names.model import NULL_VERSION, Bucket, Extent, Kind, Version
 from dc.objects.api import CorruptData
+from dc.objects.ident import body_ident
 from dc.ports import Buffer
 from gateway.checksums import ALGORITHMS, Hasher, Sha, hasher
 from gateway.conditions import check_copy, refuse_on_write
 from gateway.context import Context
 from gateway.dates import iso_date
 from gateway.errors import S3Error, invalid_argument
-from gateway.ident import ident
 from gateway.limits import PUT_BYTES_MAX, SMALL_BYTES_MAX
 from gateway.metadata import read_meta
 from gateway.put import FULL_OBJECT
@@ -147,7 +147,7 @@ async def copy_object(context: Context, request: Request) -> Reply:
         )
     meta = source.meta if directive == "COPY" else read_meta(headers)
     algorithm = _algorithm(request, source)
-    about = ident(bucket, key, NULL_VERSION, names.clock.now())
+    about = body_ident(bucket, key, NULL_VERSION, names.clock.now())
     copied = await copy_bytes(context, source, 0, source.size, about, algorithm)
     checksums = {algorithm.lower(): copied.checksum} if algorithm else {}
     meta = replace(

@@ -5,12 +5,12 @@ was acknowledged is durable, and one that was cut off is not there.
 """
 
 from dc.names.model import NULL_VERSION, Upload, UploadPart
+from dc.objects.ident import body_ident
 from gateway.checksums import BodyVerifier
 from gateway.context import Context
 from gateway.copy import COPY_SOURCE, Copied, checksum_elements, copy_bytes, find_source
 from gateway.dates import iso_date
 from gateway.errors import S3Error, invalid_argument
-from gateway.ident import ident
 from gateway.limits import PART_NUMBER_MAX, PUT_BYTES_MAX
 from gateway.listing import number, wants_url_encoding
 from gateway.put import checksum_head, store_body
@@ -51,7 +51,15 @@ async def put_part(context: Context, request: Request) -> Reply:
         return await _copy_part(context, request, upload, part_number)
     verifier = BodyVerifier(request.headers, request.auth)
     _check_algorithm(upload, verifier.algorithm)
-    stored = await store_body(context, request, verifier, upload.id, part_number)
+    about = body_ident(
+        request.bucket.id,
+        request.key,
+        NULL_VERSION,
+        context.names.clock.now(),
+        upload.id,
+        part_number,
+    )
+    stored = await store_body(context, request, verifier, about)
     digests = stored.digests
     part = UploadPart(
         part_number,
@@ -85,7 +93,7 @@ async def _copy_part(context: Context, request: Request, upload: Upload, part_nu
     if stop - start > PUT_BYTES_MAX:
         raise S3Error("EntityTooLarge")
     names, algorithm = context.names, upload.checksum_algorithm
-    about = ident(
+    about = body_ident(
         request.bucket.id, request.key, NULL_VERSION, names.clock.now(), upload.id, part_number
     )
     copied = await copy_bytes(context, source, start, stop, about, algorithm)
