@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,13 +70,13 @@ class Datacenter:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
-        self.folder = folder / name
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))
         s3, peer, admin = (f"127.0.0.1:{port}" for port in free_ports(3))
         self.address = s3
         self.fresh: proc.Memory | None = None
         self.rss_under_load = 0
         listen = ["--s3", s3, "--peer", peer, "--admin", admin]
-        self.log = folder / f"{name}.log"
+        self.log = self.folder.with_suffix(".log")
         self.cli("init", str(self.folder), "--name", name, *listen)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(

@@ -107,10 +107,10 @@ def summary(name: str, kind: str, output: Path, seconds: float) -> str:
     for stack, count in parse(output.read_text(errors="replace")):
         thread, frames = split(stack)
         threads[thread] += count
-        own[frames[-1] if frames else "(the loop itself, or waiting)"] += count
+        own[frames[-1] if frames else "(none: the loop in C, or waiting)"] += count
         within.update(dict.fromkeys(frames, count))
     what = "holding the interpreter lock" if kind == "gil" else "on a CPU"
-    lines = [f"    {name}, {what}, in % of the time ({output}):"]
+    lines = [f"    {name}, {what}, in % of the time ({output.name}):"]
     for title, counter, most in (
         ("threads", threads, THREADS_MAX),
         ("functions, in themselves", own, TOP),

@@ -72,9 +72,10 @@ class World:
     def solo(self) -> Datacenter:
         """A DC that is paired with none."""
         if not self._solo:
-            self._solo = self._start("alone")
-            self._solo.add_user()
-            self._solo.settle()
+            alone = self._start("alone")
+            alone.add_user()
+            alone.settle()
+            self._solo = alone
         return self._solo
 
     def pair(self) -> tuple[Datacenter, Datacenter]:
