@@ -91,9 +91,12 @@ class Inbox:
         """Drop everything, and start over at `cursor` of another feed of the peer."""
         await self._cancel()
         names, peer = self._home.names, self._peer.dc_id
-        while entries := await names.inbox(peer, limit=INBOX_PAGE):
-            await names.apply([], peer=peer, done=[entry.seq for entry in entries])
-        await names.apply([], peer=peer, cursor=cursor)
+        done: list[int] = []
+        while entries := await names.inbox(peer, after=done[-1] if done else 0, limit=INBOX_PAGE):
+            done += [entry.seq for entry in entries]
+        # At once: with the old cursor and a part of the inbox, the rest would be stepped over if
+        # the peer came back with its old feed.
+        await names.apply([], peer=peer, cursor=cursor, done=done)
 
     async def _cancel(self) -> None:
         tasks = [task for task, _ in self._running.values()]

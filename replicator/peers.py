@@ -19,7 +19,7 @@ import structlog
 from dc.names.api import NoSuchPeer
 from dc.names.model import Peer
 from dc.stamps import stamp_ms
-from dc.worker import Worker
+from dc.worker import Worker, spawn
 from replicator import status, wire
 from replicator.client import PeerClient
 from replicator.consumer import Consumer
@@ -252,7 +252,11 @@ class Peers:
         self._changing = asyncio.Lock()
 
     async def refresh(self) -> None:
-        """Start and stop links so that there is one for each peer, as it is now."""
+        """Start and stop links so that there is one for each peer, as it is now. A caller that is
+        cancelled does not stop this in the middle, where a link is not followed by anybody."""
+        await asyncio.shield(spawn(self._refresh(), "refresh of the peers"))
+
+    async def _refresh(self) -> None:
         async with self._changing:
             wanted = {peer.dc_id: peer for peer in self._home.names.peers()}
             for dc_id, link in list(self._links.items()):
@@ -268,12 +272,13 @@ class Peers:
                     link.start()
 
     async def remove(self, dc_id: str) -> None:
-        """End all dealings with a peer, then forget it. NoSuchPeer."""
+        """Forget a peer, then end all dealings with it. NoSuchPeer; when it cannot be forgotten,
+        as on a full disk, all goes on."""
         async with self._changing:
             if self._home.peer(dc_id) is None:
                 raise NoSuchPeer(f"DC {dc_id} is not paired with this one")
-            await self._end(dc_id)
             await self._home.names.remove_peer(dc_id)
+            await self._end(dc_id)
             await self._server.drop(dc_id)
 
     async def stop(self) -> None:

@@ -311,6 +311,8 @@ def _check_item(record: VersionRecord | TombstoneRecord) -> None:
     key = record.key
     length = len(key) if key.isascii() else len(key.encode())
     _need(1 <= length <= KEY_BYTES_MAX, "key", f"of {length} bytes")
+    # SQLite's JSON ends a text there: it would become another object's key.
+    _need("\0" not in key, "key", key)
     _need(not record.vid or _HEX32(record.vid), "version id", record.vid)
     _need(_HEX32(record.stamp), "stamp", record.stamp)
 

@@ -5,11 +5,13 @@ import ssl
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from replica_kit import Dc, datacenters, eventually, pair, settled
 from replica_proxy import Proxy
 
 import replicator.peers
+from dc.names.api import NamesFull
 from replicator import messages, wire
 from replicator.client import PeerClient
 from replicator.errors import Unreachable
@@ -220,3 +222,44 @@ async def test_secrets_are_sealed_inside_the_channel(
         assert made.secret.encode() not in sent
         at_rest = paris.names.directory.key(made.key_id)
         assert at_rest is not None and at_rest.secret not in sent
+
+
+async def test_a_removal_that_fails_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+
+        async def full(_dc_id: str) -> None:
+            raise NamesFull("the name server's disk is full")
+
+        monkeypatch.setattr(tokyo.names, "remove_peer", full)
+        with pytest.raises(NamesFull):
+            await tokyo.replicator.remove_peer(paris.dc_id)
+        await paris.put(bucket, "k", b"later")
+        await settled(paris, tokyo)
+        assert await tokyo.get(bucket, "k") == b"later"
+
+
+async def test_a_pairing_call_that_is_cut_off_stops_no_stream(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        known = tokyo.names.peers()[0]
+        oslo = msgspec.structs.replace(known, dc_id="f" * 16, name="oslo", endpoints=["[::1]:1"])
+        await tokyo.names.add_peer(oslo)
+        # All links are opened anew for a new peer: the caller goes away in the middle of that.
+        refresh = asyncio.create_task(tokyo.replicator._peers.refresh())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        refresh.cancel()
+        await asyncio.gather(refresh, return_exceptions=True)
+        await paris.put(bucket, "k", b"later")
+
+        async def arrived() -> bool:
+            return await tokyo.get(bucket, "k") == b"later"
+
+        await eventually(arrived)
+        await eventually(lambda: tokyo.peer(paris).state == "STREAMING")
+        assert [peer.name for peer in tokyo.replicator.status().peers] == ["oslo", "paris"]

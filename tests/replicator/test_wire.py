@@ -62,6 +62,12 @@ def test_round_trip() -> None:
     assert wire.encode_batch(0, 7, 9, encoded) == wire.encode_frame(FRAMES[1])
 
 
+def test_a_key_with_a_nul_is_refused() -> None:
+    record = msgspec.structs.replace(RECORDS[1], key="a\0b")
+    with pytest.raises(WireError):
+        wire.decode_record(wire.encode_record(record))
+
+
 def test_version_1_stays_as_it_is() -> None:
     """The bytes of v1: another digest means another protocol, which needs another version."""
     data = b"".join(wire.encode_frame(frame) for frame in FRAMES)
