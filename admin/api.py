@@ -142,7 +142,7 @@ class AdminApi:
         except web.HTTPException as error:
             code = (error.reason or "error").lower().replace(" ", "_")
             return _answer({"error": code, "message": str(error.reason)}, error.status)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return _answer({"error": "invalid_request", "message": str(error)}, 400)
         except Exception as error:
             for kind, status, code in ERRORS:

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import structlog
 from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
 from awscrt.checksums import crc64nvme
 
 from dc.names.api import NamesClosed
@@ -255,9 +256,12 @@ def _ask(request: web.BaseRequest, shape: type[T]) -> T:
 async def _read(request: web.BaseRequest) -> bytes:
     """The body of a request, of bounded length and in bounded time."""
     data = bytearray()
-    async with asyncio.timeout(REQUEST_SECONDS_MAX):
-        async for chunk in request.content.iter_any():
-            data += chunk
-            if len(data) > REQUEST_BODY_BYTES_MAX:
-                raise WireError("a request's body is too long")
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS_MAX):
+            async for chunk in request.content.iter_any():
+                data += chunk
+                if len(data) > REQUEST_BODY_BYTES_MAX:
+                    raise WireError("a request's body is too long")
+    except RequestPayloadError:
+        raise WireError("a request's body is not well-formed") from None
     return bytes(data)

@@ -59,6 +59,7 @@ class Replicator:
             self._server.handle,
             handler_cancellation=True,
             access_log=None,
+            auto_decompress=False,
             keepalive_timeout=KEEPALIVE_SECONDS * 3,
         )
         self._listener: Listener | None = None

@@ -1,10 +1,12 @@
-"""Presigned URLs of any shape."""
+"""Presigned URLs of any shape; where a datacenter listens."""
 
 import hashlib
 import hmac
+import tomllib
 from urllib.parse import quote, unquote_to_bytes
 
 from gateway_kit import REGION, amz_date, signing_key
+from process_kit import Dc
 
 
 def _encoded(text: str, safe: str = "") -> str:
@@ -30,3 +32,9 @@ def presign(
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
     key = signing_key(secret or f"secret of {user}", stamp[:8])
     return f"{path}?{query}&X-Amz-Signature={hmac.digest(key, to_sign.encode(), 'sha256').hex()}"
+
+
+def port_of(dc: Dc, listener: str) -> int:
+    """`listener`: s3, peer or admin."""
+    settings = tomllib.loads((dc.folder / "farshore.toml").read_text())
+    return int(str(settings[listener]["listen"]).rpartition(":")[2])
