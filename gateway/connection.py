@@ -93,7 +93,8 @@ class Connection(RequestHandler):
                 if not self._messages:
                     await self._next_message()
                 message, payload = self._messages.popleft()
-                if self._parser is not None:
+                late = not payload.is_eof()
+                if self._parser is not None and not late:
                     self._parser.message_consumed()
                 if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
                     self._resume_reading_if_drained()
@@ -102,12 +103,23 @@ class Connection(RequestHandler):
                     break
                 if not await self._serve_one(message, payload):
                     break
+                if late:
+                    self._consume_late()
                 self._await_next()
         except ConnectionError:
             pass
         finally:
             if self.transport is not None:
                 self.transport.close()
+
+    def _consume_late(self) -> None:
+        """Tell the parser of a request whose body ended while it was served. The parser counts a
+        request when its body ends: told before, it would count it for ever, and stop at requests
+        that were sent ahead. What it has held back meanwhile is parsed now."""
+        if self._parser is not None:
+            self._parser.message_consumed()
+            if not self._buffer_paused:
+                self.data_received(b"")
 
     async def _next_message(self) -> None:
         self._waiter = self._loop.create_future()

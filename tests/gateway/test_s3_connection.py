@@ -240,3 +240,17 @@ async def test_shutdown_cuts_what_does_not_end(house: House) -> None:
     assert await asyncio.wait_for(reader.read(), 2) == b""
     assert await house.keys() == []
     writer.close()
+
+
+async def test_requests_sent_ahead_after_large_bodies_are_all_answered(house: House) -> None:
+    await house.bucket()
+    reader, writer = await house.connect()
+    for _ in range(3):
+        writer.write(put(house, "k", b"x" * (1 << 20)))
+        assert (await read_answer(reader)).status == 200
+    writer.write(put(house, "k", b"y" * (1 << 20)))
+    writer.write(b"".join(get(house, "k", "HEAD") for _ in range(100)))
+    async with asyncio.timeout(20):
+        for method in ["PUT", *["HEAD"] * 100]:
+            assert (await read_answer(reader, method)).status == 200
+    writer.close()
