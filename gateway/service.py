@@ -15,7 +15,7 @@ import structlog
 from aiohttp.http_exceptions import InvalidURLError, LineTooLong
 from aiohttp.web_protocol import RequestPayloadError
 
-from dc.names.api import Names, NamesClosed, NoSuchBucket, NoSuchUpload
+from dc.names.api import Names, NamesClosed, NamesFull, NoSuchBucket, NoSuchUpload
 from dc.objects.api import ObjectsError, ObjectStore, OutOfSpace
 from dc.ports import Clock, Randomness
 from gateway.buckets import check_bucket_name, create_bucket, list_buckets
@@ -159,7 +159,7 @@ class Gateway:
         if isinstance(error, NamesClosed):
             log.error("name server is closed", request=request.id, error=str(error))
             return S3Error("ServiceUnavailable")
-        if isinstance(error, OutOfSpace):
+        if isinstance(error, OutOfSpace | NamesFull):
             log.error("disk is full", request=request.id, error=str(error))
             return S3Error("InsufficientStorage", "The disk is full.")
         known = isinstance(error, ObjectsError)

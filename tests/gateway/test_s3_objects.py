@@ -12,6 +12,7 @@ from gateway_kit import House
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dc.names.api import NamesFull
 from gateway.errors import S3Error
 from gateway.ranges import parse_range
 from gateway.target import bucket_of_host, parse_target
@@ -394,3 +395,16 @@ async def test_corrupt_bytes_are_never_served(house: House, tmp_path: Any) -> No
     copied = await house.ask("PUT", "/photos/c", headers={"x-amz-copy-source": "photos/large"})
     assert (copied.status, copied.code) == (500, "InternalError")
     assert await house.keys() == ["large", "small"]
+
+
+async def test_a_full_disk_of_the_name_server_is_said(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.bucket()
+
+    async def full(_version: object) -> None:
+        raise NamesFull("the name server's disk is full")
+
+    monkeypatch.setattr(house.names, "put", full)
+    answer = await house.ask("PUT", "/photos/k", b"x")
+    assert (answer.status, answer.code) == (507, "InsufficientStorage")
