@@ -22,6 +22,7 @@ from replicator.limits import (
     BATCH_BYTES,
     COLD_READS_MAX,
     FEED_ITEMS,
+    FRAME_BYTES_MAX,
     INLINE_BYTES_MAX,
     KEEPALIVE_SECONDS,
     PROGRESS_SECONDS,
@@ -131,6 +132,12 @@ class FeedStream:
             wire.encode_record(outgoing(entry.seq, entry.change, body, sealer, sealing_key))
             for entry, body in zip(group, bodies, strict=True)
         ]
+        if len(group) > 1 and sum(map(len, records)) > FRAME_BYTES_MAX // 2:
+            # Metadata that another DC let in may weigh more than `_weight` takes it to.
+            half = len(group) // 2
+            await self._tell(send, group[half - 1].seq, group[:half])
+            await self._tell(send, last, group[half:])
+            return
         if group:
             self._outbound.sent_last = group[-1].seq
         end = max(self._home.names.feed_end, last)

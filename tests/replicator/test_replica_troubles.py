@@ -10,7 +10,7 @@ from replica_kit import datacenters, eventually, pair, settled
 
 import replicator.inbox
 from dc.names.api import NamesClosed
-from dc.names.model import Change, Version
+from dc.names.model import Change, Meta, Version
 from dc.objects.api import MissingData, OutOfSpace
 from dc.stamps import stamp_origin
 from replicator.records import is_from
@@ -181,3 +181,18 @@ async def test_the_inbox_of_an_old_epoch_is_dropped_and_read_again(
         await settled(paris, tokyo)
         assert await tokyo.get(bucket, "kept") == body
         assert await tokyo.get(bucket, "gone") is None
+
+
+async def test_metadata_larger_than_any_client_may_send_is_relayed(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        one = await paris.put(bucket, "one", b"")
+        meta = Meta(user={f"n{number}": "x" * 8000 for number in range(10)})
+        many = [
+            msgspec.structs.replace(one, key=f"k{number}", stamp=paris.names.clock.now(), meta=meta)
+            for number in range(150)
+        ]
+        await paris.names.apply(many)
+        await settled(paris, tokyo)
+        assert await tokyo.get(bucket, "k149") == b""
