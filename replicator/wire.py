@@ -43,10 +43,12 @@ _HEX16 = re.compile(r"[0-9a-f]{16}", re.ASCII).fullmatch
 _HEX32 = re.compile(r"[0-9a-f]{32}", re.ASCII).fullmatch
 _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 _ETAG = re.compile(r"[0-9A-Za-z_-]{0,128}", re.ASCII).fullmatch
+_BUCKET_NAME = re.compile(r"[0-9A-Za-z._-]{1,255}", re.ASCII).fullmatch
 _LINE_ENDING = re.compile(r"[\0\r\n]").search
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Size = Annotated[int, msgspec.Meta(ge=0, le=OBJECT_BYTES_MAX)]
+Pairs = Annotated[dict[str, str], msgspec.Meta(max_length=HEADERS_MAX)]
 Short = Annotated[str, msgspec.Meta(max_length=NAME_CHARACTERS_MAX)]
 
 
@@ -65,9 +67,9 @@ class Meta(
     """`dc.names.model.Meta`, field by field."""
 
     content_type: str = ""
-    headers: dict[str, str] = {}
-    user: dict[str, str] = {}
-    checksums: dict[str, str] = {}
+    headers: Pairs = {}
+    user: Pairs = {}
+    checksums: Pairs = {}
     checksum_type: str = ""
     crc64: Annotated[int, msgspec.Meta(ge=0)] = 0
     parts: Annotated[list[Part], msgspec.Meta(max_length=PARTS_MAX)] = []
@@ -289,14 +291,14 @@ def _check_record(record: Record) -> None:
             _check_item(record)
         case BucketRecord():
             _need(_HEX16(record.id), "bucket", record.id)
-            _need(record.name and not _LINE_ENDING(record.name), "bucket name", record.name)
+            _need(_BUCKET_NAME(record.name), "bucket name", record.name)
             _need(_HEX64(record.owner), "owner", record.owner)
-            _need(not _LINE_ENDING(record.region), "region", record.region)
+            _need(record.region.isprintable(), "region", record.region)
             _need(_HEX32(record.created), "created", record.created)
             _need(not record.deleted or _HEX32(record.deleted), "deleted", record.deleted)
         case UserRecord():
             _need(_HEX64(record.id), "user", record.id)
-            _need(record.email and not _LINE_ENDING(record.email), "email", record.email)
+            _need(record.email and record.email.isprintable(), "email", record.email)
             _need(_HEX32(record.stamp), "stamp", record.stamp)
         case AccessKeyRecord():
             name = record.id
