@@ -57,9 +57,11 @@ class Worker:
                 wait_s = await self._work()
                 self.last_error = ""
                 self.failures_in_a_row = 0
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                # Something that the unit waited for may have been cancelled, and not this task.
+                task = asyncio.current_task()
+                if isinstance(error, asyncio.CancelledError) and (not task or task.cancelling()):
+                    raise
                 wait_s = min(BACKOFF_FIRST_S * 2**self.failures_in_a_row, self._backoff_max_s)
                 self.failures_in_a_row = min(self.failures_in_a_row + 1, 30)
                 self.last_error = f"{type(error).__name__}: {error}"
