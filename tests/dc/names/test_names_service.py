@@ -395,6 +395,8 @@ async def test_closing_ends_all_threads_when_the_log_cannot_be_copied_back(tmp_p
         run = names._writer._db.run
         names._writer._db.run = lambda work: run(lambda _db: work(Full()))
     await ended(before)
+    async with opened(tmp_path / "names.db") as names:
+        assert names.feed_end == 0
 
 
 async def test_a_key_that_cannot_be_asked_for_does_not_stop_the_reads_of_others(names):
