@@ -84,9 +84,10 @@ class HybridClock:
         return f"{self._last:016x}{self._dc_id}"
 
     def check(self, stamp: Stamp) -> None:
-        """Raise StampAhead when `stamp` is too far in the future to be let in."""
+        """Raise StampAhead when `stamp` is too far in the future to be let in. What this clock has
+        passed already it lets in, also when the wall clock was set back since."""
         ahead = stamp_ms(stamp) - self._clock.wall_ms()
-        if ahead > MAX_SKEW_MS:
+        if ahead > MAX_SKEW_MS and int(stamp[:16], 16) > self._last:
             raise StampAhead(stamp, ahead)
 
     def observe(self, stamp: Stamp) -> None:

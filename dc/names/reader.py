@@ -2,21 +2,30 @@
 
 A query takes a JSON array of items and gives one JSON text back. So a group costs one hop to the
 reader's thread and one row, and the interpreter lock is given up while SQLite works.
+
+Current versions that were read are remembered, up to `ROWS_MAX` of them, so that what is asked for
+again costs no hop at all. All changes of versions go through this process's writer, which tells
+`forget` after each commit and before it tells those who made the changes: so whoever reads after a
+write has been answered sees it. A row that was read while its item changed may be the old one, and
+is not remembered.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from dc.names.api import NamesClosed
+from dc.names.merge import Item
 from dc.names.model import Extent, Kind, Meta, Version
 from dc.ports import Database
 from dc.stamps import Stamp
 from dc.worker import spawn
 
 GROUP_MAX = 256
+ROWS_MAX = 16_384
+"""About 1 KB each."""
 
 ROW = """'["' || v.vid || '","' || v.stamp || '",' || v.kind || ',' || v.size || ',"' || v.etag
     || '",' || v.meta || ',' || v.extents || ']'"""
@@ -84,7 +93,31 @@ class Reader:
         self._waiting: list[tuple[Ask, asyncio.Future[Row | None]]] = []
         self._wake = asyncio.Event()
         self._closed = False
+        self._rows: dict[tuple[int, str], Row] = {}
+        self._changed: set[tuple[int, str]] = set()
+        """What changed while the query under way was."""
+        self._asking = False
         self._task = spawn(self._loop(), "names reader")
+
+    def remembered(self, number: int, key: str) -> Row | None:
+        """The current version, if it is remembered."""
+        row = self._rows.pop((number, key), None)
+        if row is not None:
+            self._rows[number, key] = row
+        return row
+
+    def forget(self, items: Iterable[Item]) -> None:
+        """These items have changed, and the change is committed."""
+        for number, key, _ in items:
+            self._rows.pop((number, key), None)
+            if self._asking:
+                self._changed.add((number, key))
+
+    def _remember(self, number: int, key: str, row: Row) -> None:
+        if (number, key) not in self._changed:
+            self._rows[number, key] = row
+            if len(self._rows) > ROWS_MAX:
+                del self._rows[next(iter(self._rows))]
 
     def get(self, number: int, key: str, vid: str | None = None) -> asyncio.Future[Row | None]:
         if self._closed:
@@ -110,6 +143,7 @@ class Reader:
                 return
 
     async def _answer(self, group: list[tuple[Ask, asyncio.Future[Row | None]]]) -> None:
+        self._asking = True
         try:
             asked = _encode([ask for ask, _ in group])
             text = await self._db.run(lambda db: _query(db, asked))
@@ -120,9 +154,14 @@ class Reader:
                 if not future.done():
                     future.set_exception(failure)
             return
-        for (_, future), row in zip(group, rows, strict=True):
+        finally:
+            self._asking = False
+        for ((number, key, vid), future), row in zip(group, rows, strict=True):
+            if vid is None and row is not None:
+                self._remember(number, key, row)
             if not future.done():
                 future.set_result(row)
+        self._changed.clear()
 
 
 def read_known(db: sqlite3.Connection, asked: Sequence[tuple[int, str, str]]) -> list[Stamp]:

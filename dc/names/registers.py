@@ -93,8 +93,11 @@ def merge_bucket(transaction: Transaction, bucket: Bucket) -> None:
     newer = bucket if bucket.created > known.created else known
     created = max(bucket.created, known.created)
     deleted = max(bucket.deleted, known.deleted)
-    if created and created <= deleted:
-        created = max(created, _latest_unseen(transaction.db, bucket.id, deleted))
+    if created and created <= deleted and _holds_objects(transaction.db, bucket.id):
+        # Only an empty bucket is deleted, and the feed brings the deletions of what was in it
+        # before its own. So whoever deleted it had not seen this object: rather a bucket back
+        # than an object lost.
+        created = _just_after(deleted)
     merged = Bucket(
         id=bucket.id,
         name=newer.name,
@@ -114,16 +117,18 @@ def merge_bucket(transaction: Transaction, bucket: Bucket) -> None:
     transaction.changed.append(merged)
 
 
-def _latest_unseen(db: sqlite3.Connection, bucket_id: str, deleted: str) -> str:
-    """The latest object of a bucket that was written after the bucket was deleted, or "". Its
-    writer had not seen the deletion, nor the deleter the object: rather a bucket back than an
-    object lost, so the bucket counts as created again then."""
-    (stamp,) = db.execute(
-        "SELECT max(stamp) FROM versions"
-        " WHERE bucket = (SELECT number FROM buckets WHERE id = ?) AND kind = 0 AND stamp > ?",
-        (bucket_id, deleted),
+def _holds_objects(db: sqlite3.Connection, bucket_id: str) -> bool:
+    row = db.execute(
+        "SELECT 1 FROM versions WHERE kind = 0"
+        " AND bucket = (SELECT number FROM buckets WHERE id = ?) LIMIT 1",
+        (bucket_id,),
     ).fetchone()
-    return stamp or ""
+    return row is not None
+
+
+def _just_after(stamp: str) -> str:
+    """The stamp that follows, the same in every DC."""
+    return f"{int(stamp[:16], 16) + 1:016x}{stamp[16:]}"
 
 
 def merge_user(transaction: Transaction, user: User) -> None:
@@ -206,7 +211,8 @@ def require_live(transaction: Transaction, number: int) -> None:
 
 
 def revive_buckets(transaction: Transaction) -> None:
-    """After a merge: revive the deleted buckets that objects just came for (`_latest_unseen`)."""
+    """After a merge: revive the deleted buckets that objects just came for (see
+    `merge_bucket`)."""
     rows = transaction.db.execute(
         "SELECT id, name, owner, region, created, deleted FROM buckets"
         " WHERE created <= deleted AND created != ''"

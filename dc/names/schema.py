@@ -95,6 +95,7 @@ CREATE TABLE completed(
     vid TEXT NOT NULL,
     stamp TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX completed_by_time ON completed(stamp);
 
 CREATE TABLE peers(dc_id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record BLOB NOT NULL)
     WITHOUT ROWID;

@@ -152,7 +152,10 @@ class SqliteNames:
         )
 
     async def current(self, bucket_id: str, key: str) -> Version | None:
-        row = await self._reader.get(self._directory.number(bucket_id), key)
+        number = self._directory.number(bucket_id)
+        row = self._reader.remembered(number, key)
+        if row is None:
+            row = await self._reader.get(number, key)
         return None if row is None else row.version(bucket_id, key)
 
     async def version(self, bucket_id: str, key: str, vid: str) -> Version | None:
@@ -320,6 +323,7 @@ class SqliteNames:
 
     def _committed(self, done: Transaction) -> None:
         """A transaction is durable: tell the directory and those who wait for the feed."""
+        self._reader.forget(done.items)
         for bucket, number in done.numbers:
             self._directory.set_number(bucket, number)
         if done.changed:
@@ -333,7 +337,8 @@ class SqliteNames:
 
 
 def _merge(transaction: Transaction, changes: Sequence[Change]) -> None:
-    """Merge records of any kind, made elsewhere."""
+    """Merge records of any kind, made elsewhere. Versions and tombstones come before buckets, for
+    a bucket's deletion looks at what is in it."""
     numbers: dict[str, int] = {}
     records: list[Record] = []
     for change in changes:
@@ -346,12 +351,13 @@ def _merge(transaction: Transaction, changes: Sequence[Change]) -> None:
                 records.append(version_record(number, change))
             else:
                 records.append(tombstone_record(number, change))
-        elif isinstance(change, Bucket):
-            registers.merge_bucket(transaction, change)
-        elif isinstance(change, User):
-            registers.merge_user(transaction, change)
-        else:
-            registers.merge_key(transaction, change)
     if records:
         transaction.merge(records)
         registers.revive_buckets(transaction)
+    for change in changes:
+        if isinstance(change, Bucket):
+            registers.merge_bucket(transaction, change)
+        elif isinstance(change, User):
+            registers.merge_user(transaction, change)
+        elif isinstance(change, AccessKey):
+            registers.merge_key(transaction, change)

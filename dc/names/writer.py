@@ -22,7 +22,7 @@ from typing import Any, TypeVar, cast
 import structlog
 
 from dc.names.api import NamesClosed, NamesError, NamesFull, NoSuchBucket
-from dc.names.merge import Record, merge
+from dc.names.merge import Item, Record, merge
 from dc.names.model import Change, Peer
 from dc.ports import Database
 from dc.stamps import HybridClock
@@ -50,6 +50,8 @@ class Transaction:
         """Buckets, users and keys as they now are."""
         self.numbers: list[tuple[str, int]] = []
         """(bucket id, number) of buckets that are new here."""
+        self.items: list[Item] = []
+        """Versions and tombstones that may have changed."""
         self.peers: list[Peer] | None = None
         """All peers, when one was added or removed."""
 
@@ -59,6 +61,7 @@ class Transaction:
 
     def merge(self, records: Sequence[Record]) -> None:
         self.seq += merge(self.db, records, self.seq + 1)
+        self.items += [record.item for record in records]
 
 
 Action = Callable[[Transaction], Any]
