@@ -71,7 +71,7 @@ class PeerClient:
             _expect(response, 200)
             yield response.content
         finally:
-            response.close()
+            _drop(response)
 
     @asynccontextmanager
     async def body(self, ask: messages.BodyAsk) -> AsyncIterator[aiohttp.StreamReader | None]:
@@ -92,11 +92,7 @@ class PeerClient:
                 raise WireError(f"a range of {response.content_length} bytes, not {expected}")
             yield response.content
         finally:
-            # A body that was read to its end leaves a connection that can be used again.
-            if response.content.at_eof():
-                response.release()
-            else:
-                response.close()
+            _drop(response)
 
     async def entry(self, ask: messages.EntryAsk) -> wire.Record | None:
         """A record of the peer's feed; None when it changed since."""
@@ -138,7 +134,7 @@ class PeerClient:
                 _expect(response, 200, 204, 404)
             return response.status, await _read(response)
         finally:
-            response.close() if not response.content.at_eof() else response.release()
+            _drop(response)
 
     async def _open(
         self,
@@ -196,6 +192,19 @@ def _expect(response: aiohttp.ClientResponse, *statuses: int) -> None:
     if response.status == 503:
         raise BodyUnavailable("the peer cannot answer now (503)")
     raise WireError(f"the peer answers with status {response.status}")
+
+
+def _drop(response: aiohttp.ClientResponse) -> None:
+    """Let go of an answer. One that was read to its end leaves a connection that can be used
+    again. Any other is cut: TLS would wait for the peer's goodbye, for ever if reading it was
+    paused when the peer went away."""
+    if response.content.at_eof():
+        response.release()
+        return
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -33,7 +33,6 @@ from replicator.home import Home
 from replicator.inbox import Inbox
 from replicator.limits import (
     ERROR_CHARACTERS_MAX,
-    PROBE_RECORDS,
     RELAY_DELAY_MS,
     RETRY_FIRST_SECONDS,
 )
@@ -192,28 +191,20 @@ class Consumer:
         """The positions of versions that are here already, in this state or a later one.
 
         Asked for every version whose body would have to be fetched. Bodies that came along are
-        cheap to store again; only in what was there before the stream began may there be many
-        that are known, which a few of them show."""
-        fetched: list[wire.VersionRecord] = []
-        inline: list[wire.VersionRecord] = []
-        for record in batch.records:
-            if type(record) is wire.VersionRecord and not is_bare(record):
-                (fetched if record.body is None else inline).append(record)
-        known = await self._known_of(fetched) if fetched else set()
-        if inline and batch.after < self._seed_end:
-            probed = await self._known_of(inline[:PROBE_RECORDS])
-            if probed:
-                probed |= await self._known_of(inline[PROBE_RECORDS:])
-            known |= probed
-        return known
-
-    async def _known_of(self, records: list[wire.VersionRecord]) -> set[int]:
-        version = self._home.names.version
-        held = await asyncio.gather(*(version(one.bucket, one.key, one.vid) for one in records))
+        cheap to store again; only of what was there before the stream began may many be known."""
+        seeding = batch.after < self._seed_end
+        asked = [
+            record
+            for record in batch.records
+            if type(record) is wire.VersionRecord
+            and not is_bare(record)
+            and (seeding or record.body is None)
+        ]
+        if not asked:
+            return set()
+        held = await self._home.names.known([(one.bucket, one.key, one.vid) for one in asked])
         return {
-            record.seq
-            for record, ours in zip(records, held, strict=True)
-            if ours is not None and ours.stamp >= record.stamp
+            record.seq for record, ours in zip(asked, held, strict=True) if ours >= record.stamp
         }
 
     def _waiting(self, record: wire.VersionRecord) -> Inboxed:

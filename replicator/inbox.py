@@ -29,8 +29,8 @@ from replicator.limits import (
     CHANGE_RETRY_MAX_SECONDS,
     ERROR_CHARACTERS_MAX,
     INBOX_IDLE_SECONDS,
+    INBOX_LOOKED_MAX,
     INBOX_PAGE,
-    INBOX_PAGE_MAX,
     INBOX_POLL_SECONDS,
     INLINE_BYTES_MAX,
     LARGE_AT_ONCE,
@@ -123,21 +123,27 @@ class Inbox:
         return 0
 
     async def _start_due(self) -> None:
-        limit = INBOX_PAGE
         now = self._home.clock.wall_ms()
         # After a clock that went back, dates mean nothing.
         self._everything = self._everything or now < self._looked_ms
         self._looked_ms = now
-        while True:
-            due = None if self._everything else now
-            entries = await self._home.names.inbox(self._peer.dc_id, due_ms=due, limit=limit)
-            left = [self._start(entry, now) for entry in entries].count(False)
-            # Behind a page of large ones that wait for a slot there may be small ones.
-            full = len(entries) == limit and limit < INBOX_PAGE_MAX
-            if not full or not self._has_slot(False):
+        due = None if self._everything else now
+        after = looked = 0
+        left = False
+        # Behind large ones that wait for a slot there may be small ones: look further.
+        while self._has_slot(False) and looked < INBOX_LOOKED_MAX:
+            entries = await self._home.names.inbox(
+                self._peer.dc_id, due_ms=due, after=after, limit=INBOX_PAGE
+            )
+            for entry in entries:
+                left |= not self._start(entry, now)
+                after = entry.seq
+            looked += len(entries)
+            if len(entries) < INBOX_PAGE:
                 break
-            limit *= 4
-        if self._everything and not left and not full:
+        else:
+            left = True
+        if self._everything and not left:
             self._everything = False
             self._tried.clear()
 
@@ -204,8 +210,8 @@ class Inbox:
             self._home.names.clock.observe(stamp)
         if type(record) is not wire.VersionRecord or is_bare(record):
             return [incoming(record, self._home.sealer)]
-        held = await self._home.names.version(record.bucket, record.key, record.vid)
-        if held is not None and held.stamp >= record.stamp:
+        [held] = await self._home.names.known([(record.bucket, record.key, record.vid)])
+        if held >= record.stamp:
             return []
         transfer = Transfer(
             self._home,

@@ -21,9 +21,6 @@ PIPELINE_BATCHES: Final = 2
 # Bodies that had to be read from the disk for a batch, at the same time.
 COLD_READS_MAX: Final = 32
 
-# Versions of a batch that are looked up to tell whether a seeding peer brings what is known.
-PROBE_RECORDS: Final = 16
-
 KEEPALIVE_SECONDS: Final = 10.0
 # Three keepalives missed: the link is dead, whatever TCP thinks.
 SILENCE_SECONDS_MAX: Final = 30.0
@@ -45,7 +42,8 @@ LARGE_AT_ONCE: Final = 3
 LARGE_RANGES_AT_ONCE: Final = 6
 SMALL_AT_ONCE: Final = 16
 INBOX_PAGE: Final = 500
-INBOX_PAGE_MAX: Final = 8000
+# How much of an inbox is looked through at once for what may be started.
+INBOX_LOOKED_MAX: Final = 10_000
 # How often a non-empty inbox is looked through for what has become due.
 INBOX_POLL_SECONDS: Final = 0.5
 # An empty one is told when something comes; this is for the day when that goes wrong.

@@ -11,7 +11,7 @@ from replica_kit import Dc, datacenters, pair, settled
 from dc.names.model import Bucket
 from replicator.limits import MIB
 
-STEPS = ("apply", "inbox_update", "cursor", "inbox", "inbox_state", "version", "put", "finish")
+STEPS = ("apply", "inbox_update", "cursor", "inbox", "inbox_state", "known", "put", "finish")
 
 
 class Fuse:

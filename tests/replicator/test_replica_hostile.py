@@ -288,6 +288,7 @@ async def test_bad_bodies(tmp_path: Path, how: str) -> None:
     async with attacked(tmp_path) as (paris, mallory):
         size = 1 << 20
         fetched = 0
+        followed = False
 
         async def script(response: web.StreamResponse, request: web.BaseRequest) -> None:
             after = mallory.asked[-1].after
@@ -298,10 +299,11 @@ async def test_bad_bodies(tmp_path: Path, how: str) -> None:
             await asyncio.sleep(60)
 
         async def body(ask: messages.BodyAsk, request: web.BaseRequest) -> web.StreamResponse:
-            nonlocal fetched
+            nonlocal fetched, followed
             fetched += 1
+            followed |= "good" in request.query
             if how == "redirect":
-                return web.Response(status=302, headers={"Location": "https://127.0.0.1:1/"})
+                return web.Response(status=302, headers={"Location": f"{request.url}&good=1"})
             length = {"longer": size + 9, "shorter": size + 7}.get(how, size + 8)
             headers = {} if how == "no length" else {"Content-Length": str(length)}
             response = web.StreamResponse(headers=headers)
@@ -326,6 +328,7 @@ async def test_bad_bodies(tmp_path: Path, how: str) -> None:
             await eventually(lambda: bool(paris.peer(mallory.dc).problems))
             await eventually(lambda: paris.peer(mallory.dc).problems[0].reason != "")
         assert paris.peer(mallory.dc).state in ("STREAMING", "BEHIND", "SEEDING")
+        assert not followed
 
 
 async def test_secrets_for_others_or_of_others_are_not_taken(tmp_path: Path) -> None:
