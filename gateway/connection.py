@@ -135,6 +135,9 @@ class Connection(RequestHandler):
         self._current_request = cast(web.BaseRequest, request)
         try:
             await self._serve(request)
+            if self._paused:
+                # Requests that were sent ahead wait until this answer is mostly taken.
+                await self.drained()
             if not payload.is_eof():
                 await self._drain_body(request)
         finally:

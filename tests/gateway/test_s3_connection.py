@@ -7,7 +7,7 @@ import pytest
 from gateway_kit import EMPTY_SHA256, House, read_answer, request_bytes, sign
 
 from gateway import connection as connection_module
-from gateway.limits import DRAIN_BYTES_MAX
+from gateway.limits import DRAIN_BYTES_MAX, WRITE_BUFFER_BYTES
 
 
 def put(house: House, key: str, body: bytes, user: str = "ann", **more: str) -> bytes:
@@ -253,4 +253,22 @@ async def test_requests_sent_ahead_after_large_bodies_are_all_answered(house: Ho
     async with asyncio.timeout(20):
         for method in ["PUT", *["HEAD"] * 100]:
             assert (await read_answer(reader, method)).status == 200
+    writer.close()
+
+
+async def test_requests_sent_ahead_wait_until_the_answers_are_taken(house: House) -> None:
+    """A client that asks and never reads must not make the gateway hold all its answers."""
+    await house.bucket()
+    reader, writer = await house.connect()
+    body = b"x" * 200_000
+    writer.write(put(house, "k", body))
+    assert (await read_answer(reader)).status == 200
+    writer.write(b"".join(get(house, "k", "GET") for _ in range(300)))
+    await asyncio.sleep(1)
+    (connection,) = house.server.connections
+    held = connection.transport.get_write_buffer_size()
+    assert held < WRITE_BUFFER_BYTES + 2 * len(body)
+    async with asyncio.timeout(20):
+        for _ in range(300):
+            assert (await read_answer(reader)).body == body
     writer.close()
