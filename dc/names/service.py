@@ -8,11 +8,12 @@ after a write has returned sees it.
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from dc.names import feed, listing, peers, registers, uploads
-from dc.names.api import NoSuchBucket
+from dc.names.api import NamesClosed, NoSuchBucket
 from dc.names.directory import MemoryDirectory
 from dc.names.merge import Record, tombstone_record, version_record
 from dc.names.model import (
@@ -36,6 +37,8 @@ from dc.names.schema import BATCH, migrate, prepare
 from dc.names.writer import Transaction, Writer
 from dc.ports import Clock, Database, Databases, Randomness
 from dc.stamps import HybridClock, Stamp
+
+T = TypeVar("T")
 
 
 async def open_names(
@@ -165,7 +168,7 @@ class SqliteNames:
     async def known(self, items: Sequence[tuple[str, str, str]]) -> list[Stamp]:
         number = self._directory.number
         asked = [(number(bucket), key, vid) for bucket, key, vid in items]
-        return await self._scan.run(lambda db: read_known(db, asked))
+        return await self._read(lambda db: read_known(db, asked))
 
     async def list_objects(
         self,
@@ -177,7 +180,7 @@ class SqliteNames:
         limit: int = 1000,
     ) -> Page:
         number = self._directory.number(bucket_id)
-        return await self._scan.run(
+        return await self._read(
             lambda db: listing.list_page(db, number, prefix, delimiter, after, limit)
         )
 
@@ -193,7 +196,7 @@ class SqliteNames:
         await self._writer.action(act)
 
     async def upload(self, upload_id: str) -> Upload | None:
-        return await self._scan.run(lambda db: uploads.read(db, upload_id))
+        return await self._read(lambda db: uploads.read(db, upload_id))
 
     async def uploads(
         self,
@@ -205,7 +208,7 @@ class SqliteNames:
     ) -> list[Upload]:
         number = self._directory.number(bucket_id)
         stop = listing.after_all(prefix) or listing.END
-        return await self._scan.run(
+        return await self._read(
             lambda db: uploads.read_many(db, number, prefix, stop, after, limit)
         )
 
@@ -217,7 +220,7 @@ class SqliteNames:
     async def parts(
         self, upload_id: str, *, after: int = 0, limit: int = 10_000
     ) -> list[UploadPart]:
-        return await self._scan.run(lambda db: uploads.read_parts(db, upload_id, after, limit))
+        return await self._read(lambda db: uploads.read_parts(db, upload_id, after, limit))
 
     async def complete_upload(self, upload_id: str, version: Version) -> None:
         number = self._live_number(version.bucket)
@@ -230,7 +233,7 @@ class SqliteNames:
         await self._writer.action(act)
 
     async def completed_upload(self, upload_id: str) -> tuple[str, str, str, Stamp] | None:
-        return await self._scan.run(lambda db: uploads.read_completed(db, upload_id))
+        return await self._read(lambda db: uploads.read_completed(db, upload_id))
 
     async def abort_upload(self, upload_id: str) -> None:
         await self._writer.action(lambda transaction: uploads.abort(transaction, upload_id))
@@ -262,7 +265,7 @@ class SqliteNames:
         return self._feed_end
 
     async def feed(self, after: int, limit: int) -> tuple[list[FeedEntry], int]:
-        return await self._scan.run(lambda db: feed.read_feed(db, after, limit))
+        return await self._read(lambda db: feed.read_feed(db, after, limit))
 
     async def feed_wait(self, after: int) -> None:
         while self._feed_end <= after:
@@ -300,20 +303,26 @@ class SqliteNames:
         await self._writer.action(lambda transaction: peers.remove(transaction, dc_id))
 
     async def cursor(self, peer: str) -> Cursor | None:
-        return await self._scan.run(lambda db: peers.read_cursor(db, peer))
+        return await self._read(lambda db: peers.read_cursor(db, peer))
 
     async def inbox(
         self, peer: str, *, due_ms: int | None = None, after: int = 0, limit: int = 100
     ) -> list[Inboxed]:
-        return await self._scan.run(lambda db: peers.read_inbox(db, peer, due_ms, after, limit))
+        return await self._read(lambda db: peers.read_inbox(db, peer, due_ms, after, limit))
 
     async def inbox_update(self, entries: Sequence[Inboxed]) -> None:
         await self._writer.action(lambda transaction: peers.update_inbox(transaction, entries))
 
     async def inbox_state(self, peer: str) -> tuple[int, int]:
-        return await self._scan.run(lambda db: peers.inbox_state(db, peer))
+        return await self._read(lambda db: peers.inbox_state(db, peer))
 
     # -- inside -------------------------------------------------------------------------------
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await self._scan.run(work)
+        except sqlite3.Error as error:
+            raise NamesClosed(f"the name server could not read: {error}") from error
 
     def _live_number(self, bucket: str) -> int:
         known = self._directory.bucket_by_id(bucket)

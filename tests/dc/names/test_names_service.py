@@ -13,6 +13,7 @@ from names_kit import OWNER, PARIS, FixedClock, opened, stamp_at, tombstone, ver
 from dc.names.api import (
     BucketExists,
     BucketNotEmpty,
+    NamesClosed,
     NamesError,
     NoSuchBucket,
     NoSuchKey,
@@ -455,3 +456,16 @@ async def test_a_key_that_cannot_be_asked_for_does_not_stop_the_reads_of_others(
         await names.current(bucket.id, "\ud800")
     async with asyncio.timeout(5):
         assert await names.current(bucket.id, "k") is not None
+
+
+async def test_a_read_that_fails_is_the_name_servers_error(names):
+    bucket = await names.create_bucket("photos", OWNER, "eu")
+    await names._scan.run(lambda db: db.execute("ALTER TABLE versions RENAME TO hidden"))
+    for read in (
+        names.list_objects(bucket.id),
+        names.known([(bucket.id, "k", "")]),
+        names.feed(0, 10),
+    ):
+        with pytest.raises(NamesClosed, match="could not read"):
+            await read
+    await names._scan.run(lambda db: db.execute("ALTER TABLE hidden RENAME TO versions"))
