@@ -1,0 +1,167 @@
+"""What must be true once everything is repaired and quiet."""
+
+import sqlite3
+from typing import Any
+
+from sim_clients import Clients, Fail
+from sim_dc import Dc
+from sim_model import ACKED, REFUSED, Attempt, Model
+
+from dc.names.merge import TOMBSTONE
+from dc.names.model import Version
+from dc.names.registers import FEED_BUCKET, FEED_KEY, FEED_USER
+
+_STATE = {
+    "versions": "SELECT b.id, v.key, v.vid, v.stamp, v.kind, v.size, v.etag, v.meta"
+    " FROM versions v JOIN buckets b ON b.number = v.bucket ORDER BY 1, 2, 3",
+    "tombstones": "SELECT b.id, t.key, t.vid, t.stamp"
+    " FROM tombstones t JOIN buckets b ON b.number = t.bucket ORDER BY 1, 2, 3",
+    "buckets": "SELECT id, name, owner, region, created, deleted FROM buckets ORDER BY 1",
+    "users": "SELECT id, email, stamp, deleted FROM users ORDER BY 1",
+    "keys": "SELECT id, user, stamp, deleted FROM keys ORDER BY 1",
+}
+_ITEMS = {
+    "versions": f"SELECT v.seq, min(v.kind, {TOMBSTONE - 1}), v.bucket, v.key, v.vid"
+    " FROM versions v",
+    "tombstones": f"SELECT seq, {TOMBSTONE}, bucket, key, vid FROM tombstones",
+    "buckets": f"SELECT seq, {FEED_BUCKET}, 0, id, '' FROM buckets WHERE created != ''",
+    "users": f"SELECT seq, {FEED_USER}, 0, id, '' FROM users",
+    "keys": f"SELECT seq, {FEED_KEY}, 0, id, '' FROM keys",
+}
+State = dict[str, list[tuple[Any, ...]]]
+
+
+def open_database(dc: Dc) -> sqlite3.Connection:
+    return sqlite3.connect(dc.database)
+
+
+def state_of(dc: Dc) -> State:
+    """All that is equal in all DCs: everything but where bytes are, positions and ciphertexts."""
+    db = open_database(dc)
+    try:
+        return {table: db.execute(query).fetchall() for table, query in _STATE.items()}
+    finally:
+        db.close()
+
+
+def difference(one: State, other: State) -> str:
+    """The first rows that differ."""
+    for table, rows in one.items():
+        here, there = set(rows) - set(other[table]), set(other[table]) - set(rows)
+        if here or there:
+            return f"{table}: {sorted(here)[:2]} against {sorted(there)[:2]}"
+    return ""
+
+
+def check_feed(dc: Dc, fail: Fail) -> None:
+    """Each item stands in the feed once, at its position; positions do not pass the end."""
+    db = open_database(dc)
+    try:
+        feed = set(db.execute("SELECT seq, kind, bucket, key, vid FROM feed").fetchall())
+        items = set()
+        for query in _ITEMS.values():
+            items |= set(db.execute(query).fetchall())
+        if feed != items:
+            extra, missing = sorted(feed - items)[:3], sorted(items - feed)[:3]
+            fail("feed", f"{dc.name}: rows of nothing {extra}, items without a row {missing}")
+        last = max((row[0] for row in feed), default=0)
+        if last > dc.names.feed_end:
+            fail("feed", f"{dc.name}: position {last} is past the end {dc.names.feed_end}")
+        left = db.execute("SELECT peer, seq, error FROM inbox").fetchall()
+        if left:
+            fail("inbox", f"{dc.name}: {left[:3]}")
+    finally:
+        db.close()
+
+
+def check_memory(dc: Dc, state: State, fail: Fail) -> None:
+    """The directory says what the tables say."""
+    directory = dc.names.directory
+    for row in state["buckets"]:
+        known = directory.bucket_by_id(row[0])
+        if row[4] and (known is None or (known.created, known.deleted) != row[4:6]):
+            fail("directory", f"{dc.name}: bucket {row}, in memory {known}")
+    users = sorted((user.id, user.email, user.stamp) for user in directory.users())
+    if users != [row[:3] for row in state["users"] if not row[3]]:
+        fail("directory", f"{dc.name}: users {users}")
+
+
+async def check_items(dcs: list[Dc], model: Model, clients: Clients, fail: Fail) -> None:
+    """Of each item the latest write stands, or a later one that may have happened."""
+    for dc in dcs:
+        stamps = _stamps(state_of(dc))
+        for item in stamps.keys() - model.items.keys():
+            fail("invented", f"{dc.name} has {item} at {stamps[item]}, which nobody wrote")
+        for item, attempts in model.items.items():
+            acked = max((one.stamp for one in attempts if one.fate == ACKED), default="")
+            found = stamps.get(item, "")
+            if found < acked:
+                latest = model.find(item, acked)
+                fail("lost", f"{dc.name} has {item} at {found!r}, acknowledged: {latest}")
+            elif found:
+                standing = model.find(item, found)
+                if standing is None or standing.fate == REFUSED:
+                    fail("invented", f"{dc.name} has {item} at {found}: {standing}")
+                else:
+                    await _check_standing(dc, item, standing, clients, fail)
+
+
+async def _check_standing(
+    dc: Dc, item: tuple[str, str, str], attempt: Attempt, clients: Clients, fail: Fail
+) -> None:
+    version: Version | None = await dc.names.version(*item)
+    if (version is None) != (attempt.version is None):
+        fail("deleted", f"{dc.name} shows {version}, though what stands is the {attempt}")
+    if version is not None:
+        await clients.check_version(dc, version)
+
+
+def _stamps(state: State) -> dict[tuple[str, str, str], str]:
+    rows = [row[:4] for row in (*state["versions"], *state["tombstones"])]
+    return {(bucket, key, vid): stamp for bucket, key, vid, stamp in rows}
+
+
+def check_registers(dc: Dc, state: State, model: Model, fail: Fail) -> None:
+    """Buckets, users and keys that were made are there; those that were deleted are gone."""
+    buckets = {row[0]: row for row in state["buckets"]}
+    latest: dict[str, str] = {}
+    for bucket, _, _, stamp, kind, *_ in state["versions"]:
+        if kind == 0:
+            latest[bucket] = max(latest.get(bucket, ""), stamp)
+    for bucket, life in model.buckets.items():
+        made = max((stamp for stamp, fate in life.creates if fate == ACKED), default="")
+        gone = max((stamp for stamp, fate in life.deletes if fate == ACKED), default="")
+        _, _, _, _, created, deleted = buckets.get(bucket, ("", "", "", "", "", ""))
+        if created < made or deleted < gone:
+            fail("bucket", f"{dc.name}: {bucket} is {created}/{deleted}, told {made}/{gone}")
+        if created and latest.get(bucket, "") > deleted and created <= deleted:
+            fail("bucket", f"{dc.name}: {bucket} is gone with a later object in it")
+    users = {row[0]: row for row in state["users"]}
+    for user, life in model.users.items():
+        row = users.get(user)
+        if life.fate == ACKED and row is None:
+            fail("user", f"{dc.name}: {life.email} is not there")
+        if row is not None and (life.gone == ACKED) > bool(row[3]):
+            fail("user", f"{dc.name}: {life.email} was deleted and is there")
+        if row is not None and not life.gone and row[3]:
+            fail("user", f"{dc.name}: {life.email} is deleted, by nobody")
+    for key, life in model.keys.items():
+        owner = model.users.get(life.user)
+        found = dc.accounts.lookup(key)
+        if life.gone == ACKED or (owner is not None and owner.gone == ACKED):
+            if found is not None:
+                fail("key", f"{dc.name}: {key} was revoked and opens")
+        elif (
+            not life.gone
+            and life.secret
+            and (owner is None or not owner.gone)
+            and (found is None or (found.user, found.secret) != (life.user, life.secret))
+        ):
+            fail("key", f"{dc.name}: {key} does not open: {found}")
+
+
+def orphans(state: State, model: Model) -> int:
+    """Acknowledged objects in a bucket that is deleted: written, by the clocks, before somebody
+    who had not seen them deleted it."""
+    dead = {row[0] for row in state["buckets"] if row[4] <= row[5]}
+    return sum(1 for row in state["versions"] if row[0] in dead)

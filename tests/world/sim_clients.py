@@ -1,0 +1,330 @@
+"""The clients: each operation as a gateway does it, with what must be true at once.
+
+A body is durable before its version is named; the version's stamp is drawn after that. An error is
+an answer, too: what was refused must leave nothing; what failed otherwise may have happened.
+"""
+
+import hashlib
+import random
+from collections.abc import Awaitable, Callable
+
+from awscrt.checksums import combine_crc64nvme, crc64nvme
+from sim_dc import Dc
+from sim_model import ACKED, OPEN, REFUSED, Attempt, Item, KeyLife, Model, UserLife
+from sim_plan import Event
+
+from dc.names.api import (
+    BucketExists,
+    BucketNotEmpty,
+    NamesError,
+    NoSuchBucket,
+    NoSuchUpload,
+)
+from dc.names.model import (
+    Bucket,
+    Extent,
+    Kind,
+    Meta,
+    Part,
+    Tombstone,
+    Upload,
+    UploadPart,
+    Version,
+    bucket_id,
+)
+from dc.objects.api import CorruptData, MissingData, ObjectsError
+from dc.objects.ident import body_ident
+from dc.stamps import Stamp, version_id
+
+OWNERS = ("a" * 64, "b" * 64)
+REFUSALS = (NoSuchBucket, BucketExists, BucketNotEmpty, NoSuchUpload)
+SMALL = 100_000
+Fail = Callable[[str, str], None]
+
+
+def content(seed: int, event: Event) -> bytes:
+    return random.Random(f"{seed}/{event.number}").randbytes(event.args["size"])
+
+
+class Clients:
+    """Runs operations; `fail(check, text)` is told of what must not be."""
+
+    def __init__(self, seed: int, model: Model, fail: Fail) -> None:
+        self._seed = seed
+        self._model = model
+        self._fail = fail
+        self.outcomes: dict[int, str] = {}
+        """By operation, what became of it."""
+
+    async def run(self, event: Event, dc: Dc) -> None:
+        work: Callable[[Event, Dc], Awaitable[str]] = getattr(self, f"_{event.kind}")
+        try:
+            outcome = await work(event, dc)
+        except (CorruptData, MissingData) as error:
+            self._fail("bytes", f"#{event.number} at {dc.name}: {error}")
+            return
+        except (NamesError, ObjectsError) as error:
+            outcome = f"{type(error).__name__}: {error}"
+        except Exception as error:
+            self._fail("error", f"#{event.number} at {dc.name}: {type(error).__name__}: {error}")
+            return
+        self.outcomes[event.number] = outcome
+        dc.loop.note(f"#{event.number} {event.kind} at {dc.name}: {outcome}")
+
+    # -- objects --------------------------------------------------------------------------------
+
+    def _where(self, event: Event, dc: Dc) -> tuple[Bucket | None, str]:
+        bucket = dc.names.directory.bucket(f"bucket-{event.args['bucket']}")
+        return bucket, f"key-{event.args['key']}"
+
+    async def _store(self, dc: Dc, ident: bytes, body: bytes) -> list[Extent]:
+        if len(body) < SMALL:
+            return await dc.objects.put(ident, body)
+        writer = dc.objects.writer(ident)
+        try:
+            for start in range(0, len(body), SMALL):
+                await writer.write(body[start : start + SMALL])
+            return await writer.finish()
+        finally:
+            writer.abort()
+
+    async def _stamp(self, dc: Dc, event: Event, bucket: str, key: str, vid: str) -> Stamp:
+        """A new stamp: later than what this DC shows, and than all it has acknowledged."""
+        seen = await dc.stamp_of(bucket, key, vid)
+        acked = self._model.acked.get(dc.name, "")
+        stamp = dc.names.clock.now()
+        if stamp <= seen or stamp <= acked:
+            self._fail(
+                "order",
+                f"#{event.number} in {dc.name} got stamp {stamp}, though {seen} is shown there"
+                f" and {acked} was acknowledged",
+            )
+        return stamp
+
+    async def _commit(
+        self, dc: Dc, item: Item, attempt: Attempt, work: Callable[[], Awaitable[None]]
+    ) -> str:
+        """Do a write; note its fate; see that it is there at once."""
+        self._model.attempt(item, attempt)
+        try:
+            await work()
+        except REFUSALS:
+            attempt.fate = REFUSED
+            raise
+        self._model.was_acked(attempt)
+        shown = await dc.stamp_of(*item)
+        if shown < attempt.stamp:
+            self._fail("read your write", f"{item} in {dc.name}: {attempt}, but shown is {shown!r}")
+        return f"{item[1]} {item[2][:8]} {attempt.stamp}"
+
+    async def _put(self, event: Event, dc: Dc) -> str:
+        return await self._put_any(event, dc, versioned=False)
+
+    async def _version_put(self, event: Event, dc: Dc) -> str:
+        return await self._put_any(event, dc, versioned=True)
+
+    async def _put_any(self, event: Event, dc: Dc, versioned: bool) -> str:
+        bucket, key = self._where(event, dc)
+        if bucket is None:
+            return "no such bucket"
+        body = content(self._seed, event)
+        ident = body_ident(bucket.id, key, "", dc.names.clock.now())
+        extents = await self._store(dc, ident, body)
+        stamp = await self._stamp(dc, event, bucket.id, key, "")
+        vid = version_id(stamp) if versioned else ""
+        meta = Meta(crc64=crc64nvme(body), user={"op": str(event.number)})
+        etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        version = Version(bucket.id, key, vid, stamp, Kind.OBJECT, len(body), etag, meta, extents)
+        attempt = Attempt(event.number, dc.name, stamp, version)
+        return await self._commit(dc, (bucket.id, key, vid), attempt, lambda: dc.names.put(version))
+
+    async def _delete(self, event: Event, dc: Dc) -> str:
+        return await self._delete_any(event, dc, versioned=False)
+
+    async def _version_delete(self, event: Event, dc: Dc) -> str:
+        return await self._delete_any(event, dc, versioned=True)
+
+    async def _delete_any(self, event: Event, dc: Dc, versioned: bool) -> str:
+        bucket, key = self._where(event, dc)
+        if bucket is None:
+            return "no such bucket"
+        vid = ""
+        if versioned:
+            vids = self._model.vids(bucket.id, key)
+            if not vids:
+                return "no version"
+            vid = vids[event.args["pick"] % len(vids)]
+        return await self._delete_item(event, dc, (bucket.id, key, vid))
+
+    async def _delete_item(self, event: Event, dc: Dc, item: Item) -> str:
+        stamp = await self._stamp(dc, event, *item)
+        gone = Tombstone(bucket=item[0], key=item[1], vid=item[2], stamp=stamp)
+        attempt = Attempt(event.number, dc.name, stamp, None)
+        return await self._commit(dc, item, attempt, lambda: dc.names.delete([gone]))
+
+    async def _get(self, event: Event, dc: Dc) -> str:
+        bucket, key = self._where(event, dc)
+        if bucket is None:
+            return "no such bucket"
+        version = await dc.names.current(bucket.id, key)
+        if version is None:
+            return "no such key"
+        await self.check_version(dc, version)
+        return f"{version.stamp}"
+
+    async def check_version(self, dc: Dc, version: Version) -> None:
+        """That somebody wrote this, and that these are its bytes."""
+        item = (version.bucket, version.key, version.vid)
+        attempt = self._model.find(item, version.stamp)
+        if attempt is None or attempt.version is None or attempt.fate == REFUSED:
+            self._fail("invented", f"{dc.name} shows {version}, which nobody wrote ({attempt})")
+            return
+        wrote = attempt.version
+        if (version.size, version.etag, version.meta) != (wrote.size, wrote.etag, wrote.meta):
+            self._fail("altered", f"{dc.name} shows {version}, written was {wrote}")
+        body = await dc.body(version)
+        if len(body) != wrote.size or crc64nvme(body) != wrote.meta.crc64:
+            self._fail("bytes", f"{dc.name} gives {len(body)} other bytes for {attempt}")
+
+    # -- multipart ------------------------------------------------------------------------------
+
+    async def _multipart(self, event: Event, dc: Dc) -> str:
+        """An upload of some parts, one of them sent twice; completed, or aborted now and then."""
+        bucket, key = self._where(event, dc)
+        if bucket is None:
+            return "no such bucket"
+        names = dc.names
+        upload_id = f"upload-{event.number}-{dc.boots}"
+        started = names.clock.now()
+        await names.create_upload(
+            Upload(upload_id, bucket.id, key, bucket.owner, started, Meta(user={"n": "1"}))
+        )
+        body = content(self._seed, event) or b"x"
+        step = len(body) // (event.args["pick"] % 4 + 1) + 1
+        for number, start in enumerate(range(0, len(body), step), 1):
+            piece = body[start : start + step]
+            if number == 1 and event.args["pick"] % 3 == 0:
+                await self._part(dc, upload_id, item=(bucket.id, key), number=1, piece=b"other")
+            await self._part(dc, upload_id, item=(bucket.id, key), number=number, piece=piece)
+        parts = await names.parts(upload_id)
+        if event.args["pick"] % 10 == 9:
+            await names.abort_upload(upload_id)
+            return "aborted"
+        crc = 0
+        for part in parts:
+            crc = combine_crc64nvme(crc, part.crc64, part.size)
+        meta = Meta(
+            user={"op": str(event.number)},
+            crc64=crc,
+            parts=[Part(part.number, part.size, part.etag) for part in parts],
+        )
+        if crc != crc64nvme(body):
+            self._fail("bytes", f"#{event.number}: the parts are not those that were sent")
+        extents = [extent for part in parts for extent in part.extents]
+        stamp = await self._stamp(dc, event, bucket.id, key, "")
+        etag = f"{hashlib.md5(body, usedforsecurity=False).hexdigest()}-{len(parts)}"
+        version = Version(bucket.id, key, "", stamp, Kind.OBJECT, len(body), etag, meta, extents)
+        attempt = Attempt(event.number, dc.name, stamp, version)
+        done = await self._commit(
+            dc, (bucket.id, key, ""), attempt, lambda: names.complete_upload(upload_id, version)
+        )
+        if await names.completed_upload(upload_id) != (bucket.id, key, "", stamp):
+            self._fail("upload", f"#{event.number}: the completed upload is not remembered")
+        return done
+
+    async def _part(
+        self, dc: Dc, upload: str, *, item: tuple[str, str], number: int, piece: bytes
+    ) -> None:
+        stamp = dc.names.clock.now()
+        ident = body_ident(*item, "", stamp, upload, number)
+        extents = await self._store(dc, ident, piece)
+        etag = hashlib.md5(piece, usedforsecurity=False).hexdigest()
+        part = UploadPart(number, len(piece), etag, stamp, crc64nvme(piece), {}, extents)
+        await dc.names.put_part(upload, part)
+
+    # -- buckets --------------------------------------------------------------------------------
+
+    async def _bucket_create(self, event: Event, dc: Dc) -> str:
+        name = f"bucket-{event.args['bucket']}"
+        owner = OWNERS[event.args["owner"]]
+        life = self._model.bucket(bucket_id(owner, name))
+        place = len(life.creates)
+        life.creates.append(("", OPEN))
+        try:
+            bucket = await dc.names.create_bucket(name, owner, f"region-{dc.name}")
+        except REFUSALS:
+            life.creates[place] = ("", REFUSED)
+            raise
+        life.creates[place] = (bucket.created, ACKED)
+        self._model.told += 1
+        shown = dc.names.directory.bucket_by_id(bucket.id)
+        if shown is None or shown.created < bucket.created:
+            self._fail("read your write", f"bucket {name} in {dc.name}: shown is {shown}")
+        return f"{name} {bucket.id} {bucket.created}"
+
+    async def _bucket_delete(self, event: Event, dc: Dc) -> str:
+        bucket, _ = self._where(event, dc)
+        if bucket is None:
+            return "no such bucket"
+        if event.args["pick"] % 3:
+            await self._empty(event, dc, bucket)
+        life = self._model.bucket(bucket.id)
+        place = len(life.deletes)
+        life.deletes.append(("", OPEN))
+        before = dc.names.clock.last
+        try:
+            await dc.names.delete_bucket(bucket.name)
+        except REFUSALS:
+            life.deletes[place] = ("", REFUSED)
+            raise
+        shown = dc.names.directory.bucket_by_id(bucket.id)
+        assert shown is not None
+        life.deletes[place] = (shown.deleted, ACKED)
+        self._model.told += 1
+        if shown.deleted <= before:
+            self._fail("order", f"#{event.number}: {bucket.name} deleted at {shown.deleted}")
+        return f"{bucket.name} {bucket.id} {shown.deleted}"
+
+    async def _empty(self, event: Event, dc: Dc, bucket: Bucket) -> None:
+        """Delete all that this DC shows in a bucket."""
+        for item in [item for item in self._model.items if item[0] == bucket.id]:
+            if await dc.names.version(*item) is not None:
+                await self._delete_item(event, dc, item)
+
+    # -- users ----------------------------------------------------------------------------------
+
+    async def _user_add(self, event: Event, dc: Dc) -> str:
+        email = f"user{event.args['key'] % 2}@example.com"
+        made = await dc.accounts.add_user(email)
+        self._model.users[made.user.id] = UserLife(email, ACKED)
+        self._model.keys[made.key_id] = KeyLife(made.user.id, made.secret)
+        self._model.told += 1
+        return f"{made.user.id[:8]} {made.key_id}"
+
+    async def _user_delete(self, event: Event, dc: Dc) -> str:
+        user = dc.accounts.user(f"user{event.args['key'] % 2}@example.com")
+        life = self._model.users.setdefault(user.id, UserLife(user.email, OPEN))
+        life.gone = life.gone or OPEN
+        await dc.names.delete_user(user.id)
+        life.gone = ACKED
+        self._model.told += 1
+        return user.id[:8]
+
+    async def _key_add(self, event: Event, dc: Dc) -> str:
+        made = await dc.accounts.add_key(f"user{event.args['key'] % 2}@example.com")
+        self._model.keys[made.key_id] = KeyLife(made.user.id, made.secret)
+        self._model.told += 1
+        return f"{made.user.id[:8]} {made.key_id}"
+
+    async def _key_revoke(self, event: Event, dc: Dc) -> str:
+        user = dc.accounts.user(f"user{event.args['key'] % 2}@example.com")
+        keys = dc.accounts.keys_of(user.id)
+        if not keys:
+            return "no key"
+        key_id = keys[event.args["pick"] % len(keys)].key_id
+        life = self._model.keys.setdefault(key_id, KeyLife(user.id, ""))
+        life.gone = life.gone or OPEN
+        await dc.names.revoke_key(key_id)
+        life.gone = ACKED
+        self._model.told += 1
+        return key_id

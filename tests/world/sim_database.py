@@ -1,0 +1,116 @@
+"""Real SQLite on a real file, without threads: a unit of work runs inline after a drawn delay.
+
+That SQLite's commits are atomic and durable is taken as given. A process that dies does so between
+units of work, before or after a commit whose caller was not told; its connections close.
+"""
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from dc.ports import Database
+
+T = TypeVar("T")
+_SHORTEST_S = 0.00002
+_NO_LIMIT = 1 << 30
+
+
+class DatabaseFaults:
+    """What is wrong with one DC's database disk. Errors meet the first connection, the writer's;
+    `full` meets all."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.full = False
+        self.error_rate = 0.0
+        self.slow_s = 0.002
+
+
+class SimDatabases:
+    """`dc.ports.Databases` for one process."""
+
+    def __init__(self, faults: DatabaseFaults) -> None:
+        self._faults = faults
+        self._opened: list[SimDatabase] = []
+
+    async def open(self, path: Path) -> Database:
+        connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+        database = SimDatabase(connection, self._faults, writes=not self._opened)
+        self._opened.append(database)
+        return database
+
+    def crash(self) -> None:
+        for database in self._opened:
+            database.shut()
+
+
+class SimDatabase:
+    """`dc.ports.Database`: calls run one at a time, in the order in which they came."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, faults: DatabaseFaults, writes: bool
+    ) -> None:
+        self._connection = connection
+        self._faults = faults
+        self._writes = writes
+        self._free_at = 0.0
+        self._open = True
+        self._limited = False
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if not self._open:
+            raise ValueError("no active connection")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        rng, slow_s = self._faults.rng, self._faults.slow_s
+        begin = max(self._free_at, loop.time()) + rng.uniform(_SHORTEST_S, slow_s)
+        self._free_at = begin + rng.uniform(_SHORTEST_S, slow_s)
+        loop.call_at(begin, self._work, work, future, self._free_at)
+        return await future
+
+    def _work(
+        self, work: Callable[[sqlite3.Connection], T], future: asyncio.Future[T], at: float
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            if not self._open:
+                raise ValueError("no active connection")
+            self._limit()
+            rate = self._faults.error_rate if self._writes else 0.0
+            if rate and self._faults.rng.random() < rate:
+                raise sqlite3.OperationalError("disk I/O error")
+            result = work(self._connection)
+        except Exception as error:
+            loop.call_at(at, _fail, future, error)
+        else:
+            loop.call_at(at, _give, future, result)
+
+    def _limit(self) -> None:
+        """A full disk: the file may not grow, by SQLite's own limit."""
+        if self._faults.full != self._limited:
+            self._limited = self._faults.full
+            pages = 1 if self._limited else _NO_LIMIT
+            self._connection.execute(f"PRAGMA max_page_count={pages}")
+
+    async def close(self) -> None:
+        if self._open:
+            await self.run(lambda _: None)
+            self.shut()
+
+    def shut(self) -> None:
+        if self._open:
+            self._open = False
+            self._connection.close()
+
+
+def _give(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[T], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

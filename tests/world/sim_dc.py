@@ -1,0 +1,223 @@
+"""One datacenter of the simulation: the real name server, object store and replicator on
+simulated time, disk, database and network.
+
+What survives a process is here (identity, disk, database file); what a process is made of is made
+anew at each start, in the context of a `Node`, and dies with it.
+"""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from sim_database import DatabaseFaults, SimDatabases
+from sim_disk import DiskState, SimDisk
+from sim_loop import Node, SimLoop, SimTask
+from sim_network import PORT, Fabric, SimNetwork
+
+from dc.accounts import Accounts
+from dc.names.model import Version
+from dc.names.service import SqliteNames, open_names
+from dc.objects.store import ContainerStore
+from dc.stamps import Stamp
+from replicator.service import Replicator
+from tokens.identity import Identity
+from tokens.place import Place
+from tokens.secret_store import SecretStore
+
+EPOCH_MS = 1_800_000_000_000
+"""When simulated time begins."""
+
+
+class SimClock:
+    """A DC's clocks: the wall clock is wrong by `skew_ms` and by `drift`."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self.skew_ms = 0
+        self.drift = 0.0
+        self._loop = loop
+
+    def wall_ms(self) -> int:
+        return EPOCH_MS + int(self._loop.time() * (1 + self.drift) * 1000) + self.skew_ms
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class SimRandomness:
+    """Seeded chance."""
+
+    def __init__(self, seed: str) -> None:
+        self._rng = random.Random(seed)
+
+    def token(self, count: int) -> bytes:
+        return self._rng.randbytes(count)
+
+    def uniform(self, low: float, high: float) -> float:
+        return self._rng.uniform(low, high)
+
+
+class Dc:
+    """See the head of the file. `boots` counts starts."""
+
+    def __init__(
+        self, loop: SimLoop, fabric: Fabric, folder: Path, name: str, seed: str, container_max: int
+    ) -> None:
+        self.name = name
+        self.loop = loop
+        self.fabric = fabric
+        self.clock = SimClock(loop)
+        self.boots = 0
+        self.dead: list[Node] = []
+        self.broken = ""
+        """Why the last start failed."""
+        self._seed = f"{seed}/{name}"
+        self._container_max = container_max
+        self.database = folder / f"{name}.db"
+        self._root = Path("/") / name
+        rng = random.Random(f"{self._seed}/disks")
+        self.disk_state = DiskState(rng)
+        self.database_faults = DatabaseFaults(rng)
+        randomness = SimRandomness(f"{self._seed}/identity")
+        self.identity = Identity.generate(randomness.token)
+        self._data_key = randomness.token(32)
+        self.node: Node | None = None
+        self.ready = False
+        self.names: SqliteNames
+        self.objects: ContainerStore
+        self.accounts: Accounts
+        self.replicator: Replicator
+        self._disk: SimDisk
+        self._databases: SimDatabases
+
+    @property
+    def dc_id(self) -> str:
+        return self.identity.dc_id
+
+    # -- processes ------------------------------------------------------------------------------
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> SimTask:
+        """A task of this DC's process: it dies with it."""
+        assert self.node is not None
+        return self.loop.create_task(work, name=name, context=self.node.context.copy())
+
+    def boot(self) -> SimTask:
+        """Start a process."""
+        assert self.node is None
+        self.boots += 1
+        self.broken = ""
+        self.node = Node(self.name)
+        self.loop.note(f"{self.name} starts")
+        return self.spawn(self._boot(), f"boot of {self.name}")
+
+    async def _boot(self) -> None:
+        node = self.node
+        try:
+            await self._open()
+        except Exception as error:
+            # The process ends with its error; somebody starts it again.
+            self.broken = f"{type(error).__name__}: {error}"
+            self.loop.note(f"{self.name} cannot start: {self.broken}")
+            self.loop.call_soon(self._end_of, node)
+            return
+        self.ready = True
+
+    def _end_of(self, node: Node | None) -> None:
+        if self.node is node:
+            self.kill(silent=False)
+
+    async def _open(self) -> None:
+        randomness = SimRandomness(f"{self._seed}/{self.boots}")
+        self._disk = SimDisk(self.disk_state, lambda: self.kill(silent=True))
+        self._databases = SimDatabases(self.database_faults)
+        self.fabric.up.add(self.name)
+        secrets = SecretStore(self._data_key, randomness.token)
+        self.names = await open_names(
+            self.database,
+            databases=self._databases,
+            clock=self.clock,
+            randomness=randomness,
+            dc_id=self.dc_id,
+        )
+        self.objects = ContainerStore(
+            self._root,
+            disk=self._disk,
+            clock=self.clock,
+            randomness=randomness,
+            container_max_bytes=self._container_max,
+        )
+        await self.objects.open()
+        self.accounts = Accounts(self.names, secrets, randomness)
+        self.replicator = Replicator(
+            names=self.names,
+            objects=self.objects,
+            identity=self.identity,
+            own=self._own,
+            secrets=secrets,
+            tls=None,  # type: ignore[arg-type]
+            clock=self.clock,
+            randomness=randomness,
+            network=SimNetwork(self.fabric, self.name),
+        )
+        await self.replicator.start("0.0.0.0", PORT)
+
+    def _own(self, port: int) -> Place:
+        pin = hashlib.sha256(self.name.encode()).hexdigest()
+        return Place(self.name, f"region-{self.name}", (f"{self.name}.test:{port}",), pin)
+
+    def kill(self, silent: bool) -> None:
+        """The process dies this moment; `silent`: its machine with it."""
+        node = self.node
+        if node is None:
+            return
+        self.loop.note(f"{self.name} is killed{' with its machine' if silent else ''}")
+        self.node, self.ready = None, False
+        self.loop.kill(node)
+        self.dead.append(node)
+        self.fabric.host_down(self.name, silent)
+        if hasattr(self, "_disk"):
+            self._disk.dead = True
+            self._databases.crash()
+        if silent:
+            self.disk_state.crash()
+
+    async def stop(self) -> None:
+        """End the process in an orderly way; to be spawned in it."""
+        self.ready = False
+        await self.replicator.stop()
+        await self.objects.close()
+        await self.names.close()
+        node = self.node
+        assert node is not None
+        self.loop.note(f"{self.name} has stopped")
+        self.fabric.host_down(self.name, silent=False)
+        self.node = None
+        node.alive = False
+        self.dead.append(node)
+
+    def burn(self, calls: int, after: bool) -> None:
+        """The machine dies at the disk's n-th call from now."""
+        if self.node is not None and hasattr(self, "_disk"):
+            self._disk.fuse = calls
+            self._disk.fuse_after = after
+
+    # -- what a client sees ----------------------------------------------------------------------
+
+    async def body(self, version: Version) -> bytes:
+        pieces = []
+        if version.size:
+            extents = version.extents
+            small = self.objects.read_cached(extents)
+            if small is not None:
+                return small
+            pieces = [bytes(p) async for p in self.objects.read(extents, 0, version.size)]
+        return b"".join(pieces)
+
+    async def stamp_of(self, bucket_id: str, key: str, vid: str) -> Stamp:
+        """The stamp of the version or tombstone that is here, or ""."""
+        return (await self.names.known([(bucket_id, key, vid)]))[0]

@@ -1,0 +1,161 @@
+"""The faults: each method is a kind of event of a plan, and `heal` ends them all."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sim_dc import Dc
+from sim_plan import Event
+
+if TYPE_CHECKING:
+    from sim_world import World
+
+STARTED_SECONDS = 0.5
+HANG_SECONDS = 60.0
+
+
+class Faults:
+    """What goes wrong, and the supervisors that start processes again."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._healed = False
+        self._down_until: dict[str, float] = {}
+        self._wall_ms = 0
+
+    # -- supervisors ----------------------------------------------------------------------------
+
+    def keep_up(self, dc: Dc) -> None:
+        """Start the DC's process now, and again whenever it is gone."""
+        self._world.loop.create_task(self._keep_up(dc), name=f"supervisor of {dc.name}")
+
+    async def _keep_up(self, dc: Dc) -> None:
+        loop = self._world.loop
+        while not self._world.over:
+            if dc.node is None and loop.time() >= self._down_until.get(dc.name, 0.0):
+                dc.boot()
+            await asyncio.sleep(STARTED_SECONDS)
+
+    def _down(self, dc: Dc, seconds: float) -> None:
+        self._down_until[dc.name] = self._world.loop.time() + seconds
+
+    def _later(self, seconds: float, work: Callable[[], None]) -> None:
+        def unless_healed() -> None:
+            if not self._healed:
+                work()
+
+        self._world.loop.call_later(seconds, unless_healed)
+
+    def _dc(self, event: Event) -> Dc:
+        return self._world.dcs[event.dc]
+
+    async def heal(self) -> None:
+        """Everything works again, and all clocks are right."""
+        world = self._world
+        self._healed = True
+        self._down_until.clear()
+        world.fabric.heal()
+        wall_ms = max([self._wall_ms, *(dc.clock.wall_ms() for dc in world.dcs)])
+        for dc in world.dcs:
+            dc.clock.drift = 0.0
+            dc.clock.skew_ms = 0
+            dc.clock.skew_ms = wall_ms - dc.clock.wall_ms()
+            dc.disk_state.full = dc.database_faults.full = False
+            dc.disk_state.error_rate = dc.database_faults.error_rate = 0.0
+            dc.burn(0, False)
+            if dc.node is not None and dc.node.frozen:
+                world.loop.thaw(dc.node)
+
+    # -- processes ------------------------------------------------------------------------------
+
+    def crash(self, event: Event) -> None:
+        dc = self._dc(event)
+        dc.kill(event.args["silent"])
+        self._down(dc, event.args["seconds"])
+
+    def burn(self, event: Event) -> None:
+        """The machine dies in the middle of one of its next disk calls."""
+        dc = self._dc(event)
+        dc.burn(event.args["calls"], event.args["silent"])
+        self._down(dc, event.args["seconds"])
+
+    def restart(self, event: Event) -> None:
+        dc = self._dc(event)
+        if dc.ready:
+            self._world.loop.create_task(self._restart(dc, event), name="restart")
+
+    async def _restart(self, dc: Dc, event: Event) -> None:
+        node = dc.node
+        task = dc.spawn(dc.stop(), f"stop of {dc.name}")
+        await asyncio.wait([task], timeout=HANG_SECONDS)
+        if not task.done() and dc.node is node:
+            dc.kill(silent=False)
+        self._down(dc, event.args["seconds"])
+
+    def freeze(self, event: Event) -> None:
+        """The process stands still: it accepts connections and never answers."""
+        dc, loop = self._dc(event), self._world.loop
+        node = dc.node
+        if node is not None:
+            loop.freeze(node)
+            self._later(event.args["seconds"], lambda: loop.thaw(node))
+
+    # -- network --------------------------------------------------------------------------------
+
+    def partition(self, event: Event) -> None:
+        self._block(event, both=True)
+
+    def one_way(self, event: Event) -> None:
+        self._block(event, both=False)
+
+    def _block(self, event: Event, both: bool) -> None:
+        fabric = self._world.fabric
+        one, other = f"dc{event.dc}", f"dc{event.args['other']}"
+        ways = [(one, other), (other, one)] if both else [(one, other)]
+        for way in ways:
+            fabric.block(*way, 1)
+
+        def end() -> None:
+            for way in ways:
+                fabric.block(*way, -1)
+
+        self._later(event.args["seconds"], end)
+
+    def slow(self, event: Event) -> None:
+        slow = self._world.fabric.slow
+        way = (f"dc{event.dc}", f"dc{event.args['other']}")
+        slow[way] = 20.0
+        self._later(event.args["seconds"], lambda: slow.pop(way, None))
+
+    def reset(self, event: Event) -> None:
+        self._world.fabric.reset(event.args["pick"])
+
+    # -- clocks ---------------------------------------------------------------------------------
+
+    def skew(self, event: Event) -> None:
+        """The wall clock jumps."""
+        clock = self._dc(event).clock
+        self._wall_ms = max(self._wall_ms, clock.wall_ms())
+        clock.skew_ms = event.args["skew_ms"]
+
+    # -- disks ----------------------------------------------------------------------------------
+
+    def disk_full(self, event: Event) -> None:
+        state = self._dc(event).disk_state
+        state.full = True
+        self._later(event.args["seconds"], lambda: setattr(state, "full", False))
+
+    def disk_errors(self, event: Event) -> None:
+        state = self._dc(event).disk_state
+        state.error_rate = event.args["rate"]
+        self._later(event.args["seconds"], lambda: setattr(state, "error_rate", 0.0))
+
+    def database_full(self, event: Event) -> None:
+        faults = self._dc(event).database_faults
+        faults.full = True
+        self._later(event.args["seconds"], lambda: setattr(faults, "full", False))
+
+    def database_errors(self, event: Event) -> None:
+        faults = self._dc(event).database_faults
+        faults.error_rate = event.args["rate"]
+        self._later(event.args["seconds"], lambda: setattr(faults, "error_rate", 0.0))

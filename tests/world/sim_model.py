@@ -1,0 +1,96 @@
+"""What the simulated clients did and were told: against this the datacenters are checked.
+
+Each write is an attempt with its stamp. Its fate: `acked` (the client was told so), `refused` (it
+was told no, and nothing may remain), `open` (it was told nothing, or an error: it may have happened
+or not).
+"""
+
+from dataclasses import dataclass, field
+
+from dc.names.model import Version
+from dc.stamps import Stamp
+
+OPEN = "open"
+ACKED = "acked"
+REFUSED = "refused"
+Item = tuple[str, str, str]
+"""(bucket id, key, vid)"""
+
+
+@dataclass
+class Attempt:
+    """One write of an item; without `version` a deletion."""
+
+    operation: int
+    dc: str
+    stamp: Stamp
+    version: Version | None
+    fate: str = OPEN
+
+    def __str__(self) -> str:
+        what = f"version of {self.version.size} bytes" if self.version else "deletion"
+        return f"{what} by #{self.operation} in {self.dc} at {self.stamp}, {self.fate}"
+
+
+@dataclass
+class BucketLife:
+    """Attempts at one bucket: (stamp or "", fate)."""
+
+    creates: list[tuple[Stamp, str]] = field(default_factory=list)
+    deletes: list[tuple[Stamp, str]] = field(default_factory=list)
+
+
+@dataclass
+class UserLife:
+    """`gone`: the fate of its deletions, the surest one."""
+
+    email: str
+    fate: str
+    gone: str = ""
+
+
+@dataclass
+class KeyLife:
+    user: str
+    secret: str
+    gone: str = ""
+
+
+class Model:
+    """All attempts."""
+
+    def __init__(self) -> None:
+        self.items: dict[Item, list[Attempt]] = {}
+        self.buckets: dict[str, BucketLife] = {}
+        self.users: dict[str, UserLife] = {}
+        self.keys: dict[str, KeyLife] = {}
+        self.acked: dict[str, Stamp] = {}
+        """By DC the latest stamp of an acknowledged write."""
+        self.told = 0
+        """Acknowledged operations."""
+
+    def attempt(self, item: Item, attempt: Attempt) -> Attempt:
+        self.items.setdefault(item, []).append(attempt)
+        return attempt
+
+    def bucket(self, bucket_id: str) -> BucketLife:
+        return self.buckets.setdefault(bucket_id, BucketLife())
+
+    def was_acked(self, attempt: Attempt) -> None:
+        attempt.fate = ACKED
+        self.told += 1
+        self.acked[attempt.dc] = max(self.acked.get(attempt.dc, ""), attempt.stamp)
+
+    def vids(self, bucket_id: str, key: str) -> list[str]:
+        """Version ids of a key that a client may know, oldest attempt first."""
+        return [
+            vid
+            for (bucket, name, vid), attempts in self.items.items()
+            if vid and bucket == bucket_id and name == key and attempts[0].fate == ACKED
+        ]
+
+    def find(self, item: Item, stamp: Stamp) -> Attempt | None:
+        for attempt in self.items.get(item, ()):
+            if attempt.stamp == stamp:
+                return attempt
+        return None

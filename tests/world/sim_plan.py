@@ -1,0 +1,238 @@
+"""What happens in one simulated world, drawn from its seed before it runs.
+
+A plan is data: knobs and a list of events with their times. So a failing one can be shrunk by
+leaving events out, and printed. Which kinds of operations and faults there are at all, and how
+often, is itself drawn ("swarm"): a world with everything seldom gets far in anything.
+"""
+
+import random
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+TOPOLOGIES = ("pair", "mesh", "chain", "hub", "ring")
+OPERATIONS = {
+    "put": 30,
+    "delete": 10,
+    "version_put": 10,
+    "version_delete": 5,
+    "multipart": 4,
+    "get": 8,
+    "bucket_create": 6,
+    "bucket_delete": 5,
+    "user_add": 2,
+    "user_delete": 1,
+    "key_add": 2,
+    "key_revoke": 2,
+}
+FAULTS = {
+    "crash": 3,
+    "burn": 3,
+    "restart": 2,
+    "partition": 4,
+    "one_way": 2,
+    "reset": 4,
+    "slow": 2,
+    "skew": 3,
+    "disk_full": 1,
+    "database_full": 1,
+    "disk_errors": 1,
+    "database_errors": 1,
+    "freeze": 2,
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    """`number` names it for ever; `dc` is where it happens."""
+
+    number: int
+    at: float
+    kind: str
+    dc: int
+    args: dict[str, Any]
+
+    def __str__(self) -> str:
+        args = " ".join(f"{name}={value}" for name, value in self.args.items())
+        return f"{self.at:8.3f} s  #{self.number:<4} dc{self.dc} {self.kind} {args}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One world. `knobs` are limits of the product made small, so that little data reaches them."""
+
+    seed: int
+    dcs: int
+    topology: str
+    fault_seconds: float
+    latency_s: float
+    stalls: float
+    shuffle: float
+    knobs: dict[str, int]
+    skews_ms: list[int]
+    drifts: list[float]
+    edges: list[tuple[int, int]]
+    events: list[Event] = field(default_factory=list)
+
+    def only(self, events: list[Event]) -> "Plan":
+        return replace(self, events=events)
+
+    def __str__(self) -> str:
+        head = (
+            f"seed {self.seed}: {self.dcs} DCs in a {self.topology} {self.edges}, latency"
+            f" {self.latency_s * 1000:.0f} ms, stalls {self.stalls:.3f}, shuffle {self.shuffle},"
+            f" skews {self.skews_ms} ms, drifts {self.drifts}, {self.knobs}"
+        )
+        return "\n".join([head, *map(str, self.events)])
+
+
+def plan_of(seed: int) -> Plan:
+    """The world of a seed."""
+    rng = random.Random(f"{seed}/plan")
+    topology = rng.choice(TOPOLOGIES)
+    dcs = 2 if topology == "pair" else rng.choice([3, 3, 3, 4, 5])
+    seconds = rng.choice([20.0, 60.0, 120.0])
+    skew_ms = rng.choice([0, 0, 5, 1000, 25_000, 600_000])
+    plan = Plan(
+        seed=seed,
+        dcs=dcs,
+        topology=topology,
+        fault_seconds=seconds,
+        latency_s=rng.choice([0.0005, 0.005, 0.05, 0.15]),
+        stalls=rng.choice([0.0, 0.0, 0.002, 0.03]),
+        shuffle=rng.choice([0.0, 0.0, 0.1, 0.5]),
+        knobs={
+            "inline": rng.choice([2 << 10, 16 << 10, 256 << 10]),
+            "range": rng.choice([8 << 10, 64 << 10, 1 << 20]),
+            "feed_items": rng.choice([2, 10, 400]),
+            "container": rng.choice([32 << 10, 512 << 10]),
+        },
+        skews_ms=[rng.randint(-skew_ms, skew_ms) for _ in range(dcs)],
+        drifts=[rng.choice([0.0, 0.0, -1e-3, 1e-3]) for _ in range(dcs)],
+        edges=_edges(topology, dcs),
+    )
+    events = [
+        *_pairings(rng, plan),
+        *_operations(rng, plan),
+        *_faults(rng, plan, skew_ms),
+    ]
+    events.sort(key=lambda event: event.at)
+    return plan.only([replace(event, number=n) for n, event in enumerate(events)])
+
+
+def _edges(topology: str, dcs: int) -> list[tuple[int, int]]:
+    match topology:
+        case "mesh":
+            return [(a, b) for a in range(dcs) for b in range(a + 1, dcs)]
+        case "hub":
+            return [(0, b) for b in range(1, dcs)]
+        case "ring":
+            return [(a, (a + 1) % dcs) for a in range(dcs)]
+        case _:
+            return [(a, a + 1) for a in range(dcs - 1)]
+
+
+def _pairings(rng: random.Random, plan: Plan) -> list[Event]:
+    """Most DCs are paired at the beginning; some join when there is data."""
+    late = rng.random() < 0.3
+    events = []
+    for a, b in plan.edges:
+        at = rng.uniform(0, plan.fault_seconds * 0.7) if late and rng.random() < 0.5 else 0.0
+        events.append(Event(0, at, "pair", a, {"other": b}))
+    return events
+
+
+def _weights(rng: random.Random, kinds: dict[str, int]) -> dict[str, float]:
+    """Some kinds, each as often as the seed says."""
+    share = rng.choice([0.3, 0.6, 1.0])
+    chosen = {kind: weight * rng.uniform(0.2, 2) for kind, weight in kinds.items()}
+    return {kind: weight for kind, weight in chosen.items() if rng.random() < share}
+
+
+def _operations(rng: random.Random, plan: Plan) -> list[Event]:
+    weights = _weights(rng, OPERATIONS) | {"put": 30.0, "bucket_create": 3.0}
+    count = rng.choice([20, 60, 150])
+    buckets, keys = rng.choice([1, 3]), rng.choice([1, 3, 12])
+    events = [
+        Event(0, 0.5, "bucket_create", rng.randrange(plan.dcs), {"bucket": n, "owner": 0})
+        for n in range(buckets)
+    ]
+    events += [
+        Event(0, 0.6, "user_add", rng.randrange(plan.dcs), {"key": n})
+        for n in range(rng.choice([0, 2]))
+    ]
+    kinds, shares = list(weights), list(weights.values())
+    # Bursts: operations at the same moment share transactions and race.
+    moments = [rng.uniform(1, plan.fault_seconds) for _ in range(max(1, count // 3))]
+    for _ in range(count):
+        kind = rng.choices(kinds, shares)[0]
+        at = rng.choice(moments) + rng.choice([0.0, rng.uniform(0, 0.01), rng.uniform(0, 1)])
+        args = {
+            "bucket": rng.randrange(buckets),
+            "key": rng.randrange(keys),
+            "owner": rng.choice([0, 0, 0, 1]),
+            "size": _size(rng, plan),
+            "pick": rng.randrange(1000),
+        }
+        events.append(Event(0, at, kind, rng.randrange(plan.dcs), args))
+    return events
+
+
+def _size(rng: random.Random, plan: Plan) -> int:
+    """Mostly small; some just around the limits."""
+    inline, span = plan.knobs["inline"], plan.knobs["range"]
+    choice = rng.random()
+    if choice < 0.7:
+        return rng.choice([0, 1, rng.randrange(2000)])
+    if choice < 0.85:
+        return inline + rng.choice([-1, 0, 1])
+    return min(inline + rng.randrange(3 * span), 1_200_000)
+
+
+def _faults(rng: random.Random, plan: Plan, skew_ms: int) -> list[Event]:
+    weights = _weights(rng, FAULTS)
+    count = rng.choice([0, 3, 10, 25])
+    if not weights:
+        return []
+    events = []
+    for _ in range(count):
+        kind = rng.choices(list(weights), list(weights.values()))[0]
+        others = list(range(plan.dcs))
+        dc = rng.choice(others)
+        others.remove(dc)
+        args = {
+            "other": rng.choice(others),
+            "seconds": round(rng.choice([0.1, 1.0, 5.0, 40.0]) * rng.uniform(0.5, 1.5), 3),
+            "silent": rng.random() < 0.6,
+            "pick": rng.randrange(1000),
+            "calls": rng.randint(1, 12),
+            "rate": rng.choice([0.02, 0.2, 1.0]),
+            "skew_ms": rng.randint(-skew_ms, skew_ms),
+        }
+        used = _USED.get(kind, ())
+        events.append(
+            Event(
+                0,
+                rng.uniform(1, plan.fault_seconds),
+                kind,
+                dc,
+                {name: args[name] for name in used},
+            )
+        )
+    return events
+
+
+_USED: dict[str, tuple[str, ...]] = {
+    "crash": ("seconds", "silent"),
+    "burn": ("seconds", "calls", "silent"),
+    "restart": ("seconds",),
+    "partition": ("other", "seconds"),
+    "one_way": ("other", "seconds"),
+    "reset": ("pick",),
+    "slow": ("other", "seconds"),
+    "skew": ("skew_ms",),
+    "disk_full": ("seconds",),
+    "database_full": ("seconds",),
+    "disk_errors": ("seconds", "rate"),
+    "database_errors": ("seconds", "rate"),
+    "freeze": ("seconds",),
+}

@@ -1,0 +1,343 @@
+"""A whole world from a plan: faults while it must stay safe, then healing, then checks.
+
+While faults go on, every operation is checked as it goes (`sim_clients.py`). Then all machines are
+brought up, all ways opened and all clocks set; within a bounded simulated time every change must
+have taken effect everywhere. `sim_checks.py` says what must be true then.
+"""
+
+import asyncio
+import contextlib
+import gc
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import structlog
+from sim_checks import (
+    check_feed,
+    check_items,
+    check_memory,
+    check_registers,
+    difference,
+    orphans,
+    state_of,
+)
+from sim_clients import Clients
+from sim_dc import Dc
+from sim_faults import Faults
+from sim_loop import SimLoop, SimTask, SimulationError
+from sim_model import Model
+from sim_network import Fabric
+from sim_plan import Plan
+
+LIVE_SECONDS_MAX = 900.0
+"""Simulated time from healing until all DCs must be equal: a change that failed often is tried
+again after five minutes at the latest, a refused stream after one."""
+OPERATION_SECONDS_MAX = 60.0
+QUIET_SECONDS = 20.0
+STOP_SECONDS_MAX = 60.0
+
+
+@dataclass
+class Result:
+    """What became of a world. Without `check` it passed."""
+
+    seed: int
+    check: str = ""
+    story: str = ""
+    trace: str = ""
+    seconds: float = 0.0
+    steps: int = 0
+    told: int = 0
+    healed_in: float = 0.0
+    orphans: int = 0
+    outcomes: dict[int, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class Failed(Exception):
+    """A check failed: the rest of the world does not matter."""
+
+
+def run(plan: Plan, verbose: bool = False) -> Result:
+    """Run a plan."""
+    result = Result(plan.seed)
+    shm = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="world-", dir=shm if shm.is_dir() else None))
+    loop = SimLoop(str(plan.seed), plan.shuffle)
+    loop.notes = result.notes if verbose else None
+    gc.collect()
+    gc.disable()
+    try:
+        with _surroundings(plan, loop) as logs:
+            world = World(plan, loop, folder, result, logs)
+            asyncio.set_event_loop(loop)
+            try:
+                loop.run_until_complete(world.play())
+            except SimulationError as error:
+                world.fail(error.check, str(error))
+            except Failed:
+                pass
+            result.trace, result.seconds, result.steps = loop.trace, loop.time(), loop.steps
+            world.end()
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+        gc.enable()
+        shutil.rmtree(folder)
+    return result
+
+
+@contextlib.contextmanager
+def _surroundings(plan: Plan, loop: SimLoop) -> Iterator[list[dict[str, Any]]]:
+    """The product's limits as the plan has them; virtual time for aiohttp's pool; its logs."""
+    logs: list[dict[str, Any]] = []
+
+    def keep(_: object, level: str, event: dict[str, Any]) -> dict[str, Any]:
+        logs.append(event | {"level": level})
+        if loop.notes is not None:
+            loop.note(f"    log: {event}")
+        raise structlog.DropEvent
+
+    small = {
+        "replicator.feed_stream.INLINE_BYTES_MAX": plan.knobs["inline"],
+        "replicator.inbox.INLINE_BYTES_MAX": plan.knobs["inline"],
+        "replicator.transfer.INLINE_BYTES_MAX": plan.knobs["inline"],
+        "replicator.transfer.RANGE_BYTES": plan.knobs["range"],
+        "replicator.feed_stream.FEED_ITEMS": plan.knobs["feed_items"],
+        "aiohttp.connector.monotonic": loop.time,
+    }
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[keep], wrapper_class=structlog.BoundLogger, cache_logger_on_first_use=False
+    )
+    try:
+        with contextlib.ExitStack() as stack:
+            for name, value in small.items():
+                stack.enter_context(mock.patch(name, value))
+            yield logs
+    finally:
+        structlog.configure(**before)
+
+
+class World:
+    """See the head of the file."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        loop: SimLoop,
+        folder: Path,
+        result: Result,
+        logs: list[dict[str, Any]],
+    ) -> None:
+        self.plan = plan
+        self.loop = loop
+        self.result = result
+        self.over = False
+        self.fabric = Fabric(loop, str(plan.seed), plan.latency_s, plan.stalls)
+        container = plan.knobs["container"]
+        self.dcs = [
+            Dc(loop, self.fabric, folder, f"dc{n}", str(plan.seed), container)
+            for n in range(plan.dcs)
+        ]
+        for dc, skew_ms, drift in zip(self.dcs, plan.skews_ms, plan.drifts, strict=True):
+            dc.clock.skew_ms, dc.clock.drift = skew_ms, drift
+        self.model = Model()
+        self.clients = Clients(plan.seed, self.model, self.fail)
+        self.faults = Faults(self)
+        self._logs = logs
+        self._tasks: list[tuple[SimTask, Dc, int]] = []
+        self._pairs: list[tuple[Dc, Dc]] = []
+
+    def fail(self, check: str, story: str) -> None:
+        """A check failed; the first failure is the world's."""
+        if not self.result.check:
+            self.result.check, self.result.story = check, story
+            self.loop.note(f"FAILED {check}: {story}")
+
+    def _stop_if_failed(self) -> None:
+        for log in self._logs:
+            if log["event"] == "task died":
+                self.fail("task died", str(log))
+        for text in self.loop.unhandled:
+            self.fail("unhandled", text)
+        if self.result.check:
+            raise Failed
+
+    # -- the play -------------------------------------------------------------------------------
+
+    async def play(self) -> None:
+        for dc in self.dcs:
+            self.faults.keep_up(dc)
+        for event in self.plan.events:
+            wait = event.at - self.loop.time()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            self._stop_if_failed()
+            self._begin(event)
+        await asyncio.sleep(max(0.0, self.plan.fault_seconds - self.loop.time()))
+        began = self.loop.time()
+        self.loop.note("healing")
+        await self.faults.heal()
+        await self._operations_end()
+        state = await self._become_equal(began + LIVE_SECONDS_MAX)
+        self.result.healed_in = self.loop.time() - began
+        await self._check(state)
+        await self._go_down()
+
+    def _begin(self, event: Any) -> None:
+        dc = self.dcs[event.dc]
+        if event.kind == "pair":
+            self._pairs.append((dc, self.dcs[event.args["other"]]))
+            self.loop.create_task(self._pair(*self._pairs[-1]), name="pairing")
+        elif hasattr(self.faults, event.kind):
+            self.loop.note(str(event))
+            getattr(self.faults, event.kind)(event)
+        elif dc.ready:
+            task = dc.spawn(self.clients.run(event, dc), f"operation {event.number}")
+            self._tasks.append((task, dc, event.number))
+
+    async def _pair(self, one: Dc, other: Dc) -> None:
+        """Pair two DCs, as often as it takes; their operators talk to each other."""
+        while not self.over and other.dc_id not in self._peers(one):
+            if one.ready and other.ready:
+                task = other.spawn(self._join(one, other), "join")
+                await asyncio.wait([task], timeout=30)
+                if not task.done():
+                    task.cancel()
+            await asyncio.sleep(1.0)
+        self.loop.note(f"{one.name} and {other.name} are paired")
+
+    async def _join(self, one: Dc, other: Dc) -> None:
+        try:
+            token = one.replicator.issue_token().token
+            report = await other.replicator.join(token)
+        except Exception as error:
+            self.loop.note(f"pairing failed: {type(error).__name__}: {error}")
+        else:
+            self.loop.note(f"paired: {report.steps}")
+
+    def _peers(self, dc: Dc) -> set[str]:
+        """Peers that know this DC as well."""
+        if not dc.ready:
+            return set()
+        both = set()
+        for peer in dc.names.peers():
+            other = next(one for one in self.dcs if one.dc_id == peer.dc_id)
+            if other.ready and any(one.dc_id == dc.dc_id for one in other.names.peers()):
+                both.add(peer.dc_id)
+        return both
+
+    # -- after the faults -----------------------------------------------------------------------
+
+    async def _operations_end(self) -> None:
+        tasks = [task for task, dc, _ in self._tasks if self._lives(task, dc)]
+        if tasks:
+            await asyncio.wait(tasks, timeout=OPERATION_SECONDS_MAX)
+        for task, dc, number in self._tasks:
+            if self._lives(task, dc):
+                self.fail("hangs", f"operation #{number} at {dc.name} does not end")
+        self._stop_if_failed()
+
+    def _lives(self, task: SimTask, dc: Dc) -> bool:
+        return not task.done() and dc.node is not None and task in dc.node.tasks
+
+    async def _become_equal(self, until: float) -> dict[str, Any]:
+        """Wait until every DC has taken all of its peers' changes and stays so."""
+        while True:
+            await asyncio.sleep(1.0)
+            self._stop_if_failed()
+            if self._is_settled():
+                ends = [dc.names.feed_end for dc in self.dcs]
+                await asyncio.sleep(QUIET_SECONDS)
+                if ends == [dc.names.feed_end for dc in self.dcs] and self._is_settled():
+                    break
+            if self.loop.time() > until:
+                self.fail("liveness", self._unsettled())
+                raise Failed
+        states = [state_of(dc) for dc in self.dcs]
+        for dc, state in zip(self.dcs, states, strict=True):
+            if text := difference(states[0], state):
+                self.fail("diverged", f"{self.dcs[0].name} and {dc.name} differ in {text}")
+        self._stop_if_failed()
+        return states[0]
+
+    def _is_settled(self) -> bool:
+        wanted = {(one.name, other.name) for one, other in self._pairs}
+        return (
+            all(dc.ready for dc in self.dcs)
+            and all(
+                other.dc_id in self._peers(one)
+                for one in self.dcs
+                for other in self.dcs
+                if (one.name, other.name) in wanted
+            )
+            and all(
+                peer.behind == 0 and peer.our_behind == 0 and peer.state == "STREAMING"
+                for dc in self.dcs
+                for peer in dc.replicator.status().peers
+            )
+        )
+
+    def _unsettled(self) -> str:
+        lines = []
+        for dc in self.dcs:
+            if not dc.ready:
+                lines.append(f"{dc.name} does not start: {dc.broken}")
+                continue
+            for peer in dc.replicator.status().peers:
+                lines.append(
+                    f"{dc.name} of {peer.name}: {peer.state} behind={peer.behind}"
+                    f" our_behind={peer.our_behind} inbox={peer.inbox} {peer.last_error}"
+                    f" {[(one.what, one.reason) for one in peer.problems]}"
+                )
+        return "\n    ".join(lines)
+
+    async def _check(self, state: dict[str, Any]) -> None:
+        for dc in self.dcs:
+            check_feed(dc, self.fail)
+            check_memory(dc, state, self.fail)
+            check_registers(dc, state, self.model, self.fail)
+        self._stop_if_failed()
+        await check_items(self.dcs, self.model, self.clients, self.fail)
+        self.result.orphans = orphans(state, self.model)
+        self.loop.note(f"state {state}")
+        self._stop_if_failed()
+
+    async def _go_down(self) -> None:
+        """Stop everything in an orderly way: that must end, too."""
+        self.over = True
+        for dc in self.dcs:
+            task = dc.spawn(dc.stop(), "stop")
+            await asyncio.wait([task], timeout=STOP_SECONDS_MAX)
+            if not task.done():
+                self.fail("hangs", f"{dc.name} does not stop")
+            elif task.exception() is not None:
+                self.fail("error", f"{dc.name} stops with {task.exception()!r}")
+        self._stop_if_failed()
+
+    def end(self) -> None:
+        """Leave nothing behind in the loop."""
+        self.over = True
+        self.result.outcomes = self.clients.outcomes
+        self.result.told = self.model.told
+        for dc in self.dcs:
+            dc.kill(silent=False)
+        notes, self.loop.notes = self.loop.notes, None
+        with contextlib.suppress(SimulationError):
+            self.loop.run_until_complete(self._bury())
+        self.loop.notes = notes
+
+    async def _bury(self) -> None:
+        await self.loop.bury([node for dc in self.dcs for node in dc.dead])
+        rest = [task for task in asyncio.all_tasks(self.loop) if task is not asyncio.current_task()]
+        rest.sort(key=hash)
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=1)

@@ -1,0 +1,32 @@
+"""Simulated worlds of whole datacenters: see docs/simulation.md."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sim_plan import plan_of
+from sim_world import run
+
+SEEDS = int(os.environ.get("WORLD_SEEDS", "60"))
+"""About 30 s of an idle core."""
+GROUP = 10
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, GROUP))
+def test_worlds(first: int) -> None:
+    for seed in range(first, min(first + GROUP, SEEDS)):
+        result = run(plan_of(seed))
+        assert not result.check, f"seed {seed}: {result.check}: {result.story}"
+
+
+def test_same_seed_same_trace() -> None:
+    """Also in another process, where texts hash otherwise and everything lies elsewhere."""
+    seed = 3
+    here = run(plan_of(seed)).trace
+    assert run(plan_of(seed)).trace == here
+    command = [sys.executable, Path(__file__).parent / "simulate.py", "--seed", str(seed)]
+    environment = os.environ | {"PYTHONHASHSEED": "12345"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert f"trace {here}" in done.stdout
