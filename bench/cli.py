@@ -146,8 +146,8 @@ def _run(options: argparse.Namespace, rows: Sequence[Row]) -> int:
     facts["machine"]["load_average_after"] = [round(each, 2) for each in os.getloadavg()]
     print(f"\n{table(results)}")
     path = options.json or RESULTS / f"{_file_name(facts)}.json"
-    write(path, facts, measured, results)
-    print(f"\nwritten to {path}")
+    write(path, facts, summary(facts), measured, results)
+    print(f"\nwritten to {path}, and as tables to {path.with_suffix('.md').name}")
     return 1 if any(result.failure for result in results) else 0
 
 

@@ -69,10 +69,22 @@ def table(results: Sequence[Result]) -> str:
     noisy = [result.row.name for result in results if result.noisy]
     if noisy:
         rows.append(
-            "* others used more than a tenth of a core meanwhile, the figures are too low: "
+            "* others used more than a tenth of a core meanwhile, so these look worse than they are: "
             + ", ".join(noisy)
         )
     return "\n".join(rows)
+
+
+def markdown(summary: str, limits: Sequence[Limit], results: Sequence[Result]) -> str:
+    """The same for docs/performance.md."""
+    lines = [f"{summary}.", ""]
+    if limits:
+        lines += ["| the machine's limits | |", "|---|---|"]
+        lines += [f"| {limit.title} | {number(limit.value)} {limit.unit} |" for limit in limits]
+        lines.append("")
+    lines += [f"| {' | '.join(HEADINGS)} |", "|---|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(_line(result))} |" for result in results]
+    return "\n".join(lines).replace("*", "\\*") + "\n"
 
 
 def _pad(line: Sequence[str], widths: Sequence[int]) -> str:
@@ -124,9 +136,13 @@ def limit_line(limit: Limit) -> str:
 
 
 def write(
-    path: Path, about: dict[str, Any], limits: Sequence[Limit], results: Sequence[Result]
+    path: Path,
+    about: dict[str, Any],
+    summary: str,
+    limits: Sequence[Limit],
+    results: Sequence[Result],
 ) -> None:
-    """All of it, as JSON."""
+    """All of it, as JSON; the tables beside it, in Markdown."""
     tree = {
         **about,
         "limits": [asdict(limit) for limit in limits],
@@ -134,3 +150,4 @@ def write(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(tree, indent=2) + "\n")
+    path.with_suffix(".md").write_text(markdown(summary, limits, results))

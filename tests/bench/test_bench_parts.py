@@ -143,7 +143,7 @@ def test_the_table_says_what_was_reached_and_what_failed() -> None:
     assert "4,000 /s" in shown
     assert "9.00 / 40.0 ms" in shown
     assert "get4k: errors among" in shown
-    assert "too low: put4k" in shown
+    assert "than they are: put4k" in shown
     assert [number(each) for each in (12345.6, 12.34, 0.123)] == ["12,346", "12.3", "0.12"]
 
 
