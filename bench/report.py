@@ -69,7 +69,7 @@ def table(results: Sequence[Result]) -> str:
     noisy = [result.row.name for result in results if result.noisy]
     if noisy:
         rows.append(
-            "* others used more than a tenth of a core meanwhile, so these look worse than they are: "
+            "* others used more than a tenth of a core, so these look worse than they are: "
             + ", ".join(noisy)
         )
     return "\n".join(rows)
