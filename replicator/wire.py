@@ -253,8 +253,8 @@ def decode_frame(body: bytes) -> Frame:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not a frame: {printable(error)}") from None
     if type(frame) is Batch:
-        _check_batch(frame)
-    elif type(frame) is Hello:
+        return _checked_batch(frame)
+    if type(frame) is Hello:
         _need(_HEX16(frame.dc_id), "dc_id", frame.dc_id)
         _need(is_epoch(frame.epoch), "epoch", frame.epoch)
     return frame
@@ -269,7 +269,10 @@ def _need(right: object, what: str, value: object) -> None:
         raise WireError(f"a record's {what} cannot be {printable(value)}")
 
 
-def _check_batch(batch: Batch) -> None:
+def _checked_batch(batch: Batch) -> Batch:
+    """The batch; WireError when its positions are wrong. A record with a value that cannot be is
+    only itself wrong: it becomes an `UnreadableRecord`, which the consumer sets aside and shows,
+    and the feed goes on."""
     before = batch.after
     if not batch.after <= batch.last <= batch.end:
         raise WireError(f"a batch from {batch.after} to {batch.last} of {batch.end}")
@@ -277,9 +280,19 @@ def _check_batch(batch: Batch) -> None:
         if record.seq <= before:
             raise WireError(f"position {record.seq} comes after {before} in a batch")
         before = record.seq
-        _check_record(record)
     if before > batch.last:
         raise WireError(f"position {before} in a batch that ends at {batch.last}")
+    return msgspec.structs.replace(batch, records=[_checked(one) for one in batch.records])
+
+
+def _checked(record: Record) -> Record:
+    try:
+        _check_record(record)
+    except WireError as error:
+        what = type(record).__name__.removesuffix("Record").lower()
+        reason = printable(error)[:NAME_CHARACTERS_MAX]
+        return UnreadableRecord(seq=record.seq, what=f"a change of a {what}", reason=reason)
+    return record
 
 
 def _check_record(record: Record) -> None:
