@@ -109,8 +109,11 @@ class PeerServer:
         except (WireError, TimeoutError) as error:
             log.warning("bad request of a peer", path=printable(request.path), error=str(error))
             return web.Response(status=400)
-        except (ConnectionError, asyncio.CancelledError):
-            raise
+        except ConnectionError:
+            # The peer is gone, or an answer that was begun cannot be finished: end it visibly.
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response(status=500)
         except (NamesClosed, ObjectsError) as error:
             log.warning("a peer's request failed", path=request.path, error=str(error))
             return web.Response(status=503)
@@ -150,7 +153,12 @@ class PeerServer:
         known = ask.epoch == names.epoch and ask.after <= names.feed_end
         outbound = self.outbound(peer.dc_id)
         stream = FeedStream(
-            self._home, peer, ask.after if known else 0, frozenset(ask.direct), outbound
+            self._home,
+            peer,
+            ask.after if known else 0,
+            frozenset(ask.direct),
+            outbound,
+            give_back_until=0 if known else names.feed_end,
         )
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
         response.force_close()
