@@ -59,12 +59,11 @@ class Sealer:
 
 
 def is_from(change: Change, dc_id: str) -> bool:
-    """Whether a change was made in that DC, which therefore has it. A bucket's two stamps may
-    come from two DCs: then it is not."""
+    """Whether a change was made in that DC, which therefore has it. Of a bucket that was ever
+    deleted nobody knows: its two stamps may come from two DCs, and one that came back for an
+    object has a stamp that its DC never made."""
     if isinstance(change, Bucket):
-        if change.deleted and stamp_origin(change.deleted) != dc_id:
-            return False
-        return stamp_origin(change.created) == dc_id
+        return not change.deleted and stamp_origin(change.created) == dc_id
     return stamp_origin(change.stamp) == dc_id
 
 

@@ -90,7 +90,8 @@ def merge_bucket(transaction: Transaction, bucket: Bucket) -> None:
     bucket_number(transaction, bucket.id)
     known = read(transaction.db, FEED_BUCKET, bucket.id)
     assert isinstance(known, Bucket)
-    newer = bucket if bucket.created > known.created else known
+    # Two DCs in which a deleted bucket came back have one `created`, and perhaps two regions.
+    newer = max(bucket, known, key=lambda one: (one.created, one.region))
     created = max(bucket.created, known.created)
     deleted = max(bucket.deleted, known.deleted)
     if created and created <= deleted and _holds_objects(transaction.db, bucket.id):

@@ -44,13 +44,13 @@ def state_of(dc: Dc) -> State:
         db.close()
 
 
-def difference(one: State, other: State) -> str:
-    """The first rows that differ."""
+def difference(one: State, other: State) -> tuple[str, str]:
+    """The first table that differs, and the first rows that do."""
     for table, rows in one.items():
         here, there = set(rows) - set(other[table]), set(other[table]) - set(rows)
         if here or there:
-            return f"{table}: {sorted(here)[:2]} against {sorted(there)[:2]}"
-    return ""
+            return table, f"{sorted(here)[:2]} against {sorted(there)[:2]}"
+    return "", ""
 
 
 def check_feed(dc: Dc, fail: Fail) -> None:
@@ -160,8 +160,7 @@ def check_registers(dc: Dc, state: State, model: Model, fail: Fail) -> None:
             fail("key", f"{dc.name}: {key} does not open: {found}")
 
 
-def orphans(state: State, model: Model) -> int:
-    """Acknowledged objects in a bucket that is deleted: written, by the clocks, before somebody
-    who had not seen them deleted it."""
+def orphans(state: State) -> list[tuple[Any, ...]]:
+    """Objects in a bucket that is deleted: nobody reaches them, and nobody deleted them."""
     dead = {row[0] for row in state["buckets"] if row[4] <= row[5]}
-    return sum(1 for row in state["versions"] if row[0] in dead)
+    return [row for row in state["versions"] if row[0] in dead]

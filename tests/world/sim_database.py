@@ -19,8 +19,7 @@ _NO_LIMIT = 1 << 30
 
 
 class DatabaseFaults:
-    """What is wrong with one DC's database disk. Errors meet the first connection, the writer's;
-    `full` meets all."""
+    """What is wrong with one DC's database disk."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -38,7 +37,7 @@ class SimDatabases:
 
     async def open(self, path: Path) -> Database:
         connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
-        database = SimDatabase(connection, self._faults, writes=not self._opened)
+        database = SimDatabase(connection, self._faults)
         self._opened.append(database)
         return database
 
@@ -50,12 +49,9 @@ class SimDatabases:
 class SimDatabase:
     """`dc.ports.Database`: calls run one at a time, in the order in which they came."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, faults: DatabaseFaults, writes: bool
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, faults: DatabaseFaults) -> None:
         self._connection = connection
         self._faults = faults
-        self._writes = writes
         self._free_at = 0.0
         self._open = True
         self._limited = False
@@ -79,7 +75,7 @@ class SimDatabase:
             if not self._open:
                 raise ValueError("no active connection")
             self._limit()
-            rate = self._faults.error_rate if self._writes else 0.0
+            rate = self._faults.error_rate
             if rate and self._faults.rng.random() < rate:
                 raise sqlite3.OperationalError("disk I/O error")
             result = work(self._connection)

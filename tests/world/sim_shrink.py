@@ -1,11 +1,11 @@
 """Making a failing world small: events are left out as long as the same check fails.
 
-First halves, then quarters, and so on down to single events, like Zeller's `ddmin`.
+Pairings stay. First halves, then quarters, and so on down to single events, like Zeller's `ddmin`.
 """
 
 from collections.abc import Callable
 
-from sim_plan import Event, Plan
+from sim_plan import Plan
 from sim_world import Result, run
 
 
@@ -21,7 +21,14 @@ def shrink(
         start = 0
         smaller = False
         while start < len(best.events) and runs < runs_max:
-            left: list[Event] = best.events[:start] + best.events[start + size :]
+            left = [
+                event
+                for place, event in enumerate(best.events)
+                if not start <= place < start + size or event.kind == "pair"
+            ]
+            if len(left) == len(best.events):
+                start += size
+                continue
             runs += 1
             tried = run(best.only(left))
             if tried.check == check:

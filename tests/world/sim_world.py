@@ -8,6 +8,7 @@ have taken effect everywhere. `sim_checks.py` says what must be true then.
 import asyncio
 import contextlib
 import gc
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -54,7 +55,6 @@ class Result:
     steps: int = 0
     told: int = 0
     healed_in: float = 0.0
-    orphans: int = 0
     outcomes: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -111,6 +111,7 @@ def _surroundings(plan: Plan, loop: SimLoop) -> Iterator[list[dict[str, Any]]]:
         "replicator.feed_stream.FEED_ITEMS": plan.knobs["feed_items"],
         "aiohttp.connector.monotonic": loop.time,
     }
+    errors = _Errors(loop)
     before = structlog.get_config()
     structlog.configure(
         processors=[keep], wrapper_class=structlog.BoundLogger, cache_logger_on_first_use=False
@@ -119,9 +120,26 @@ def _surroundings(plan: Plan, loop: SimLoop) -> Iterator[list[dict[str, Any]]]:
         with contextlib.ExitStack() as stack:
             for name, value in small.items():
                 stack.enter_context(mock.patch(name, value))
+            for name in ("aiohttp.server", "asyncio"):
+                logger = logging.getLogger(name)
+                stack.enter_context(mock.patch.object(logger, "handlers", [errors]))
+                stack.enter_context(mock.patch.object(logger, "propagate", False))
             yield logs
     finally:
         structlog.configure(**before)
+
+
+class _Errors(logging.Handler):
+    """What aiohttp's server and asyncio can only log: a handler that raised."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        super().__init__(logging.ERROR)
+        self._loop = loop
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        text = f"{record.name}: {record.getMessage()}: {type(error).__name__}: {error}"
+        self._loop.unhandled.append(text)
 
 
 class World:
@@ -262,8 +280,9 @@ class World:
                 raise Failed
         states = [state_of(dc) for dc in self.dcs]
         for dc, state in zip(self.dcs, states, strict=True):
-            if text := difference(states[0], state):
-                self.fail("diverged", f"{self.dcs[0].name} and {dc.name} differ in {text}")
+            table, rows = difference(states[0], state)
+            if table:
+                self.fail(f"diverged {table}", f"{self.dcs[0].name} and {dc.name}: {rows}")
         self._stop_if_failed()
         return states[0]
 
@@ -305,7 +324,8 @@ class World:
             check_registers(dc, state, self.model, self.fail)
         self._stop_if_failed()
         await check_items(self.dcs, self.model, self.clients, self.fail)
-        self.result.orphans = orphans(state, self.model)
+        for row in orphans(state):
+            self.fail("bucket", f"the bucket of an object is gone: {row}")
         self.loop.note(f"state {state}")
         self._stop_if_failed()
 
