@@ -20,19 +20,24 @@ _LISTED = """json_quote(key) || ',"' || stamp || '",' || size || ',"' || etag ||
     || CASE WHEN instr(meta, '"checksums"') THEN ',' || coalesce(meta->'$.checksums', '{}') || ','
     || json_quote(coalesce(meta->>'$.checksum_type', '')) ELSE '' END"""
 
+# Most pages hold null versions of objects without checksums, one row per key. A text per column
+# costs a third of a text per row; the last three columns tell whether the page is such a one.
+# `checksums` stands first in the JSON of Meta, when there are any.
+_COLUMNS = """
+SELECT group_concat(json_quote(key)), group_concat(stamp, ''), group_concat(size),
+    group_concat(etag), max(vid), max(kind), max(meta >= '{"ch' AND meta < '{"ci') FROM (
+    SELECT key, vid, stamp, kind, size, etag, meta FROM versions
+    WHERE bucket = ?1 AND key >= ?2 AND key < ?3 ORDER BY key LIMIT ?4
+)
+"""
 # max() decides which row of a group the bare columns are taken from (SQLite, "Bare columns").
-_PAGE = """
+_NEWEST_OF_EACH = f"""
+SELECT group_concat('[' || {_LISTED} || ']') FROM (
     SELECT key, max(stamp) AS stamp, kind, size, etag, meta FROM versions
     WHERE bucket = ?1 AND key >= ?2 AND key < ?3
     GROUP BY key HAVING kind = 0 ORDER BY key LIMIT ?4
+)
 """
-# A text per column costs a third of a text per row. `checksums` stands first in the JSON of Meta,
-# when there are any; only then is that JSON looked into.
-_COLUMNS = f"""
-SELECT group_concat(json_quote(key)), group_concat(stamp, ''), group_concat(size),
-    group_concat(etag), max(meta >= '{{"ch' AND meta < '{{"ci') FROM ({_PAGE})
-"""
-_PLAIN = f"SELECT group_concat('[' || {_LISTED} || ']') FROM ({_PAGE})"
 
 # A step holds the current version of a key. `place` is where the delimiter stands in what follows
 # the prefix (0: nowhere, or the key has only a delete marker and shows nothing); `next` is where
@@ -95,11 +100,12 @@ def list_page(
 
 
 def _plain(db: sqlite3.Connection, asked: tuple[int, str, str, int]) -> list[Listed]:
-    keys, stamps, sizes, etags, checksums = db.execute(_COLUMNS, asked).fetchone()
+    row = db.execute(_COLUMNS, asked).fetchone()
+    keys, stamps, sizes, etags, vid, kind, checksums = row
     if keys is None:
         return []
-    if checksums:
-        return _decode(f"[{db.execute(_PLAIN, asked).fetchone()[0]}]")
+    if vid or kind or checksums:
+        return _decode(f"[{db.execute(_NEWEST_OF_EACH, asked).fetchone()[0] or ''}]")
     cut = range(0, len(stamps), STAMP_LENGTH)
     return [
         Listed(key, stamps[at : at + STAMP_LENGTH], int(size), etag)

@@ -16,6 +16,7 @@ STATEMENTS = {
     "current": (reader._CURRENT, 1),
     "known": (reader._KNOWN, 1),
     "page": (listing._COLUMNS, 4),
+    "page of versions": (listing._NEWEST_OF_EACH, 4),
     "walk": (listing._WALK, 7),
     "feed versions": (feed._VERSIONS, 2),
     "feed tombstones": (feed._TOMBSTONES, 2),
