@@ -5,7 +5,8 @@ reached the end waits for the name server's doorbell (`feed_wait`). The feed is 
 is remembered here that a crash could lose, and a change that was superseded before it was sent
 costs nothing. Sending waits when the consumer is slow, and reading the feed waits with it.
 
-Left out are changes that the peer made itself. Changes of third DCs are relayed; if the peer has a
+Left out are changes that the peer made itself; but a peer that reads from the beginning may have
+lost what it made, and gets back what there was when it came. Changes of third DCs are relayed; if the peer has a
 link of its own to the DC that made the change, then without the body, which it will have got
 already or can fetch. Positions with nothing to send are told a few times a second at most.
 """
@@ -60,12 +61,19 @@ class FeedStream:
     """Sends frames by `send` until cancelled or the connection breaks."""
 
     def __init__(
-        self, home: Home, peer: Peer, after: int, direct: frozenset[str], outbound: Outbound
+        self,
+        home: Home,
+        peer: Peer,
+        after: int,
+        direct: frozenset[str],
+        outbound: Outbound,
+        give_back_until: int = 0,
     ) -> None:
         self._home = home
         self._peer = peer
         self._direct = direct
         self._outbound = outbound
+        self._give_back_until = give_back_until
         self._after = after
         self._told = after
         self._told_at = 0.0
@@ -99,7 +107,7 @@ class FeedStream:
         group: list[FeedEntry] = []
         size = 0
         for entry in entries:
-            if is_from(entry.change, self._peer.dc_id):
+            if entry.seq > self._give_back_until and is_from(entry.change, self._peer.dc_id):
                 continue
             weight = self._weight(entry)
             if group and size + weight > BATCH_BYTES:

@@ -180,3 +180,28 @@ async def test_another_epoch_is_read_from_the_beginning_without_storing_bodies_a
 async def _new_epoch(dc: Dc) -> None:
     await dc.open()
     dc.names.epoch = "0123456789abcdef"
+
+
+async def test_a_dc_that_lost_its_names_gets_back_what_it_made(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await paris.put(bucket, "small", b"made in paris")
+        await paris.put(bucket, "large", b"x" * 600_000)
+        await settled(paris, tokyo)
+        (peer,) = paris.names.peers()
+        await paris.down()
+        for name in paris.root.glob("names.db*"):
+            name.unlink()
+        await paris.open()
+        await paris.names.add_peer(peer)
+        await paris.start()
+
+        async def back() -> bool:
+            return (
+                await paris.get(bucket, "small") == b"made in paris"
+                and await paris.get(bucket, "large") == b"x" * 600_000
+            )
+
+        await eventually(back)
+        assert paris.names.directory.bucket("photos") is not None
