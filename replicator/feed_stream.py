@@ -6,9 +6,10 @@ is remembered here that a crash could lose, and a change that was superseded bef
 costs nothing. Sending waits when the consumer is slow, and reading the feed waits with it.
 
 Left out are changes that the peer made itself; but a peer that reads from the beginning may have
-lost what it made, and gets back what there was when it came. Changes of third DCs are relayed; if the peer has a
-link of its own to the DC that made the change, then without the body, which it will have got
-already or can fetch. Positions with nothing to send are told a few times a second at most.
+lost what it made, and gets back what there was when it came. Changes of third DCs are relayed; if
+the peer has a link of its own to the DC that made the change, then without the body, which it will
+have got already or can fetch. Positions with nothing to send are told a few times a second at
+most.
 """
 
 import asyncio
