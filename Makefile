@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SEEDS ?= 1000
+FROM ?= 0
 
-.PHONY: setup lab test check bench image clean
+.PHONY: setup lab test simulate check bench image clean
 
 setup: $(STAMP)
 
@@ -19,6 +21,9 @@ lab: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+simulate: setup
+	$(BIN)/python tests/world/simulate.py --seeds $(SEEDS) --from $(FROM) --jobs 2
 
 check: setup
 	$(BIN)/ruff check .

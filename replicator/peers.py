@@ -16,7 +16,7 @@ import asyncio
 import aiohttp
 import structlog
 
-from dc.names.api import NoSuchPeer
+from dc.names.api import NamesError, NoSuchPeer
 from dc.names.model import Peer
 from dc.stamps import stamp_ms
 from dc.worker import Worker, spawn
@@ -153,7 +153,12 @@ class Link:
         await self._inbox.moved.wait()
         self._inbox.moved.clear()
         cursor = self.inbound.cursor
-        count, lowest = await self._home.names.inbox_state(self.peer.dc_id)
+        try:
+            count, lowest = await self._home.names.inbox_state(self.peer.dc_id)
+        except NamesError:
+            # The worker comes again, and must find that there is something to tell.
+            self._inbox.moved.set()
+            raise
         self.inbound.inbox_is(count)
         if cursor is None or not self.inbound.connected:
             return 0

@@ -31,15 +31,31 @@ class DatabaseFaults:
 class SimDatabases:
     """`dc.ports.Databases` for one process."""
 
-    def __init__(self, faults: DatabaseFaults) -> None:
-        self._faults = faults
+    def __init__(self, faults: DatabaseFaults, died: Callable[[], None]) -> None:
+        self.fuse = 0
+        """The process dies at the n-th unit of work from now; `fuse_after`: when it is done."""
+        self.fuse_after = False
+        self.faults = faults
+        self._died = died
         self._opened: list[SimDatabase] = []
 
     async def open(self, path: Path) -> Database:
         connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
-        database = SimDatabase(connection, self._faults)
+        database = SimDatabase(connection, self)
         self._opened.append(database)
         return database
+
+    def burns(self, before: bool) -> bool:
+        """Whether the process dies now."""
+        if before and self.fuse:
+            self.fuse -= 1
+            if self.fuse or self.fuse_after:
+                return False
+        elif before or self.fuse or not self.fuse_after:
+            return False
+        self.fuse_after = False
+        self._died()
+        return True
 
     def crash(self) -> None:
         for database in self._opened:
@@ -49,9 +65,10 @@ class SimDatabases:
 class SimDatabase:
     """`dc.ports.Database`: calls run one at a time, in the order in which they came."""
 
-    def __init__(self, connection: sqlite3.Connection, faults: DatabaseFaults) -> None:
+    def __init__(self, connection: sqlite3.Connection, all_of_them: SimDatabases) -> None:
         self._connection = connection
-        self._faults = faults
+        self._all = all_of_them
+        self._faults = all_of_them.faults
         self._free_at = 0.0
         self._open = True
         self._limited = False
@@ -71,6 +88,8 @@ class SimDatabase:
         self, work: Callable[[sqlite3.Connection], T], future: asyncio.Future[T], at: float
     ) -> None:
         loop = asyncio.get_running_loop()
+        if self._all.burns(before=True):
+            return
         try:
             if not self._open:
                 raise ValueError("no active connection")
@@ -82,7 +101,8 @@ class SimDatabase:
         except Exception as error:
             loop.call_at(at, _fail, future, error)
         else:
-            loop.call_at(at, _give, future, result)
+            if not self._all.burns(before=False):
+                loop.call_at(at, _give, future, result)
 
     def _limit(self) -> None:
         """A full disk: the file may not grow, by SQLite's own limit."""

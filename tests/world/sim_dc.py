@@ -134,7 +134,7 @@ class Dc:
     async def _open(self) -> None:
         randomness = SimRandomness(f"{self._seed}/{self.boots}")
         self._disk = SimDisk(self.disk_state, lambda: self.kill(silent=True))
-        self._databases = SimDatabases(self.database_faults)
+        self._databases = SimDatabases(self.database_faults, lambda: self.kill(silent=True))
         self.fabric.up.add(self.name)
         secrets = SecretStore(self._data_key, randomness.token)
         self.names = await open_names(
@@ -200,11 +200,12 @@ class Dc:
         node.alive = False
         self.dead.append(node)
 
-    def burn(self, calls: int, after: bool) -> None:
-        """The machine dies at the disk's n-th call from now."""
+    def burn(self, disk: int, database: int, after: bool) -> None:
+        """The machine dies at the n-th call of its disk or unit of work of its database from now,
+        before or after the effect. 0 is never."""
         if self.node is not None and hasattr(self, "_disk"):
-            self._disk.fuse = calls
-            self._disk.fuse_after = after
+            self._disk.fuse, self._databases.fuse = disk, database
+            self._disk.fuse_after = self._databases.fuse_after = after and disk + database > 0
 
     # -- what a client sees ----------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ class Faults:
             dc.clock.skew_ms = wall_ms - dc.clock.wall_ms()
             dc.disk_state.full = dc.database_faults.full = False
             dc.disk_state.error_rate = dc.database_faults.error_rate = 0.0
-            dc.burn(0, False)
+            dc.burn(0, 0, False)
             if dc.node is not None and dc.node.frozen:
                 world.loop.thaw(dc.node)
 
@@ -76,7 +76,13 @@ class Faults:
     def burn(self, event: Event) -> None:
         """The machine dies in the middle of one of its next disk calls."""
         dc = self._dc(event)
-        dc.burn(event.args["calls"], event.args["silent"])
+        dc.burn(event.args["calls"], 0, event.args["silent"])
+        self._down(dc, event.args["seconds"])
+
+    def burn_database(self, event: Event) -> None:
+        """The machine dies just before or after the database has done something."""
+        dc = self._dc(event)
+        dc.burn(0, event.args["calls"], event.args["silent"])
         self._down(dc, event.args["seconds"])
 
     def restart(self, event: Event) -> None:

@@ -27,6 +27,7 @@ OPERATIONS = {
 FAULTS = {
     "crash": 3,
     "burn": 3,
+    "burn_database": 4,
     "restart": 2,
     "partition": 4,
     "one_way": 2,
@@ -110,11 +111,9 @@ def plan_of(seed: int) -> Plan:
         drifts=[rng.choice([0.0, 0.0, -1e-3, 1e-3]) for _ in range(dcs)],
         edges=_edges(topology, dcs),
     )
-    events = [
-        *_pairings(rng, plan),
-        *_operations(rng, plan),
-        *_faults(rng, plan, skew_ms),
-    ]
+    operations = _operations(rng, plan)
+    faults = _faults(rng, plan, skew_ms, [event.at for event in operations])
+    events = [*_pairings(rng, plan), *operations, *faults]
     events.sort(key=lambda event: event.at)
     return plan.only([replace(event, number=n) for n, event in enumerate(events)])
 
@@ -188,7 +187,8 @@ def _size(rng: random.Random, plan: Plan) -> int:
     return min(inline + rng.randrange(3 * span), 1_200_000)
 
 
-def _faults(rng: random.Random, plan: Plan, skew_ms: int) -> list[Event]:
+def _faults(rng: random.Random, plan: Plan, skew_ms: int, busy: list[float]) -> list[Event]:
+    """Half of them fall where something is going on: `busy` are moments of operations."""
     weights = _weights(rng, FAULTS)
     count = rng.choice([0, 3, 10, 25])
     if not weights:
@@ -208,11 +208,14 @@ def _faults(rng: random.Random, plan: Plan, skew_ms: int) -> list[Event]:
             "rate": rng.choice([0.02, 0.2, 1.0]),
             "skew_ms": rng.randint(-skew_ms, skew_ms),
         }
+        at = rng.uniform(1, plan.fault_seconds)
+        if rng.random() < 0.5:
+            at = rng.choice(busy) + rng.uniform(0, 0.02 + 4 * plan.latency_s)
         used = _USED.get(kind, ())
         events.append(
             Event(
                 0,
-                rng.uniform(1, plan.fault_seconds),
+                at,
                 kind,
                 dc,
                 {name: args[name] for name in used},
@@ -224,6 +227,7 @@ def _faults(rng: random.Random, plan: Plan, skew_ms: int) -> list[Event]:
 _USED: dict[str, tuple[str, ...]] = {
     "crash": ("seconds", "silent"),
     "burn": ("seconds", "calls", "silent"),
+    "burn_database": ("seconds", "calls", "silent"),
     "restart": ("seconds",),
     "partition": ("other", "seconds"),
     "one_way": ("other", "seconds"),

@@ -5,9 +5,9 @@ world and tells everything that happens in it.
 """
 
 import argparse
+import multiprocessing
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -52,15 +52,14 @@ def _many(asked: argparse.Namespace) -> int:
     seeds = range(asked.first, asked.first + asked.seeds)
     began = said = time.monotonic()
     passed, failed, simulated, told, steps = 0, [], 0.0, 0, 0
-    with ProcessPoolExecutor(asked.jobs, max_tasks_per_child=200) as pool:
-        for result in pool.map(_world, seeds):
+    with multiprocessing.get_context("spawn").Pool(asked.jobs, maxtasksperchild=100) as pool:
+        for result in pool.imap(_world, seeds):
             simulated, told = simulated + result.seconds, told + result.told
             steps += result.steps
             if result.check:
                 failed.append(result.seed)
                 print(f"seed {result.seed} FAILED: {result.check}: {result.story}", flush=True)
                 if not asked.keep_going:
-                    pool.shutdown(wait=False, cancel_futures=True)
                     break
             else:
                 passed += 1
