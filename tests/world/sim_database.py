@@ -112,9 +112,10 @@ class SimDatabase:
             self._connection.execute(f"PRAGMA max_page_count={pages}")
 
     async def close(self) -> None:
-        if self._open:
-            await self.run(lambda _: None)
-            self.shut()
+        """After everything that was asked for."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, self._free_at - loop.time()) + _SHORTEST_S)
+        self.shut()
 
     def shut(self) -> None:
         if self._open:

@@ -94,7 +94,9 @@ class Faults:
         node = dc.node
         task = dc.spawn(dc.stop(), f"stop of {dc.name}")
         await asyncio.wait([task], timeout=HANG_SECONDS)
-        if not task.done() and dc.node is node:
+        if task.done() and task.exception() is not None:
+            self._world.fail("error", f"{dc.name} stops with {task.exception()!r}")
+        if dc.node is node:
             dc.kill(silent=False)
         self._down(dc, event.args["seconds"])
 

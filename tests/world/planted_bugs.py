@@ -1,0 +1,238 @@
+"""Well-known mistakes, each as a patch of the product that a simulated world must notice.
+
+They show that the checks see what they are for: a simulation that never fails may be blind.
+"""
+
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from unittest import mock
+
+from sim_disk import SimDisk
+
+import dc.names.registers
+import dc.names.service
+import replicator.inbox
+from dc.names import feed, merge
+from dc.names.api import NamesError
+from dc.names.model import Bucket, Change, Tombstone
+from dc.names.uploads import _known_part
+from dc.stamps import HybridClock
+from dc.worker import spawn
+from replicator import feed_stream, records
+from replicator.consumer import Consumer, Prepared
+from replicator.errors import BodyUnavailable
+from replicator.inbox import Inbox
+
+Plant = Callable[[], Any]
+
+
+def tie_broken_by_arrival() -> Any:
+    """Stamps are compared by their milliseconds only: within one, what comes last stands."""
+    drop = merge._DROP_LOSERS.replace(
+        "v.stamp >= batch.stamp",
+        "(substr(v.stamp, 1, 12) > substr(batch.stamp, 1, 12) OR v.stamp = batch.stamp)",
+    )
+    return mock.patch.object(merge, "_DROP_LOSERS", drop)
+
+
+def tombstone_ignored() -> Any:
+    """An older version that comes after its deletion is let in."""
+    drop = merge._DROP_LOSERS.replace("t.stamp >= batch.stamp", "t.stamp = batch.stamp")
+    return mock.patch.object(merge, "_DROP_LOSERS", drop)
+
+
+@contextmanager
+def cursor_before_effect() -> Iterator[None]:
+    """The cursor is saved in a transaction of its own, before the changes."""
+    commit = Consumer._commit
+
+    async def early(self: Consumer, batch: Prepared) -> int:
+        await self._home.names.apply([], peer=self._peer.dc_id, cursor=batch.cursor)
+        return await commit(self, batch)
+
+    with mock.patch.object(Consumer, "_commit", early):
+        yield
+
+
+@contextmanager
+def failure_stepped_over() -> Iterator[None]:
+    """A change that cannot be applied is logged and forgotten."""
+    with mock.patch.object(Consumer, "_failed", lambda *_: None):
+        prepare = Consumer._prepare
+
+        async def forgetful(self: Consumer, epoch: str, batch: Any) -> Prepared:
+            prepared = await prepare(self, epoch, batch)
+            return prepared._replace(inbox=[one for one in prepared.inbox if one is not None])
+
+        with mock.patch.object(Consumer, "_prepare", forgetful):
+            yield
+
+
+@contextmanager
+def inbox_gives_up() -> Iterator[None]:
+    """A body that cannot be fetched at once is not fetched at all."""
+    put_back = Inbox._put_back
+
+    async def give_up(self: Inbox, entry: Any, error: BaseException) -> None:
+        if isinstance(replicator.inbox.leaf(error), BodyUnavailable | OSError):
+            await self._home.names.apply([], peer=self._peer.dc_id, done=[entry.seq])
+        else:
+            await put_back(self, entry, error)
+
+    with mock.patch.object(Inbox, "_put_back", give_up):
+        yield
+
+
+def clock_goes_back() -> Any:
+    """Stamps are what the wall clock says, without max(previous + 1)."""
+
+    def now(self: HybridClock) -> str:
+        self._last = self._clock.wall_ms() << 16
+        return f"{self._last:016x}{self._dc_id}"
+
+    return mock.patch.object(HybridClock, "now", now)
+
+
+def clock_forgets() -> Any:
+    """The clock does not pass what it has seen from elsewhere."""
+    return mock.patch.object(HybridClock, "observe", HybridClock.check)
+
+
+def no_directory_sync() -> Any:
+    """A new container's name is not made durable."""
+    return mock.patch.object(SimDisk, "sync_dir", lambda self, path: None)
+
+
+def no_file_sync() -> Any:
+    """Bytes are acknowledged before they are durable."""
+    return mock.patch("dc.objects.container.OpenContainer.sync", _sync_nothing)
+
+
+def _sync_nothing(self: Any) -> None:
+    self.durable_end = self.end
+
+
+@contextmanager
+def relay_drops_deletes() -> Iterator[None]:
+    """Deletions made in a third DC are not passed on."""
+    is_from = feed_stream.is_from
+
+    def drops(change: Change, dc_id: str) -> bool:
+        own = _own.get(dc_id)
+        return is_from(change, dc_id) or (
+            isinstance(change, Tombstone) and own is not None and not is_from(change, own)
+        )
+
+    _own: dict[str, str] = {}
+    send = feed_stream.FeedStream._send_entries
+
+    async def remember(self: Any, *args: Any) -> None:
+        _own[self._peer.dc_id] = self._home.dc_id
+        await send(self, *args)
+
+    with mock.patch.object(feed_stream, "is_from", drops):
+        with mock.patch.object(feed_stream.FeedStream, "_send_entries", remember):
+            yield
+
+
+def acknowledged_before_commit() -> Any:
+    """A put is acknowledged when it is queued."""
+    put = dc.names.service.SqliteNames.put
+
+    async def hasty(self: Any, version: Any) -> None:
+        spawn(_quietly(put(self, version)), "hasty put")
+
+    return mock.patch.object(dc.names.service.SqliteNames, "put", hasty)
+
+
+async def _quietly(work: Coroutine[Any, Any, None]) -> None:
+    with suppress(NamesError):
+        await work
+
+
+@contextmanager
+def revival_not_told() -> Iterator[None]:
+    """A bucket that came back is taken for a change of the DC that deleted it."""
+    is_from = records.is_from
+
+    def old(change: Change, dc_id: str) -> bool:
+        if isinstance(change, Bucket) and change.deleted:
+            return change.created.endswith(dc_id) and change.deleted.endswith(dc_id)
+        return is_from(change, dc_id)
+
+    with mock.patch.object(feed_stream, "is_from", old):
+        yield
+
+
+def upload_completed_with_old_parts() -> Any:
+    """A part that is sent again does not replace the first."""
+    return mock.patch("dc.names.uploads._known_part", _first_part)
+
+
+def _first_part(*_: Any) -> Any:
+    class Later:
+        stamp = "~"
+
+    part = _known_part(*_)
+    return Later if part else None
+
+
+def cursor_by_page() -> Any:
+    """The end of a page of the feed is taken for the end of what was read of it."""
+    read = feed.read_feed
+
+    def too_far(db: Any, after: int, limit: int) -> Any:
+        entries, end = read(db, after, limit)
+        return entries, max(end, after + limit) if len(entries) == limit else end
+
+    return mock.patch.object(dc.names.service.feed, "read_feed", too_far)
+
+
+def empty_bucket_stays_dead() -> Any:
+    """A deleted bucket does not come back for an object that was written later."""
+    return mock.patch.object(dc.names.registers, "_holds_objects", lambda *_: False)
+
+
+def feed_row_left() -> Any:
+    """The feed keeps the row of an item's earlier change."""
+    return mock.patch.object(merge, "_UNFEED_VERSIONS", "DELETE FROM feed WHERE 0")
+
+
+@contextmanager
+def inbox_apart_from_cursor() -> Iterator[None]:
+    """What is unfinished is noted after the cursor has passed it."""
+
+    async def commit(self: Consumer, batch: Prepared) -> int:
+        names, peer = self._home.names, self._peer.dc_id
+        await names.apply(batch.changes, peer=peer, cursor=batch.cursor)
+        if batch.inbox:
+            await names.apply([], peer=peer, inbox=batch.inbox)
+        return len(batch.inbox)
+
+    with mock.patch.object(Consumer, "_commit", commit):
+        yield
+
+
+PLANTED: dict[str, Plant] = {
+    plant.__name__: plant
+    for plant in (
+        tie_broken_by_arrival,
+        tombstone_ignored,
+        cursor_before_effect,
+        failure_stepped_over,
+        inbox_gives_up,
+        clock_goes_back,
+        clock_forgets,
+        no_directory_sync,
+        no_file_sync,
+        relay_drops_deletes,
+        acknowledged_before_commit,
+        revival_not_told,
+        upload_completed_with_old_parts,
+        cursor_by_page,
+        empty_bucket_stays_dead,
+        feed_row_left,
+        inbox_apart_from_cursor,
+    )
+}
