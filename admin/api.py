@@ -274,6 +274,7 @@ def _shown(peer: Peer) -> dict[str, Any]:
         "endpoints": peer.endpoints,
         "fingerprint": peer.fingerprint,
         "paired": _utc(stamp_ms(peer.paired) // 1000) if peer.paired else None,
+        "code": peer.code,
     }
 
 

@@ -11,7 +11,8 @@
 The issuer remembers nothing of a token it gave out. It recognises its own signature on the token
 that comes back with the request, and keeps the ids of used ones until they expire. If the answer is
 lost, the joiner repeats the join with the same token: the issuer lets the *same* joiner (the same
-keys) use it again, and nobody else. Until the joiner has seen the yes it has recorded nothing.
+keys) use it again, unless it was removed since, and nobody else. Until the joiner has seen the yes
+it has recorded nothing.
 
 Whoever calls without a token of ours gets a bare refusal; who holds one is told what is wrong.
 """
@@ -76,7 +77,7 @@ class Pairing:
         offer = pairing.read(token, home.now_seconds())
         where = f"DC {offer.place.name} ({offer.peer.dc_id})"
         steps = [f"the token is valid: it was issued by {where}"]
-        peer = self._checked(offer.peer, offer.place)
+        peer = self._checked(offer.peer, offer.place, offer.jti)
         endpoint = await self._ask(token, offer, peer)
         steps.append(f"{offer.place.name} answered at {endpoint} and agreed")
         try:
@@ -86,12 +87,9 @@ class Pairing:
         await self._peers.refresh()
         steps.append("the pairing is recorded on both sides")
         complete = await self._both_streams(peer, steps)
-        code = pairing.short_code(
-            home.identity.public.signing_key, offer.peer.signing_key, offer.jti
-        )
-        return PairingReport(peer=peer, short_code=code, steps=steps, complete=complete)
+        return PairingReport(peer=peer, short_code=peer.code, steps=steps, complete=complete)
 
-    def _checked(self, who: PublicIdentity, place: Place) -> Peer:
+    def _checked(self, who: PublicIdentity, place: Place, jti: str) -> Peer:
         """The peer to be, unless it cannot become one."""
         home = self._home
         if who.dc_id == home.dc_id:
@@ -104,7 +102,7 @@ class Pairing:
                 f" run `farshore dc remove {place.name}` first"
             )
         self._check_room(who, place)
-        return self._peer(who, place)
+        return self._peer(who, place, jti)
 
     def _check_room(self, who: PublicIdentity, place: Place) -> None:
         home = self._home
@@ -118,7 +116,7 @@ class Pairing:
         if len(others) >= PEERS_MAX:
             raise PairingError(f"a DC has at most {PEERS_MAX} peers")
 
-    def _peer(self, who: PublicIdentity, place: Place) -> Peer:
+    def _peer(self, who: PublicIdentity, place: Place, jti: str) -> Peer:
         return Peer(
             dc_id=who.dc_id,
             name=place.name,
@@ -128,6 +126,7 @@ class Pairing:
             signing_key=who.signing_key,
             sealing_key=who.sealing_key,
             paired=self._home.names.clock.now(),
+            code=pairing.short_code(self._home.identity.public.signing_key, who.signing_key, jti),
         )
 
     async def _ask(self, token: str, offer: pairing.PairingOffer, peer: Peer) -> str:
@@ -199,7 +198,7 @@ class Pairing:
             return messages.PairReply(problem="another DC with this id is paired here already")
         try:
             self._check_room(request.peer, request.place)
-            peer = self._peer(request.peer, request.place)
+            peer = self._peer(request.peer, request.place, offer.jti)
             if known is not None:
                 peer = msgspec.structs.replace(peer, paired=known.paired)
             await home.names.add_peer(peer, offer.jti, offer.expires_at + CLOCK_SKEW_SECONDS)

@@ -20,7 +20,8 @@ def add(
 ) -> None:
     """Pair with the datacenter that issued TOKEN, in both directions at once.
 
-    Both must be running. Compare the id, or at least the code, with the operator of the other one.
+    Both must be running. Compare the id, or at least the code, with the operator of the other one,
+    to whom `farshore dc list` shows them.
 
     \b
     Example:
@@ -38,7 +39,7 @@ def add(
 
 @app.command("list")
 def list_dcs(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the paired datacenters.
+    """List the paired datacenters, with the id and the code to compare with their operators.
 
     \b
     Example:
@@ -48,7 +49,13 @@ def list_dcs(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    columns = {"name": "NAME", "region": "REGION", "dc_id": "ID", "endpoints": "ENDPOINTS"}
+    columns = {
+        "name": "NAME",
+        "region": "REGION",
+        "dc_id": "ID",
+        "code": "CODE",
+        "endpoints": "ENDPOINTS",
+    }
     print_table(found, columns)
 
 
@@ -69,3 +76,4 @@ def remove(
         print_json(removed)
         return
     print(f"removed {removed['name']}: no changes go there or come from there any more")
+    print("Over there, `farshore dc remove` does the same; to pair again, both must have done it.")

@@ -198,6 +198,8 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     signing_key: bytes
     sealing_key: bytes
     paired: Stamp
+    code: str = ""
+    """The six digits for the operators to compare; "" when it was paired before they were kept."""
 
 
 class Cursor(msgspec.Struct, frozen=True):

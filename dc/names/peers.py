@@ -51,6 +51,8 @@ def remove(transaction: Transaction, dc_id: str) -> None:
         raise NoSuchPeer(dc_id)
     db.execute("DELETE FROM cursors WHERE peer = ?", (dc_id,))
     db.execute("DELETE FROM inbox WHERE peer = ?", (dc_id,))
+    # Nor may it come back with the token that once let it in.
+    db.execute("UPDATE used_tokens SET peer = '' WHERE peer = ?", (dc_id,))
     transaction.peers = load(db)
 
 

@@ -27,6 +27,8 @@ async def test_both_sides_show_the_same(tmp_path: Path) -> None:
         assert len(report.steps) == 5 and "paris" in report.steps[0]
         assert [peer.name for peer in paris.names.peers()] == ["tokyo"]
         assert [peer.name for peer in tokyo.names.peers()] == ["paris"]
+        codes = {peer.code for dc in (paris, tokyo) for peer in dc.names.peers()}
+        assert codes == {report.short_code}
 
 
 async def test_pairing_survives_a_restart(tmp_path: Path) -> None:
@@ -95,6 +97,18 @@ async def test_used(tmp_path: Path) -> None:
         await paris.replicator.remove_peer(tokyo.dc_id)
         with pytest.raises(PairingError, match="used already"):
             await austin.replicator.join(token)
+
+
+async def test_who_was_removed_does_not_come_back_with_its_token(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        token = paris.replicator.issue_token().token
+        await tokyo.replicator.join(token)
+        await paris.replicator.remove_peer(tokyo.dc_id)
+        await tokyo.replicator.remove_peer(paris.dc_id)
+        with pytest.raises(PairingError, match="used already"):
+            await tokyo.replicator.join(token)
+        assert paris.names.peers() == tokyo.names.peers() == []
+        await pair(paris, tokyo)
 
 
 async def test_for_itself(tmp_path: Path) -> None:
