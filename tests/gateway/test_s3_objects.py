@@ -408,3 +408,23 @@ async def test_a_full_disk_of_the_name_server_is_said(
     monkeypatch.setattr(house.names, "put", full)
     answer = await house.ask("PUT", "/photos/k", b"x")
     assert (answer.status, answer.code) == (507, "InsufficientStorage")
+
+
+async def test_a_deletion_that_is_not_committed_is_not_acknowledged(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.bucket()
+    assert (await house.ask("PUT", "/photos/k", b"x")).status == 200
+
+    async def full(_tombstones: object) -> None:
+        raise NamesFull("the name server's disk is full")
+
+    monkeypatch.setattr(house.names, "delete", full)
+    body = b"<Delete><Object><Key>k</Key></Object></Delete>"
+    digest = {"Content-MD5": b64encode(hashlib.md5(body).digest()).decode()}
+    for answer in (
+        await house.ask("DELETE", "/photos/k"),
+        await house.ask("POST", "/photos?delete=", body, digest),
+    ):
+        assert (answer.status, answer.code) == (507, "InsufficientStorage")
+    assert await house.keys() == ["k"]
