@@ -14,6 +14,14 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class AdminError(Exception):
     """Refused or failed. The text is one line: what, which value, and what to do. Exit code 1."""
 
+    exit_code = 1
+
+
+class UsageError(AdminError):
+    """An option or argument with a value that cannot be. Exit code 2."""
+
+    exit_code = 2
+
 
 def os_reason(error: OSError, path: Path | None = None) -> str:
     """An OSError as one line; a full disk is said plainly. `path` stands in for a missing one."""
@@ -45,7 +53,7 @@ def exit_code(command: Callable[[], object]) -> int:
     try:
         command()
     except AdminError as error:
-        return _failed(str(error))
+        return _failed(str(error), error.exit_code)
     except OSError as error:
         return _failed(os_reason(error))
     except KeyboardInterrupt:
@@ -59,6 +67,6 @@ def exit_code(command: Callable[[], object]) -> int:
     return 0
 
 
-def _failed(reason: str) -> int:
+def _failed(reason: str, code: int = 1) -> int:
     print(f"farshore: {' '.join(reason.split())}", file=sys.stderr)
-    return 1
+    return code

@@ -47,7 +47,7 @@ def init(
       farshore init /srv/tokyo --name tokyo --region asia --s3 0.0.0.0:8000 \\
           --peer 0.0.0.0:7000 --advertise tokyo.example.com:7000
     """
-    from admin.errors import AdminError
+    from admin.errors import UsageError
     from admin.output import print_fields, print_json
     from dc import config as configuration
 
@@ -61,7 +61,7 @@ def init(
     try:
         configuration.check(wanted)
     except configuration.ConfigError as error:
-        raise AdminError(str(error)) from None
+        raise UsageError(str(error)) from None
     from admin.initialize import initialize
     from dc.system import SystemClock, SystemDisk, SystemRandomness
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from admin.errors import AdminError
+from admin.errors import AdminError, UsageError
 from admin.initialize import initialize
 from admin.lab.demo import DemoUser
 from admin.layout import PRIVATE, PRIVATE_FOLDER, Layout, existing
@@ -53,9 +53,9 @@ def choose_names(wanted: list[str], count: int | None, before: list[str]) -> lis
     if wanted:
         bad = next((name for name in wanted if not is_name(name)), None)
         if bad is not None:
-            raise AdminError(f"{bad!r} is not a valid name: {configuration.NAME_RULE}")
+            raise UsageError(f"{bad!r} is not a valid name: {configuration.NAME_RULE}")
         if len(set(wanted)) != len(wanted):
-            raise AdminError("a name is given twice: every datacenter has a name of its own")
+            raise UsageError("a name is given twice: every datacenter has a name of its own")
         return wanted
     count = count or len(before) or 2
     return (before + [name for name in NAMES if name not in before])[:count]

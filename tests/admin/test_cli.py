@@ -16,10 +16,10 @@ from tests.admin.conftest import ANY_PORTS, Serving, farshore, init
 pytestmark = pytest.mark.process
 
 
-def refused(*args: str | Path, **more: object) -> str:
+def refused(*args: str | Path, code: int = 1, **more: object) -> str:
     """The one line that a refused command says."""
     done = farshore(*args, **more)
-    assert done.returncode == 1, done
+    assert done.returncode == code, done
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("farshore: "), done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr.removeprefix("farshore: ").rstrip()
@@ -62,7 +62,7 @@ def test_init_refuses_what_is_there(dc: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["Paris", "", "-a", "a" * 33, "a.b", "a b", "par\nis", "é"])
 def test_init_refuses_bad_names(tmp_path: Path, name: str) -> None:
-    assert "is not a valid name" in refused("init", tmp_path / "x", "--name", name)
+    assert "is not a valid name" in refused("init", tmp_path / "x", "--name", name, code=2)
     assert not (tmp_path / "x").exists()
 
 
@@ -78,7 +78,8 @@ def test_init_refuses_bad_names(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_init_refuses_bad_addresses(tmp_path: Path, option: str, value: str, words: str) -> None:
-    assert words in refused("init", tmp_path / "x", "--name", "paris", option, value)
+    said = refused("init", tmp_path / "x", "--name", "paris", option, value, code=2)
+    assert words in said
     assert not (tmp_path / "x").exists()
 
 

@@ -77,3 +77,28 @@ async def test_a_poisoned_record_does_not_hold_up_the_feed(tmp_path: Path, what:
         assert "cannot" in entry.error
         assert paris.peer(mallory.dc).state != "FAILED"
         assert all(ack.position == 0 for ack in mallory.acks), "1 is not finished"
+
+
+async def test_a_body_that_came_along_damaged_is_never_seen(tmp_path: Path) -> None:
+    """Its CRC-64 is not the one the object got in its origin: it is fetched again, and again."""
+    async with attacked(tmp_path) as (paris, mallory):
+
+        async def script(response: web.StreamResponse, request: web.BaseRequest) -> None:
+            after = mallory.asked[-1].after
+            await response.write(mallory.hello(after=after))
+            if after == 0:
+                damaged = mallory.version(1, meta=wire.Meta(crc64=1))
+                batch = wire.encode_batch(0, 2, 10, [damaged, mallory.version(2)])
+                await response.write(batch)
+            await asyncio.sleep(60)
+
+        mallory.script = script
+        await paris.start()
+
+        async def arrived() -> bool:
+            return await paris.names.version(BUCKET, "k2", "") is not None
+
+        await eventually(arrived)
+        assert await paris.names.version(BUCKET, "k1", "") is None
+        (entry,) = await paris.names.inbox(mallory.dc.dc_id)
+        assert entry.seq == 1 and "BodyCorrupt" in entry.error
