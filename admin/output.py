@@ -24,6 +24,8 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
     for line in lines:
         cells = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
         print("  ".join(cells).rstrip())
+    if not rows:
+        print("(none)")
 
 
 def _cell(value: Any) -> str:

@@ -12,7 +12,6 @@ from sim_disk import SimDisk
 
 import dc.names.registers
 import dc.names.service
-import replicator.inbox
 from dc.names import feed, merge
 from dc.names.api import NamesError
 from dc.names.model import Bucket, Change, Tombstone
@@ -21,7 +20,6 @@ from dc.stamps import HybridClock
 from dc.worker import spawn
 from replicator import feed_stream, records
 from replicator.consumer import Consumer, Prepared
-from replicator.errors import BodyUnavailable
 from replicator.inbox import Inbox
 
 Plant = Callable[[], Any]
@@ -71,14 +69,11 @@ def failure_stepped_over() -> Iterator[None]:
 
 @contextmanager
 def inbox_gives_up() -> Iterator[None]:
-    """A body that cannot be fetched at once is not fetched at all."""
-    put_back = Inbox._put_back
+    """A change that could not be finished at once is dropped when it fails again."""
 
     async def give_up(self: Inbox, entry: Any, error: BaseException) -> None:
-        if isinstance(replicator.inbox.leaf(error), BodyUnavailable | OSError):
+        with suppress(NamesError):
             await self._home.names.apply([], peer=self._peer.dc_id, done=[entry.seq])
-        else:
-            await put_back(self, entry, error)
 
     with mock.patch.object(Inbox, "_put_back", give_up):
         yield

@@ -1,0 +1,35 @@
+"""The planted bugs are found: run as a script it looks for the first seed that finds each."""
+
+import sys
+import time
+
+import pytest
+from planted_bugs import PLANTED
+from sim_plan import plan_of
+from sim_world import run
+
+SEEDS_MAX = 200
+FOUND_BY: dict[str, int] = {}
+"""A seed that finds each; to be looked for again when `sim_plan.py` draws otherwise."""
+
+
+@pytest.mark.parametrize("name", sorted(PLANTED))
+def test_a_planted_bug_is_found(name: str) -> None:
+    with PLANTED[name]():
+        assert run(plan_of(FOUND_BY[name])).check
+
+
+def main(names: list[str]) -> None:
+    for name in names or sorted(PLANTED):
+        began = time.monotonic()
+        with PLANTED[name]():
+            for seed in range(SEEDS_MAX):
+                result = run(plan_of(seed))
+                if result.check:
+                    break
+        found = f'    "{name}": {seed},' if result.check else f"{name} was not found"
+        print(f"{found}  # {result.check}, {time.monotonic() - began:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
