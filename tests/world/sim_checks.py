@@ -10,6 +10,7 @@ from sim_model import ACKED, REFUSED, Attempt, Model
 from dc.names.merge import TOMBSTONE
 from dc.names.model import Version
 from dc.names.registers import FEED_BUCKET, FEED_KEY, FEED_USER
+from dc.objects.api import ObjectsError
 
 _STATE = {
     "versions": "SELECT b.id, v.key, v.vid, v.stamp, v.kind, v.size, v.etag, v.meta"
@@ -113,7 +114,10 @@ async def _check_standing(
     if (version is None) != (attempt.version is None):
         fail("deleted", f"{dc.name} shows {version}, though what stands is the {attempt}")
     if version is not None:
-        await clients.check_version(dc, version)
+        try:
+            await clients.check_version(dc, version)
+        except ObjectsError as error:
+            fail("bytes", f"{dc.name} cannot read the {attempt}: {error}")
 
 
 def _stamps(state: State) -> dict[tuple[str, str, str], str]:

@@ -41,6 +41,7 @@ class Fabric:
         self.listeners: dict[str, SimListener] = {}
         self.up: set[str] = set()
         self.connections: list[Connection] = []
+        self.connectors: list[SimConnector] = []
 
     def is_blocked(self, source: str, target: str) -> bool:
         return self.blocked.get((source, target), 0) > 0
@@ -334,6 +335,7 @@ class SimConnector(aiohttp.BaseConnector):
         super().__init__(limit=0)
         self._fabric = fabric
         self._host = host
+        fabric.connectors.append(self)
         self._acquired = Ordered()  # type: ignore[assignment]
 
     async def _create_connection(

@@ -361,3 +361,6 @@ class World:
             task.cancel()
         if rest:
             await asyncio.wait(rest, timeout=1)
+        for connector in self.fabric.connectors:
+            # Those of killed processes, which nobody closed; their ends will never answer.
+            connector._close()

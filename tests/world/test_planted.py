@@ -9,11 +9,28 @@ from sim_plan import plan_of
 from sim_world import run
 
 SEEDS_MAX = 200
-FOUND_BY: dict[str, int] = {}
+FOUND_BY = {
+    "acknowledged_before_commit": 0,
+    "clock_forgets": 0,
+    "clock_goes_back": 0,
+    "cursor_before_effect": 105,
+    "cursor_by_page": 0,
+    "empty_bucket_stays_dead": 4,
+    "feed_row_left": 0,
+    "failure_stepped_over": 0,
+    "inbox_apart_from_cursor": 173,
+    "inbox_gives_up": 0,
+    "no_directory_sync": 0,
+    "no_file_sync": 0,
+    "relay_drops_deletes": 2,
+    "tie_broken_by_arrival": 4,
+    "tombstone_ignored": 4,
+    "upload_completed_with_old_parts": 0,
+}
 """A seed that finds each; to be looked for again when `sim_plan.py` draws otherwise."""
 
 
-@pytest.mark.parametrize("name", sorted(PLANTED))
+@pytest.mark.parametrize("name", sorted(FOUND_BY))
 def test_a_planted_bug_is_found(name: str) -> None:
     with PLANTED[name]():
         assert run(plan_of(FOUND_BY[name])).check

@@ -9,8 +9,8 @@ import pytest
 from sim_plan import plan_of
 from sim_world import run
 
-SEEDS = int(os.environ.get("WORLD_SEEDS", "60"))
-"""About 30 s of an idle core."""
+SEEDS = int(os.environ.get("WORLD_SEEDS", "40"))
+"""About 20 s of an idle core."""
 GROUP = 10
 
 
