@@ -172,6 +172,9 @@ class PeerServer:
         if not known:
             outbound.acked = None
             outbound.sent_last = 0
+        elif outbound.acked is not None and ask.after < outbound.acked:
+            # It goes on from further back than it was, as after an old backup: it tells anew.
+            outbound.acked = None
         self._heard(peer.dc_id)
         try:
             await asyncio.wait([task])
@@ -206,7 +209,9 @@ class PeerServer:
         ack = messages.decode_body(await _read(request), messages.Ack)
         names = self._home.names
         if ack.epoch == names.epoch and ack.position <= names.feed_end:
-            self.outbound(peer.dc_id).acked = ack.position
+            # One that was long on its way may come after a later one.
+            outbound = self.outbound(peer.dc_id)
+            outbound.acked = max(outbound.acked or 0, ack.position)
         return web.Response(status=204)
 
     async def _state(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
