@@ -40,6 +40,8 @@ class PeerClient:
         self._peer = peer
         self._endpoint = 0
         self._token = ""
+        self.superseded_until = 0
+        """A state later than one that was asked for comes by a position up to this one."""
         self._renew_at = 0.0
         self._pin = aiohttp.Fingerprint(bytes.fromhex(peer.fingerprint))
         self._session = aiohttp.ClientSession(
@@ -82,6 +84,7 @@ class PeerClient:
         response = await self._open("GET", "body", timeout, ask=ask)
         try:
             if response.status == 404:
+                self._superseded(response)
                 yield None
                 return
             if response.status in (409, 503):
@@ -99,9 +102,9 @@ class PeerClient:
         status, data = await self._exchange("GET", "entry", ask=ask)
         return None if status == 404 else wire.decode_record(data)
 
-    async def ack(self, epoch: str, position: int) -> None:
-        message = messages.encode_body(messages.Ack(epoch=epoch, position=position))
-        await self._exchange("POST", "ack", body=message)
+    async def ack(self, epoch: str, position: int, failing: list[tuple[int, str]]) -> None:
+        ack = messages.Ack(epoch=epoch, position=position, failing=failing)
+        await self._exchange("POST", "ack", body=messages.encode_body(ack))
 
     async def state(self) -> messages.State:
         _, data = await self._exchange("GET", "state")
@@ -113,6 +116,11 @@ class PeerClient:
             "POST", "pair", body=messages.encode_body(call), authorized=False
         )
         return None if status == 403 else messages.decode_body(data, messages.PairReply)
+
+    def _superseded(self, response: aiohttp.ClientResponse) -> None:
+        text = response.headers.get(messages.FEED_END, "0")
+        if response.status == 404 and text.isascii() and text.isdigit() and len(text) < 20:
+            self.superseded_until = max(self.superseded_until, int(text))
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -132,6 +140,7 @@ class PeerClient:
                 _expect(response, 200, 403, 409)
             else:
                 _expect(response, 200, 204, 404)
+                self._superseded(response)
             return response.status, await _read(response)
         finally:
             _drop(response)

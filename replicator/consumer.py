@@ -21,10 +21,9 @@ import asyncio
 from typing import NamedTuple
 
 import aiohttp
-import msgspec
 
 from dc.names.api import NamesError, NamesFull, NoSuchPeer
-from dc.names.model import Change, Cursor, Extent, Inboxed, Peer
+from dc.names.model import Change, Cursor, Extent, Inboxed, Known, Peer
 from dc.stamps import StampAhead, stamp_origin
 from replicator import messages, wire
 from replicator.client import PeerClient
@@ -36,7 +35,15 @@ from replicator.limits import (
     RELAY_DELAY_MS,
     RETRY_FIRST_SECONDS,
 )
-from replicator.records import check_body, ident_of, incoming, incoming_version, is_bare, stamps
+from replicator.records import (
+    body_asked,
+    check_body,
+    ident_of,
+    incoming,
+    incoming_version,
+    incoming_write,
+    stamps,
+)
 from replicator.status import Inbound
 from tokens.errors import SecretError
 
@@ -70,7 +77,10 @@ class Consumer:
         cursor = await names.cursor(self._peer.dc_id)
         direct = [peer.dc_id for peer in names.peers() if peer.dc_id != self._peer.dc_id]
         ask = messages.FeedAsk(
-            cursor.epoch if cursor else "none", cursor.seq if cursor else 0, direct
+            cursor.epoch if cursor else "none",
+            cursor.seq if cursor else 0,
+            direct,
+            not self._inbound.given_back,
         )
         async with self._client.feed(ask) as content:
             hello = await _frame(content)
@@ -89,11 +99,13 @@ class Consumer:
         """Where the stream starts; forget what belonged to another feed of the peer."""
         if hello.dc_id != self._peer.dc_id:
             raise WireError(f"DC {hello.dc_id} answers in place of {self._peer.dc_id}")
-        if cursor is not None and cursor.epoch == hello.epoch and cursor.seq == hello.after:
-            return cursor
+        self._inbound.met(cursor.seq if cursor else 0, hello)
+        if cursor is not None and cursor.seq == hello.after:
+            return Cursor(hello.epoch, cursor.seq)
         if hello.after != 0:
             raise WireError(f"the stream starts at {hello.after}, which was not asked for")
         fresh = Cursor(hello.epoch, 0)
+        self._client.superseded_until = 0
         if cursor is not None:
             await self._inbox.forget(fresh)
         return fresh
@@ -130,6 +142,8 @@ class Consumer:
                     raise WireError(f"a batch continues at {frame.after}, not at {position}")
                 position = frame.last
                 await received.put(frame)
+            if type(frame) is wire.Covered:
+                self._inbound.covered(frame)
 
     # -- store ----------------------------------------------------------------------------------
 
@@ -145,23 +159,24 @@ class Consumer:
 
     async def _prepare(self, epoch: str, batch: wire.Batch) -> Prepared:
         """Store the batch's small bodies, and sort its records into changes and inbox entries."""
-        known = await self._known(batch)
+        held, past = await self._known(batch)
         whole: list[wire.Record] = []
         changes: list[Change] = []
         inbox: list[Inboxed] = []
-        with_body: list[tuple[wire.VersionRecord, bytes]] = []
+        with_body: list[tuple[wire.Record, bytes]] = []
         for record in batch.records:
-            if record.seq in known:
+            if record.seq in past:
                 continue
             try:
                 for stamp in stamps(record):
                     self._home.names.clock.observe(stamp)
-                if type(record) is wire.VersionRecord and not is_bare(record):
-                    if record.body is None:
-                        inbox.append(self._waiting(record))
+                wanted = body_asked(record)
+                if wanted is not None and record.seq not in held:
+                    if wanted.body is None:
+                        inbox.append(self._waiting(record, wanted))
                     else:
-                        check_body(record, record.body)
-                        with_body.append((record, record.body))
+                        check_body(wanted, wanted.body)
+                        with_body.append((record, wanted.body))
                 else:
                     changes.append(incoming(record, self._home.sealer))
                     whole.append(record)
@@ -172,23 +187,21 @@ class Consumer:
         self._inbound.took(len(batch.records), sum(len(body) for _, body in with_body))
         return Prepared(Cursor(epoch, batch.last), whole, changes, inbox)
 
-    async def _store_bodies(self, bodies: list[tuple[wire.VersionRecord, bytes]]) -> list[Change]:
+    async def _store_bodies(self, bodies: list[tuple[wire.Record, bytes]]) -> list[Change]:
         """Store all bodies at once: they share appends and syncs."""
         put = self._home.objects.put
-        versions = [incoming_version(record, []) for record, _ in bodies]
+        wanted = [(body_asked(record), body) for record, body in bodies]
         stored: list[list[Extent]] = await asyncio.gather(
-            *(
-                put(ident_of(version), body)
-                for version, (_, body) in zip(versions, bodies, strict=True)
-            )
+            *(put(ident_of(incoming_version(one, [])), body) for one, body in wanted if one)
         )
         return [
-            msgspec.structs.replace(version, extents=extents)
-            for version, extents in zip(versions, stored, strict=True)
+            incoming_write(record, extents)
+            for (record, _), extents in zip(bodies, stored, strict=True)
+            if isinstance(record, wire.VersionRecord | wire.ConflictRecord)
         ]
 
-    async def _known(self, batch: wire.Batch) -> set[int]:
-        """The positions of versions that are here already, in this state or a later one.
+    async def _known(self, batch: wire.Batch) -> tuple[set[int], set[int]]:
+        """The positions of writes whose bytes are here already, and of those that are no news.
 
         Asked for every version whose body would have to be fetched. Bodies that came along are
         cheap to store again; only of what was there before the stream began may many be known."""
@@ -196,21 +209,23 @@ class Consumer:
         asked = [
             record
             for record in batch.records
-            if type(record) is wire.VersionRecord
-            and not is_bare(record)
-            and (seeding or record.body is None)
+            if isinstance(record, wire.VersionRecord | wire.ConflictRecord)
+            and (wanted := body_asked(record)) is not None
+            and (seeding or wanted.body is None)
         ]
         if not asked:
-            return set()
-        held = await self._home.names.known([(one.bucket, one.key, one.vid) for one in asked])
-        return {
-            record.seq for record, ours in zip(asked, held, strict=True) if ours >= record.stamp
-        }
+            return set(), set()
+        known = await self._home.names.known([incoming_write(record, []) for record in asked])
+        states = [(record.seq, state) for record, state in zip(asked, known, strict=True)]
+        return (
+            {seq for seq, state in states if state == Known.HELD},
+            {seq for seq, state in states if state == Known.PAST},
+        )
 
-    def _waiting(self, record: wire.VersionRecord) -> Inboxed:
-        """A version whose body is to be fetched; a relayed one usually comes straight, too."""
+    def _waiting(self, record: wire.Record, wanted: wire.VersionRecord) -> Inboxed:
+        """A change whose body is to be fetched; a relayed one usually comes straight, too."""
         now = self._home.clock.wall_ms()
-        straight = stamp_origin(record.stamp) == self._peer.dc_id
+        straight = stamp_origin(wanted.stamp) == self._peer.dc_id
         return Inboxed(
             peer=self._peer.dc_id,
             seq=record.seq,
@@ -219,8 +234,7 @@ class Consumer:
         )
 
     def _failed(self, record: wire.Record, error: Exception) -> Inboxed:
-        if type(record) is wire.VersionRecord:
-            record = wire.without_body(record)
+        record = wire.without_body(record)
         return Inboxed(
             peer=self._peer.dc_id,
             seq=record.seq,

@@ -1,11 +1,11 @@
 """The peer listener: what paired DCs may ask of this one.
 
-    GET  /v1/feed    the stream of changes from a cursor on, kept open (`replicator/feed_stream.py`)
-    GET  /v1/body    a range of the bytes of one version, followed by the range's CRC-64/NVME
-    GET  /v1/entry   one record of the feed again
-    POST /v1/ack     how far the caller has taken our feed
-    GET  /v1/state   epoch and end of our feed
-    POST /v1/pair    become a peer, by a pairing token (`replicator/pairing.py`)
+    GET  /v2/feed    the stream of changes from a cursor on, kept open (`replicator/feed_stream.py`)
+    GET  /v2/body    a range of the bytes of one version, followed by the range's CRC-64/NVME
+    GET  /v2/entry   one record of the feed again
+    POST /v2/ack     how far the caller has taken our feed
+    GET  /v2/state   epoch and end of our feed
+    POST /v2/pair    become a peer, by a pairing token (`replicator/pairing.py`)
 
 Every request but the last must carry an access token of a DC that is a peer *now*; this is decided
 before anything else is looked at, and who is not let in gets the same 403 whatever he asked. When a
@@ -31,7 +31,7 @@ from replicator.errors import WireError, printable
 from replicator.feed_stream import FeedStream, Outbound
 from replicator.home import Home
 from replicator.limits import REQUEST_BODY_BYTES_MAX, REQUEST_SECONDS_MAX, STREAMS_PER_PEER_MAX
-from replicator.records import is_from, outgoing
+from replicator.records import outgoing
 from tokens.access import AccessVerifier
 from tokens.errors import AccessDenied
 
@@ -69,7 +69,9 @@ class PeerServer:
 
     def outbound(self, dc_id: str) -> Outbound:
         """What is known of a peer's progress."""
-        return self._outbound.setdefault(dc_id, Outbound())
+        if dc_id not in self._outbound:
+            self._outbound[dc_id] = Outbound(self._home.names.knowledge, dc_id)
+        return self._outbound[dc_id]
 
     async def drop(self, dc_id: str) -> None:
         """End the streams of a DC that is no peer any more."""
@@ -150,7 +152,8 @@ class PeerServer:
     async def _feed(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         ask = _ask(request, messages.FeedAsk)
         names = self._home.names
-        known = ask.epoch == names.epoch and ask.after <= names.feed_end
+        knowledge = names.knowledge
+        known = knowledge.recognises(ask.epoch, ask.after, names.feed_end)
         outbound = self.outbound(peer.dc_id)
         stream = FeedStream(
             self._home,
@@ -158,7 +161,7 @@ class PeerServer:
             ask.after if known else 0,
             frozenset(ask.direct),
             outbound,
-            give_back_until=0 if known else names.feed_end,
+            give_back_until=0 if known and not ask.own else names.feed_end,
         )
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
         response.force_close()
@@ -169,12 +172,12 @@ class PeerServer:
         task = spawn(self._run(stream, response), f"feed to {peer.name}")
         open_streams.append(task)
         outbound.streams += 1
+        acked = outbound.acked
         if not known:
-            outbound.acked = None
             outbound.sent_last = 0
-        elif outbound.acked is not None and ask.after < outbound.acked:
+        if not known or (acked is not None and ask.after < acked):
             # It goes on from further back than it was, as after an old backup: it tells anew.
-            outbound.acked = None
+            knowledge.note_progress(peer.dc_id, None)
         self._heard(peer.dc_id)
         try:
             await asyncio.wait([task])
@@ -197,21 +200,24 @@ class PeerServer:
     async def _entry(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         """The record at one position; 404 when its item has changed since."""
         ask = _ask(request, messages.EntryAsk)
-        if ask.epoch != self._home.names.epoch or ask.seq < 1:
-            return web.Response(status=404)
-        entries, _ = await self._home.names.feed(ask.seq - 1, 1)
-        if not entries or entries[0].seq != ask.seq or is_from(entries[0].change, peer.dc_id):
-            return web.Response(status=404)
+        names = self._home.names
+        end = names.feed_end
+        if not names.knowledge.recognises(ask.epoch, ask.seq, end) or ask.seq < 1:
+            return _superseded(end)
+        entries, _, _ = await names.feed(ask.seq - 1, 1)
+        if not entries or entries[0].seq != ask.seq:
+            return _superseded(names.feed_end)
         record = outgoing(ask.seq, entries[0].change, None, self._home.sealer, peer.sealing_key)
         return web.Response(body=wire.encode_record(record))
 
     async def _ack(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         ack = messages.decode_body(await _read(request), messages.Ack)
         names = self._home.names
-        if ack.epoch == names.epoch and ack.position <= names.feed_end:
+        if names.knowledge.recognises(ack.epoch, ack.position, names.feed_end):
             # One that was long on its way may come after a later one.
             outbound = self.outbound(peer.dc_id)
-            outbound.acked = max(outbound.acked or 0, ack.position)
+            names.knowledge.note_progress(peer.dc_id, max(outbound.acked or 0, ack.position))
+            outbound.failing = dict(ack.failing)
         return web.Response(status=204)
 
     async def _state(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
@@ -230,9 +236,14 @@ class PeerServer:
         """The range and its CRC; 404 when there is no such version (any more), 409 when this DC
         has an older one only."""
         ask = _ask(request, messages.BodyAsk)
-        version = await self._home.names.version(ask.bucket, ask.key, ask.vid)
+        names = self._home.names
+        version = await names.version(ask.bucket, ask.key, ask.vid)
+        if version is None or version.stamp != ask.stamp:
+            conflict = await names.conflict(ask.bucket, ask.key, ask.stamp)
+            if conflict is not None and not conflict.gone:
+                version = conflict.loser
         if version is None or version.stamp > ask.stamp or version.kind != Kind.OBJECT:
-            return web.Response(status=404)
+            return _superseded(names.feed_end)
         if version.stamp < ask.stamp:
             return web.Response(status=409)
         if not ask.start < ask.stop <= version.size:
@@ -257,6 +268,11 @@ class PeerServer:
         await response.write(crc.to_bytes(CRC_BYTES, "big"))
         outbound.bytes += length
         return response
+
+
+def _superseded(end: int) -> web.Response:
+    """There is a later state, by a position up to `end`."""
+    return web.Response(status=404, headers={messages.FEED_END: str(end)})
 
 
 def _ask(request: web.BaseRequest, shape: type[T]) -> T:

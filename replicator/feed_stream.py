@@ -15,7 +15,8 @@ most.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from dc.names.model import FeedEntry, Kind, Peer, Version
+from dc.names.knowledge import Knowledge
+from dc.names.model import FeedEntry, Interval, Peer, Version
 from dc.objects.api import ObjectsError
 from dc.stamps import stamp_origin
 from replicator import wire
@@ -26,11 +27,12 @@ from replicator.limits import (
     FEED_ITEMS,
     FRAME_BYTES_MAX,
     INLINE_BYTES_MAX,
+    INTERVALS_MAX,
     KEEPALIVE_SECONDS,
     PROGRESS_SECONDS,
     STALLED_SECONDS_MAX,
 )
-from replicator.records import is_from, outgoing
+from replicator.records import body_in, is_from, outgoing
 
 _RECORD_BYTES = 512
 _PART_BYTES = 160
@@ -41,9 +43,12 @@ Send = Callable[[bytes], Awaitable[None]]
 class Outbound:
     """What is known of a peer's progress in our feed; outlives single streams."""
 
-    def __init__(self) -> None:
+    def __init__(self, knowledge: Knowledge, peer: str) -> None:
+        self._knowledge = knowledge
+        self._peer = peer
         self.streams = 0
-        self.acked: int | None = None
+        self.failing: dict[int, str] = {}
+        """Positions whose changes the peer has tried in vain, and why."""
         self.looked = 0
         self.sent_last = 0
         """The last position that the peer had to be told of: nothing after it is its business."""
@@ -51,11 +56,18 @@ class Outbound:
         self.bytes = 0
 
     @property
+    def acked(self) -> int | None:
+        """The position up to which all has taken effect there; None if unknown."""
+        progress = self._knowledge.progress(self._peer)
+        return progress.acked if progress else None
+
+    @property
     def settled(self) -> int | None:
         """The position up to which the peer has all that is its business; None if unknown."""
-        if self.acked is not None and self.streams and self.acked >= self.sent_last:
-            return max(self.acked, self.looked)
-        return self.acked
+        acked = self.acked
+        if acked is not None and self.streams and acked >= self.sent_last:
+            return max(acked, self.looked)
+        return acked
 
 
 class FeedStream:
@@ -78,18 +90,27 @@ class FeedStream:
         self._after = after
         self._told = after
         self._told_at = 0.0
+        self._covered: list[Interval] = []
+        self._complete = False
 
     async def run(self, send: Send) -> None:
         names, clock = self._home.names, self._home.clock
         hello = wire.Hello(
-            end=names.feed_end, dc_id=self._home.dc_id, epoch=names.epoch, after=self._after
+            end=names.feed_end,
+            dc_id=self._home.dc_id,
+            epoch=names.epoch,
+            after=self._after,
+            horizon=names.knowledge.horizon,
         )
         await self._send(send, wire.encode_frame(hello))
         while True:
-            if names.feed_end > self._after:
-                entries, looked = await names.feed(self._after, FEED_ITEMS)
+            covered = names.coverage()
+            if names.feed_end > self._after or not self._complete:
+                entries, looked, self._complete = await names.feed(self._after, FEED_ITEMS)
                 await self._send_entries(send, entries, looked)
                 self._after = self._outbound.looked = looked
+            if self._complete and covered != self._covered:
+                await self._send_covered(send, covered)
             behind = self._told < self._after
             if behind and clock.monotonic() - self._told_at >= PROGRESS_SECONDS:
                 await self._tell(send, self._after, [])
@@ -102,6 +123,19 @@ class FeedStream:
             except TimeoutError:
                 if not behind:
                     await self._send(send, wire.encode_frame(wire.KeepAlive(end=names.feed_end)))
+
+    async def _send_covered(self, send: Send, covered: list[Interval]) -> None:
+        """Say what is covered. It was known before the feed was read to its end: so whoever has
+        all that was read has all that it says."""
+        if self._told < self._after:
+            await self._tell(send, self._after, [])
+        frame = wire.Covered(
+            end=max(self._home.names.feed_end, self._after),
+            position=self._after,
+            intervals=[(one.origin, one.low, one.high) for one in covered[-INTERVALS_MAX:]],
+        )
+        await self._send(send, wire.encode_frame(frame))
+        self._covered = covered
 
     async def _send_entries(self, send: Send, entries: list[FeedEntry], looked: int) -> None:
         """Send what is the peer's business, in batches of bounded size."""
@@ -121,14 +155,14 @@ class FeedStream:
 
     def _weight(self, entry: FeedEntry) -> int:
         """About how many bytes the entry takes in a frame."""
-        change = entry.change
-        if not isinstance(change, Version):
+        version = body_in(entry.change)
+        if version is None:
             return _RECORD_BYTES
-        weight = _RECORD_BYTES + _PART_BYTES * len(change.meta.parts)
-        return weight + change.size if self._is_inline(change) else weight
+        weight = _RECORD_BYTES + _PART_BYTES * len(version.meta.parts)
+        return weight + version.size if self._is_inline(version) else weight
 
     def _is_inline(self, version: Version) -> bool:
-        if version.kind != Kind.OBJECT or version.size > INLINE_BYTES_MAX:
+        if version.size > INLINE_BYTES_MAX:
             return False
         origin = stamp_origin(version.stamp)
         return origin == self._home.dc_id or origin not in self._direct
@@ -161,9 +195,9 @@ class FeedStream:
         bodies: list[bytes | None] = []
         cold: list[tuple[int, Version]] = []
         for index, entry in enumerate(group):
-            version = entry.change
+            version = body_in(entry.change)
             body = None
-            if isinstance(version, Version) and self._is_inline(version):
+            if version is not None and self._is_inline(version):
                 try:
                     body = self._home.objects.read_cached(version.extents)
                     if body is None:

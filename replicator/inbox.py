@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from dc.names.api import NamesClosed, NamesFull, NoSuchPeer
-from dc.names.model import Change, Cursor, Inboxed, Peer
+from dc.names.model import Change, Cursor, Inboxed, Known, Peer
 from dc.worker import Worker, spawn
 from replicator import messages, wire
 from replicator.client import PeerClient
@@ -38,7 +38,7 @@ from replicator.limits import (
     RETRY_FIRST_SECONDS,
     SMALL_AT_ONCE,
 )
-from replicator.records import incoming, incoming_version, is_bare, stamps
+from replicator.records import body_asked, incoming, incoming_write, stamps
 from replicator.status import Inbound
 from replicator.transfer import Extents, Transfer
 
@@ -165,7 +165,8 @@ class Inbox:
             return True
         if self._is_remote(record) and not self._link:
             return True
-        large = type(record) is wire.VersionRecord and record.size > INLINE_BYTES_MAX
+        wanted = body_asked(record)
+        large = wanted is not None and wanted.size > INLINE_BYTES_MAX
         if not self._has_slot(large):
             return False
         if self._everything:
@@ -177,9 +178,7 @@ class Inbox:
 
     def _is_remote(self, record: wire.Record) -> bool:
         """Whether the peer must be asked for something."""
-        if type(record) is wire.VersionRecord:
-            return not is_bare(record)
-        return type(record) is wire.UnreadableRecord
+        return body_asked(record) is not None or type(record) is wire.UnreadableRecord
 
     def _ended(self, seq: int) -> None:
         self._running.pop(seq, None)
@@ -208,15 +207,18 @@ class Inbox:
             record = again
         for stamp in stamps(record):
             self._home.names.clock.observe(stamp)
-        if type(record) is not wire.VersionRecord or is_bare(record):
+        wanted = body_asked(record)
+        if wanted is None:
             return [incoming(record, self._home.sealer)]
-        [held] = await self._home.names.known([(record.bucket, record.key, record.vid)])
-        if held >= record.stamp:
-            return []
+        assert type(record) is wire.VersionRecord or type(record) is wire.ConflictRecord
+        write = incoming_write(record, [])
+        [held] = await self._home.names.known([write])
+        if held != Known.NEW:
+            return [write] if held == Known.HELD else []
         transfer = Transfer(
             self._home,
             self._client,
-            record,
+            wanted,
             slots=self._slots,
             save=progress.save,
             took=self._inbound.took_bytes,
@@ -224,7 +226,7 @@ class Inbox:
         extents = await transfer.run(progress.entry.extents)
         if extents is None:
             return []
-        return [incoming_version(record, extents)]
+        return [incoming_write(record, extents)]
 
     async def _ask_again(self, record: wire.UnreadableRecord) -> wire.Record | None:
         """What the peer could not read before; None when it has changed since."""

@@ -83,6 +83,15 @@ HEADERS_MAX: Final = 4096
 HEADER_CHARACTERS_MAX: Final = 8 * KIB
 PARTS_MAX: Final = 10_000
 SECRET_BYTES_MAX: Final = 1 * KIB
+# Attributes of a bucket or version; a bucket policy has up to 20 KB.
+REGISTERS_MAX: Final = 32
+REGISTER_CHARACTERS_MAX: Final = 64 * KIB
+# Of coverage: a few for each DC that ever was.
+INTERVALS_MAX: Final = 4096
+# Changes that cannot be applied, told to who made them.
+FAILING_TOLD_MAX: Final = 50
+# How often the name server's chores are done; also the grain of coverage.
+UPKEEP_SECONDS: Final = 30.0
 
 STOP_SECONDS: Final = 2.0
 STOP_TURNS: Final = 10

@@ -10,24 +10,28 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from replicator.errors import WireError, printable
-from replicator.limits import PEERS_MAX
+from replicator.limits import ERROR_CHARACTERS_MAX, FAILING_TOLD_MAX, PEERS_MAX
 from replicator.wire import Count, Size
 from tokens import base64url
 
+FEED_END = "Farshore-Feed-End"
+"""Header of a 404 to what the feed told of: the feed's end, by which it tells the later state."""
 T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class FeedAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """GET /v1/feed: the stored cursor, and the DCs whose changes come to the asker straight."""
+    """GET /v2/feed: the stored cursor; the DCs whose changes come to the asker straight; and
+    whether it wants its own changes, too, having perhaps forgotten some."""
 
     epoch: str
     after: Count
     direct: Annotated[list[str], msgspec.Meta(max_length=PEERS_MAX)]
+    own: bool
 
 
 class BodyAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """GET /v1/body: the bytes [start, stop) of exactly this version."""
+    """GET /v2/body: the bytes [start, stop) of exactly this version."""
 
     bucket: str
     key: str
@@ -38,21 +42,26 @@ class BodyAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 class EntryAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """GET /v1/entry: the record at a feed position, if it is still that item's last."""
+    """GET /v2/entry: the record at a feed position, if it is still that item's last."""
 
     epoch: str
     seq: Count
 
 
 class Ack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything up to `position` has taken effect at the consumer."""
+    """Everything up to `position` has taken effect at the consumer. `failing`: positions whose
+    changes it has tried in vain, with the reasons."""
 
     epoch: str
     position: Count
+    failing: Annotated[
+        list[tuple[Count, Annotated[str, msgspec.Meta(max_length=ERROR_CHARACTERS_MAX)]]],
+        msgspec.Meta(max_length=FAILING_TOLD_MAX),
+    ] = []
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What GET /v1/state says: about the answering DC, and its stream to the asking one."""
+    """What GET /v2/state says: about the answering DC, and its stream to the asking one."""
 
     dc_id: str
     epoch: str
@@ -61,7 +70,7 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class PairCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The body of POST /v1/pair: the pairing token and a request bound to it."""
+    """The body of POST /v2/pair: the pairing token and a request bound to it."""
 
     offer: str
     request: str

@@ -12,13 +12,15 @@ come up together.
 """
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 
 import aiohttp
 import structlog
 
 from dc.names.api import NamesError, NoSuchPeer
-from dc.names.model import Peer
-from dc.stamps import stamp_ms
+from dc.names.model import Interval, Peer
+from dc.stamps import StampAhead, stamp_ms
 from dc.worker import Worker, spawn
 from replicator import status, wire
 from replicator.client import PeerClient
@@ -31,6 +33,7 @@ from replicator.inbox import Inbox
 from replicator.limits import (
     ACK_SECONDS,
     ERROR_CHARACTERS_MAX,
+    FAILING_TOLD_MAX,
     LAG_ENTRIES_MAX,
     MEASURE_SECONDS,
     PROBLEMS_SHOWN,
@@ -47,8 +50,11 @@ log = structlog.get_logger("replicator")
 class Link:
     """One peer. Made and stopped in the event loop."""
 
-    def __init__(self, home: Home, peer: Peer, server: PeerServer) -> None:
+    def __init__(
+        self, home: Home, peer: Peer, server: PeerServer, given_back: Callable[[], None]
+    ) -> None:
         self.peer = peer
+        self._given_back = given_back
         self._home = home
         self._server = server
         self._client = PeerClient(home, peer)
@@ -162,14 +168,32 @@ class Link:
         self.inbound.inbox_is(count)
         if cursor is None or not self.inbound.connected:
             return 0
+        position = lowest - 1 if count else cursor.seq
+        self._settled(position)
+        failing = [(one.position, one.reason) for one in self._problems if one.reason]
         try:
-            await self._client.ack(cursor.epoch, lowest - 1 if count else cursor.seq)
+            await self._client.ack(cursor.epoch, position, failing[:FAILING_TOLD_MAX])
         except (ReplicatorError, aiohttp.ClientError, OSError, TimeoutError) as error:
             # The stream will notice what is wrong; the next acknowledgement says it all again.
             log.info("an acknowledgement failed", peer=self.peer.name, error=printable(error))
             self._inbox.moved.set()
             return 1.0
         return ACK_SECONDS
+
+    def _settled(self, position: int) -> None:
+        """All of the peer's feed up to a position has taken effect: take over what it covers."""
+        if position < self._client.superseded_until:
+            # Something was left out because a later state of it is on its way.
+            return
+        names = self._home.names
+        for frame in self.inbound.settled(position):
+            for origin, _, high in frame.intervals:
+                if origin == self._home.dc_id:
+                    with suppress(StampAhead):
+                        names.clock.observe(high)
+            names.cover([Interval(*one) for one in frame.intervals])
+        if self.inbound.given_back:
+            self._given_back()
 
     # -- measuring ------------------------------------------------------------------------------
 
@@ -186,7 +210,7 @@ class Link:
         settled = self._server.outbound(self.peer.dc_id).settled
         if settled is None or settled >= names.feed_end:
             return None
-        entries, _ = await names.feed(settled, LAG_ENTRIES_MAX)
+        entries, _, _ = await names.feed(settled, LAG_ENTRIES_MAX)
         for entry in entries:
             if not is_from(entry.change, self.peer.dc_id):
                 return stamp_ms(entry.change.stamp)
@@ -273,7 +297,9 @@ class Peers:
                     await link.reopen()
             for dc_id, peer in wanted.items():
                 if dc_id in new:
-                    link = self._links[dc_id] = Link(self._home, peer, self._server)
+                    link = self._links[dc_id] = Link(
+                        self._home, peer, self._server, self._given_back
+                    )
                     link.start()
 
     async def remove(self, dc_id: str) -> None:
@@ -295,6 +321,11 @@ class Peers:
         link = self._links.pop(dc_id, None)
         if link is not None:
             await link.stop()
+
+    def _given_back(self) -> None:
+        """When all peers have given back what this DC may have forgotten, it knows all it made."""
+        if all(link.inbound.given_back for link in self._links.values()):
+            self._home.names.knowledge.close_gap()
 
     def heard(self, dc_id: str) -> None:
         """A peer has opened our feed."""

@@ -15,10 +15,14 @@ from dc.names.model import (
     AccessKey,
     Bucket,
     Change,
+    Conflict,
     Extent,
     Kind,
     Meta,
     Part,
+    Register,
+    Registers,
+    Site,
     Tombstone,
     User,
     Version,
@@ -59,12 +63,34 @@ class Sealer:
 
 
 def is_from(change: Change, dc_id: str) -> bool:
-    """Whether a change was made in that DC, which therefore has it. Of a bucket that was ever
-    deleted nobody knows: its two stamps may come from two DCs, and one that came back for an
-    object has a stamp that its DC never made."""
-    if isinstance(change, Bucket):
-        return not change.deleted and stamp_origin(change.created) == dc_id
-    return stamp_origin(change.stamp) == dc_id
+    """Whether a change was made in that DC, and all of it, so that it has it. Of a bucket that was
+    ever deleted nobody knows: its stamps may come from several DCs, and one that came back for an
+    object has a stamp that its DC never made. Conflicts are made wherever two writes meet."""
+    match change:
+        case Conflict():
+            return False
+        case Bucket():
+            made = not change.deleted and stamp_origin(change.created) == dc_id
+        case _:
+            made = stamp_origin(change.stamp) == dc_id
+    if made and isinstance(change, Bucket | Version):
+        return all(stamp_origin(one.stamp) == dc_id for one in change.registers.values())
+    return made
+
+
+def body_in(change: Change) -> Version | None:
+    """The version whose bytes belong to a change."""
+    version = change.loser if isinstance(change, Conflict) and not change.gone else change
+    if isinstance(version, Version) and version.kind == Kind.OBJECT and version.size:
+        return version
+    return None
+
+
+def body_asked(record: wire.Record) -> wire.VersionRecord | None:
+    """The same of a record: what to fetch the bytes for, if they did not come along."""
+    if type(record) is wire.ConflictRecord:
+        return None if record.gone or is_bare(record.loser) else record.loser
+    return record if type(record) is wire.VersionRecord and not is_bare(record) else None
 
 
 def outgoing(
@@ -73,24 +99,25 @@ def outgoing(
     """The record that tells a peer of a change."""
     match change:
         case Version():
-            return wire.VersionRecord(
-                seq=seq,
-                bucket=change.bucket,
-                key=change.key,
-                vid=change.vid,
-                stamp=change.stamp,
-                kind=change.kind,
-                size=change.size,
-                etag=change.etag,
-                meta=_wire_meta(change.meta),
-                body=body,
-            )
+            return _outgoing_version(seq, change, body)
         case Tombstone():
             return wire.TombstoneRecord(
                 seq=seq,
                 bucket=change.bucket,
                 key=change.key,
                 vid=change.vid,
+                stamp=change.stamp,
+                seen=change.seen,
+            )
+        case Conflict():
+            loser = _outgoing_version(seq, change.loser, body)
+            return wire.ConflictRecord(seq=seq, loser=loser, winner=change.winner, gone=change.gone)
+        case Site():
+            return wire.SiteRecord(
+                seq=seq,
+                dc_id=change.dc_id,
+                name=change.name,
+                region=change.region,
                 stamp=change.stamp,
             )
         case Bucket():
@@ -102,6 +129,8 @@ def outgoing(
                 region=change.region,
                 created=change.created,
                 deleted=change.deleted,
+                revived=change.revived,
+                registers=_wire_registers(change.registers),
             )
         case User():
             return wire.UserRecord(
@@ -113,6 +142,23 @@ def outgoing(
             )
         case AccessKey():
             return _outgoing_key(seq, change, sealer, sealing_key)
+
+
+def _outgoing_version(seq: int, version: Version, body: bytes | None) -> wire.VersionRecord:
+    return wire.VersionRecord(
+        seq=seq,
+        bucket=version.bucket,
+        key=version.key,
+        vid=version.vid,
+        stamp=version.stamp,
+        kind=version.kind,
+        size=version.size,
+        etag=version.etag,
+        meta=_wire_meta(version.meta),
+        seen=version.seen,
+        registers=_wire_registers(version.registers),
+        body=body,
+    )
 
 
 def _outgoing_key(seq: int, key: AccessKey, sealer: Sealer, sealing_key: bytes) -> wire.Record:
@@ -137,17 +183,38 @@ def incoming_version(record: wire.VersionRecord, extents: list[Extent]) -> Versi
         etag=record.etag,
         meta=_model_meta(record.meta),
         extents=extents,
+        seen=record.seen,
+        registers=_model_registers(record.registers),
     )
 
 
+def incoming_write(
+    record: wire.VersionRecord | wire.ConflictRecord, extents: list[Extent]
+) -> Version | Conflict:
+    """The change that a record with a body tells of; `extents` are where this DC has it."""
+    if type(record) is wire.ConflictRecord:
+        loser = incoming_version(record.loser, extents)
+        return Conflict(loser=loser, winner=record.winner, gone=record.gone)
+    assert type(record) is wire.VersionRecord
+    return incoming_version(record, extents)
+
+
 def incoming(record: wire.Record, sealer: Sealer) -> Change:
-    """The change that a record without a body tells of."""
+    """The change that a record tells of, without its body."""
     match record:
-        case wire.VersionRecord():
-            return incoming_version(record, _NO_EXTENTS)
+        case wire.VersionRecord() | wire.ConflictRecord():
+            return incoming_write(record, _NO_EXTENTS)
         case wire.TombstoneRecord():
             return Tombstone(
-                bucket=record.bucket, key=record.key, vid=record.vid, stamp=record.stamp
+                bucket=record.bucket,
+                key=record.key,
+                vid=record.vid,
+                stamp=record.stamp,
+                seen=record.seen,
+            )
+        case wire.SiteRecord():
+            return Site(
+                dc_id=record.dc_id, name=record.name, region=record.region, stamp=record.stamp
             )
         case wire.BucketRecord():
             return Bucket(
@@ -157,6 +224,8 @@ def incoming(record: wire.Record, sealer: Sealer) -> Change:
                 region=record.region,
                 created=record.created,
                 deleted=record.deleted,
+                revived=record.revived,
+                registers=_model_registers(record.registers),
             )
         case wire.UserRecord():
             return User(
@@ -179,11 +248,20 @@ def stamps(record: wire.Record) -> tuple[Stamp, ...]:
     """All stamps in a record: what the clock must observe before it is applied."""
     match record:
         case wire.BucketRecord():
-            return (record.created, record.deleted) if record.deleted else (record.created,)
+            made = (record.created, record.deleted, record.revived)
+            return (*filter(None, made), *_set_at(record.registers))
+        case wire.VersionRecord():
+            return (record.stamp, *_set_at(record.registers))
+        case wire.ConflictRecord():
+            return (*stamps(record.loser), record.winner)
         case wire.UnreadableRecord():
             return ()
         case _:
             return (record.stamp,)
+
+
+def _set_at(registers: wire.Registers) -> tuple[Stamp, ...]:
+    return tuple(stamp for stamp, _ in registers.values())
 
 
 def is_bare(record: wire.VersionRecord) -> bool:
@@ -219,6 +297,10 @@ def describe(record: wire.Record) -> str:
             return f"version of {record.key!a} in bucket {record.bucket}"
         case wire.TombstoneRecord():
             return f"deletion of {record.key!a} in bucket {record.bucket}"
+        case wire.ConflictRecord():
+            return f"conflict of {record.loser.key!a} in bucket {record.loser.bucket}"
+        case wire.SiteRecord():
+            return f"DC {record.name!a}"
         case wire.BucketRecord():
             return f"bucket {record.name!a}"
         case wire.UserRecord():
@@ -228,6 +310,14 @@ def describe(record: wire.Record) -> str:
         case wire.UnreadableRecord():
             return ascii(record.what)[1:-1]
     raise WireError("a record of no known kind")
+
+
+def _wire_registers(registers: Registers) -> wire.Registers:
+    return {name: (one.stamp, one.value) for name, one in registers.items()}
+
+
+def _model_registers(registers: wire.Registers) -> Registers:
+    return {name: Register(stamp, value) for name, (stamp, value) in registers.items()}
 
 
 def _wire_meta(meta: Meta) -> wire.Meta:

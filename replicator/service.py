@@ -8,9 +8,10 @@ from aiohttp import web
 from dc.names.api import Names
 from dc.objects.api import ObjectStore
 from dc.ports import Clock, Listener, Network, Randomness
+from dc.worker import Worker
 from replicator.feed_server import PeerServer
 from replicator.home import Home, Own
-from replicator.limits import KEEPALIVE_SECONDS, STOP_SECONDS, STOP_TURNS
+from replicator.limits import KEEPALIVE_SECONDS, STOP_SECONDS, STOP_TURNS, UPKEEP_SECONDS
 from replicator.messages import PairReply
 from replicator.pairing import IssuedToken, Pairing, PairingReport
 from replicator.peers import Peers
@@ -63,18 +64,25 @@ class Replicator:
             keepalive_timeout=KEEPALIVE_SECONDS * 3,
         )
         self._listener: Listener | None = None
+        self._upkeep = Worker("upkeep", clock, self._keep_up)
 
     async def start(self, host: str, port: int) -> int:
         """Listen for peers and follow those there are; returns the port. OSError."""
         self._listener = await self._home.network.listen(self._web, host, port, self._tls)
         self._home.port = self._listener.port
         await self._peers.refresh()
+        self._upkeep.start()
         return self._listener.port
+
+    async def _keep_up(self) -> float:
+        await self._home.names.upkeep()
+        return UPKEEP_SECONDS
 
     async def stop(self) -> None:
         """End all streams. What was under way is taken up again after the next start."""
         if self._listener is not None:
             await self._listener.close()
+        await self._upkeep.stop()
         await self._peers.stop()
         await self._server.close()
         # The handlers of the streams that ended need some turns of the loop to close their

@@ -4,6 +4,7 @@ import msgspec
 
 from dc.names.model import Cursor
 from dc.ports import Clock
+from replicator import wire
 from replicator.limits import BEHIND_SECONDS
 
 CONNECTING = "CONNECTING"
@@ -86,6 +87,13 @@ class Inbound:
         self.bytes = 0
         self._seed_end = 0
         self._caught_up_at = 0.0
+        self.given_back = False
+        """Since this process began, all that the peer had when first met was taken in: whatever
+        this DC may have forgotten, and the peer knew, is here again."""
+        self.missed_deletions = False
+        """The peer collected tombstones that this DC had not seen: the trees are to be compared."""
+        self.coverage: list[wire.Covered] = []
+        """What the peer said it covers, and this DC has not yet taken over."""
 
     def started(self, cursor: Cursor, end: int) -> None:
         """A stream is open; everything up to `end` was there before it."""
@@ -95,6 +103,23 @@ class Inbound:
         self.seeded = False
         self.heard(end)
         self._notice()
+
+    def met(self, cursor: int, hello: wire.Hello) -> None:
+        """A stream begins; the cursor stood at `cursor`."""
+        self.missed_deletions |= cursor < hello.horizon
+        self.coverage.clear()
+
+    def covered(self, frame: wire.Covered) -> None:
+        """The first one counts, and the last: in between nothing is gained."""
+        self.coverage[1:] = [frame]
+
+    def settled(self, position: int) -> list[wire.Covered]:
+        """All up to a position has taken effect: what is covered by that."""
+        if position >= self._seed_end and self.connected:
+            self.given_back = True
+        ready = [one for one in self.coverage if one.position <= position]
+        self.coverage = [one for one in self.coverage if one.position > position]
+        return ready
 
     def ended(self) -> None:
         self.connected = False

@@ -2,7 +2,7 @@
 
 A feed stream is a sequence of frames, each a length (4 bytes, big-endian) and that many bytes of
 msgpack: one `Hello`, then `Batch` and `KeepAlive` in any order. All structs are tagged arrays and
-have exactly the fields named here. The protocol's version is in the URL (`/v1/...`): a change of
+have exactly the fields named here. The protocol's version is in the URL (`/v2/...`): a change of
 these shapes is a new version, and both are served for a time.
 
 A batch says from which position (`after`, not included) to which (`last`, included) it covers the
@@ -21,6 +21,7 @@ from typing import Annotated
 
 import msgspec
 
+from dc.names.seen import INFERRED, is_seen
 from replicator.errors import WireError, printable
 from replicator.limits import (
     EMAIL_CHARACTERS_MAX,
@@ -28,15 +29,18 @@ from replicator.limits import (
     HEADER_CHARACTERS_MAX,
     HEADERS_MAX,
     INLINE_BYTES_MAX,
+    INTERVALS_MAX,
     KEY_BYTES_MAX,
     NAME_CHARACTERS_MAX,
     OBJECT_BYTES_MAX,
     PARTS_MAX,
     RECORDS_MAX,
+    REGISTER_CHARACTERS_MAX,
+    REGISTERS_MAX,
     SECRET_BYTES_MAX,
 )
 
-PROTOCOL = "v1"
+PROTOCOL = "v2"
 LENGTH_BYTES = 4
 _LENGTH = struct.Struct(">I")
 _HEX16 = re.compile(r"[0-9a-f]{16}", re.ASCII).fullmatch
@@ -44,6 +48,7 @@ _HEX32 = re.compile(r"[0-9a-f]{32}", re.ASCII).fullmatch
 _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 _ETAG = re.compile(r"[0-9A-Za-z_-]{0,128}", re.ASCII).fullmatch
 _BUCKET_NAME = re.compile(r"[0-9A-Za-z._-]{1,255}", re.ASCII).fullmatch
+_REGISTER_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII).fullmatch
 _LINE_ENDING = re.compile(r"[\0\r\n]").search
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -75,6 +80,13 @@ class Meta(
     parts: Annotated[list[Part], msgspec.Meta(max_length=PARTS_MAX)] = []
 
 
+Registers = Annotated[
+    dict[str, tuple[str, Annotated[str, msgspec.Meta(max_length=REGISTER_CHARACTERS_MAX)]]],
+    msgspec.Meta(max_length=REGISTERS_MAX),
+]
+"""By name: (stamp, value)."""
+
+
 class _Record(
     msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True
 ):
@@ -93,6 +105,8 @@ class VersionRecord(_Record, frozen=True, tag="v", kw_only=True):
     size: Size
     etag: Short
     meta: Meta
+    seen: str
+    registers: Registers
     body: Annotated[bytes, msgspec.Meta(max_length=INLINE_BYTES_MAX)] | None
 
 
@@ -102,6 +116,24 @@ class TombstoneRecord(_Record, frozen=True, tag="t", kw_only=True):
     bucket: str
     key: str
     vid: str
+    stamp: str
+    seen: str
+
+
+class ConflictRecord(_Record, frozen=True, tag="c", kw_only=True):
+    """A version that lost to a concurrent one; its body comes like that of any version."""
+
+    loser: VersionRecord
+    winner: str
+    gone: bool
+
+
+class SiteRecord(_Record, frozen=True, tag="s", kw_only=True):
+    """What a DC says of itself."""
+
+    dc_id: str
+    name: Short
+    region: Short
     stamp: str
 
 
@@ -114,6 +146,8 @@ class BucketRecord(_Record, frozen=True, tag="b", kw_only=True):
     region: Short
     created: str
     deleted: str
+    revived: str
+    registers: Registers
 
 
 class UserRecord(_Record, frozen=True, tag="u", kw_only=True):
@@ -143,7 +177,14 @@ class UnreadableRecord(_Record, frozen=True, tag="x", kw_only=True):
 
 
 Record = (
-    VersionRecord | TombstoneRecord | BucketRecord | UserRecord | AccessKeyRecord | UnreadableRecord
+    VersionRecord
+    | TombstoneRecord
+    | ConflictRecord
+    | BucketRecord
+    | UserRecord
+    | AccessKeyRecord
+    | SiteRecord
+    | UnreadableRecord
 )
 
 
@@ -155,11 +196,13 @@ class _Frame(
 
 
 class Hello(_Frame, frozen=True, tag="hello", kw_only=True):
-    """The first frame. `after` is where the stream starts: what was asked for, or 0."""
+    """The first frame. `after` is where the stream starts: what was asked for, or 0. `horizon`:
+    who comes from before this position may have missed deletions."""
 
     dc_id: str
     epoch: str
     after: Count
+    horizon: Count
 
 
 class Batch(_Frame, frozen=True, tag="batch", kw_only=True):
@@ -174,7 +217,15 @@ class KeepAlive(_Frame, frozen=True, tag="alive", kw_only=True):
     """The link is alive and there is nothing to say."""
 
 
-Frame = Hello | Batch | KeepAlive
+class Covered(_Frame, frozen=True, tag="covered", kw_only=True):
+    """Who has taken in everything up to `position` has, of the DC `origin`, all changes with
+    stamps from `low` to `high`: (origin, low, high)."""
+
+    position: Count
+    intervals: Annotated[list[tuple[str, str, str]], msgspec.Meta(max_length=INTERVALS_MAX)]
+
+
+Frame = Hello | Batch | KeepAlive | Covered
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -204,22 +255,13 @@ def decode_record(data: bytes) -> Record:
     return record
 
 
-def without_body(record: VersionRecord) -> VersionRecord:
+def without_body(record: Record) -> Record:
     """The record as it is kept until its body is here."""
-    if record.body is None:
-        return record
-    return VersionRecord(
-        seq=record.seq,
-        bucket=record.bucket,
-        key=record.key,
-        vid=record.vid,
-        stamp=record.stamp,
-        kind=record.kind,
-        size=record.size,
-        etag=record.etag,
-        meta=record.meta,
-        body=None,
-    )
+    if type(record) is ConflictRecord:
+        return msgspec.structs.replace(
+            record, loser=msgspec.structs.replace(record.loser, body=None)
+        )
+    return msgspec.structs.replace(record, body=None) if type(record) is VersionRecord else record
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -257,6 +299,11 @@ def decode_frame(body: bytes) -> Frame:
     if type(frame) is Hello:
         _need(_HEX16(frame.dc_id), "dc_id", frame.dc_id)
         _need(is_epoch(frame.epoch), "epoch", frame.epoch)
+    if type(frame) is Covered:
+        for origin, low, high in frame.intervals:
+            _need(_HEX16(origin), "origin", origin)
+            _need(not low or (_HEX32(low) and low.endswith(origin)), "interval", low)
+            _need(_HEX32(high) and high.endswith(origin), "interval", high)
     return frame
 
 
@@ -302,6 +349,17 @@ def _check_record(record: Record) -> None:
             _check_version(record)
         case TombstoneRecord():
             _check_item(record)
+            _need(is_seen(record.seen), "seen", record.seen)
+        case ConflictRecord():
+            _need(record.loser.kind == 0, "conflict", "of no object")
+            _check_record(record.loser)
+            _need(_HEX32(record.winner), "winner", record.winner)
+        case SiteRecord():
+            _need(_HEX16(record.dc_id), "dc_id", record.dc_id)
+            _need(record.name and record.name.isprintable(), "name", record.name)
+            _need(record.region.isprintable(), "region", record.region)
+            _need(_HEX32(record.stamp), "stamp", record.stamp)
+            _need(record.stamp.endswith(record.dc_id), "stamp", record.stamp)
         case BucketRecord():
             _need(_HEX16(record.id), "bucket", record.id)
             _need(_BUCKET_NAME(record.name), "bucket name", record.name)
@@ -309,6 +367,8 @@ def _check_record(record: Record) -> None:
             _need(record.region.isprintable(), "region", record.region)
             _need(_HEX32(record.created), "created", record.created)
             _need(not record.deleted or _HEX32(record.deleted), "deleted", record.deleted)
+            _need(not record.revived or _HEX32(record.revived), "revived", record.revived)
+            _check_registers(record.registers)
         case UserRecord():
             _need(_HEX64(record.id), "user", record.id)
             _need(record.email and record.email.isprintable(), "email", record.email)
@@ -332,8 +392,17 @@ def _check_item(record: VersionRecord | TombstoneRecord) -> None:
     _need(_HEX32(record.stamp), "stamp", record.stamp)
 
 
+def _check_registers(registers: dict[str, tuple[str, str]]) -> None:
+    for name, (stamp, value) in registers.items():
+        _need(_REGISTER_NAME(name), "register", name)
+        _need(_HEX32(stamp), "stamp", stamp)
+        _need("\0" not in value, "register", name)
+
+
 def _check_version(record: VersionRecord) -> None:
     meta = record.meta
+    _need(is_seen(record.seen) and record.seen != INFERRED, "seen", record.seen)
+    _check_registers(record.registers)
     _need(_ETAG(record.etag), "etag", record.etag)
     _need(meta.crc64 < 2**64, "crc64", meta.crc64)
     if record.kind == 1:

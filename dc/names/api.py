@@ -8,18 +8,24 @@ may or may not take effect.
 needs (buckets, users, keys).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from dc.names.knowledge import Knowledge
 from dc.names.model import (
     AccessKey,
     Bucket,
     Change,
+    Conflict,
     Cursor,
     FeedEntry,
     Inboxed,
+    Interval,
+    Known,
+    LeafItem,
     Page,
     Peer,
+    Site,
     Tombstone,
     Upload,
     UploadPart,
@@ -62,6 +68,21 @@ class UserExists(NamesError): ...
 class TooManyKeys(NamesError): ...
 
 
+class NoSuchVersion(NamesError): ...
+
+
+class NoSuchConflict(NamesError): ...
+
+
+class BytesMissing(NamesError):
+    """A version was to be stored whose bytes are not in this DC."""
+
+
+class StampTooOld(NamesError):
+    """A local change came so long after its stamp was made that others may rely on there being no
+    such change. It must be made again, with a new stamp."""
+
+
 class NoSuchPeer(NamesError): ...
 
 
@@ -94,6 +115,10 @@ class Directory(Protocol):
         """The live buckets of a user, by name."""
         ...
 
+    def site(self, dc_id: str) -> Site | None:
+        """What a DC says of itself."""
+        ...
+
     def user(self, user_id: str) -> User | None: ...
 
     def user_by_email(self, email: str) -> User | None: ...
@@ -113,8 +138,13 @@ class Names(Protocol):
     """The name servers of one DC."""
 
     clock: HybridClock
-    epoch: str
-    """Identifies this feed: positions of another epoch mean nothing here."""
+    knowledge: Knowledge
+    """Epochs, coverage, and how far peers have taken the feed."""
+
+    @property
+    def epoch(self) -> str:
+        """The name of the feed since the last start."""
+        ...
 
     @property
     def directory(self) -> Directory: ...
@@ -129,15 +159,25 @@ class Names(Protocol):
         """NoSuchBucket; BucketNotEmpty when it holds a version. Its open uploads are dropped."""
         ...
 
+    async def set_bucket_registers(self, bucket_id: str, values: Mapping[str, str]) -> None:
+        """Set attributes of a bucket, all with one stamp; "" takes one away. NoSuchBucket."""
+        ...
+
     # -- objects ------------------------------------------------------------------------------
 
     async def put(self, version: Version) -> None:
         """Store a version whose bytes are durable. NoSuchBucket when its bucket is gone. An
-        older one of the same vid is replaced; an older *this* is silently the loser."""
+        older one of the same vid is replaced; an older *this* loses. StampTooOld."""
         ...
 
     async def delete(self, tombstones: Sequence[Tombstone]) -> None:
-        """Delete versions for good. What does not exist is no error."""
+        """Delete versions for good. What does not exist is no error. StampTooOld."""
+        ...
+
+    async def set_registers(
+        self, bucket_id: str, key: str, vid: str, values: Mapping[str, str]
+    ) -> None:
+        """Set attributes of a version, all with one stamp; "" takes one away. NoSuchVersion."""
         ...
 
     async def current(self, bucket_id: str, key: str) -> Version | None:
@@ -146,9 +186,8 @@ class Names(Protocol):
 
     async def version(self, bucket_id: str, key: str, vid: str) -> Version | None: ...
 
-    async def known(self, items: Sequence[tuple[str, str, str]]) -> list[Stamp]:
-        """For each (bucket id, key, vid) the stamp of the version or tombstone that is here, or
-        "". One hop for all of them."""
+    async def known(self, writes: Sequence[Version | Conflict]) -> list[Known]:
+        """What this DC has of each write; `extents` are not looked at. One hop for all."""
         ...
 
     async def list_objects(
@@ -229,10 +268,11 @@ class Names(Protocol):
         """The position of the last committed change."""
         ...
 
-    async def feed(self, after: int, limit: int) -> tuple[list[FeedEntry], int]:
+    async def feed(self, after: int, limit: int) -> tuple[list[FeedEntry], int, bool]:
         """The items that changed at positions after `after`, each at its last position only, as
-        they are now, in order; and the position up to which this has looked (`after` of the next
-        call). An item that changes while it is read is left out: it comes again later."""
+        they are now, in order; the position up to which this has looked (`after` of the next
+        call); and whether that was the feed's end when it looked. An item that changes while it is
+        read is left out: it comes again later."""
         ...
 
     async def feed_wait(self, after: int) -> None:
@@ -247,10 +287,80 @@ class Names(Protocol):
         cursor: Cursor | None = None,
         inbox: Sequence[Inboxed] = (),
         done: Sequence[int] = (),
+        restoring: bool = False,
     ) -> None:
         """Merge changes made elsewhere; in the same transaction move the cursor of `peer`, put
         what is not finished into its inbox and take the positions `done` out of it. The stamps
-        must have been observed by `clock`. Buckets of versions need not exist or be live."""
+        must have been observed by `clock`. Buckets of versions need not exist or be live.
+
+        A version without extents is a write that is HELD here (`known`); BytesMissing when it is
+        not. One that is not here, but covered, becomes a tombstone, unless `restoring`."""
+        ...
+
+    # -- conflicts ----------------------------------------------------------------------------
+
+    async def conflicts(
+        self, *, bucket_id: str = "", after: tuple[str, str, str] = ("", "", ""), limit: int = 1000
+    ) -> list[Conflict]:
+        """Those that are not gone, of one bucket or of all, by (bucket id, key, loser's stamp),
+        those after `after` only."""
+        ...
+
+    async def conflict(self, bucket_id: str, key: str, stamp: Stamp) -> Conflict | None:
+        """The conflict of the loser with that stamp, also when it is gone."""
+        ...
+
+    async def conflict_count(self) -> int: ...
+
+    async def drop_conflict(self, bucket_id: str, key: str, stamp: Stamp) -> None:
+        """Keep the loser no longer: NoSuchConflict."""
+        ...
+
+    async def restore_conflict(self, bucket_id: str, key: str, stamp: Stamp) -> Version:
+        """Write the loser again, as a new version, in the same transaction that ends the
+        conflict: NoSuchConflict, NoSuchBucket."""
+        ...
+
+    # -- hash trees ---------------------------------------------------------------------------
+
+    def roots(self) -> dict[str, str]:
+        """The root of each bucket's tree by bucket id, 32 hex digits, without empty ones; "" is
+        the tree of buckets, users, keys and sites."""
+        ...
+
+    def leaves(self, bucket_id: str) -> bytes:
+        """All leaves of a tree: `dc.names.trees.TREE_BYTES`."""
+        ...
+
+    async def leaf_items(
+        self, bucket_id: str, leaves: frozenset[int], after: str, limit: int
+    ) -> tuple[list[LeafItem], str]:
+        """The items in these leaves, of about `limit` items after the key `after`; and what to go
+        on after, "" at the end. Tombstones and settled conflicts come along, without a hash."""
+        ...
+
+    async def records(
+        self, bucket_id: str, items: Sequence[tuple[int, str, str]]
+    ) -> list[FeedEntry]:
+        """What items are now, by the (kind, key, vid) that `leaf_items` told; what is not here is
+        left out."""
+        ...
+
+    # -- what is known, and chores ------------------------------------------------------------
+
+    async def put_site(self, name: str, region: str) -> Stamp:
+        """Say anew what this DC is called: a change with this stamp."""
+        ...
+
+    def coverage(self) -> list[Interval]: ...
+
+    def cover(self, intervals: Sequence[Interval]) -> None:
+        """All changes in these intervals are reflected here."""
+        ...
+
+    async def upkeep(self) -> None:
+        """What is to be done a few times a minute: raise the floor, store what is known, settle
+        old conflicts, collect tombstones."""
         ...
 
     # -- peers --------------------------------------------------------------------------------

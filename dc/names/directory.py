@@ -10,7 +10,9 @@ each other. The one created first has the name; the others are shown, to their o
 
 from collections.abc import Iterable
 
-from dc.names.model import AccessKey, Bucket, Change, User
+import msgspec
+
+from dc.names.model import AccessKey, Bucket, Change, Site, User
 from dc.stamps import stamp_origin
 
 _NAME_MAX = 63
@@ -22,9 +24,11 @@ class MemoryDirectory:
     def __init__(self) -> None:
         self._buckets: dict[str, Bucket] = {}
         self._numbers: dict[str, int] = {}
+        self._ids: dict[int, str] = {}
         self._named: dict[str, Bucket] = {}
         self._users: dict[str, User] = {}
         self._keys: dict[str, AccessKey] = {}
+        self._sites: dict[str, Site] = {}
 
     # -- what the name servers tell it ---------------------------------------------------------
 
@@ -34,6 +38,20 @@ class MemoryDirectory:
 
     def set_number(self, bucket_id: str, number: int) -> None:
         self._numbers[bucket_id] = number
+        self._ids[number] = bucket_id
+
+    def id_of(self, number: int) -> str:
+        """The id of the bucket with that number."""
+        return self._ids[number]
+
+    def everything(self) -> list[Change]:
+        """All records, also of what was deleted."""
+        return [
+            *self._buckets.values(),
+            *self._users.values(),
+            *self._keys.values(),
+            *self._sites.values(),
+        ]
 
     def update(self, changes: Iterable[Change]) -> None:
         """Take over records as they now are in the tables."""
@@ -46,6 +64,8 @@ class MemoryDirectory:
                 self._users[change.id] = change
             elif isinstance(change, AccessKey):
                 self._keys[change.id] = change
+            elif isinstance(change, Site):
+                self._sites[change.dc_id] = change
         if rename:
             self._named = _by_name(self._buckets.values())
 
@@ -60,6 +80,9 @@ class MemoryDirectory:
     def buckets_of(self, owner: str) -> list[Bucket]:
         mine = [bucket for bucket in self._named.values() if bucket.owner == owner]
         return sorted(mine, key=lambda bucket: bucket.name)
+
+    def site(self, dc_id: str) -> Site | None:
+        return self._sites.get(dc_id)
 
     def user(self, user_id: str) -> User | None:
         user = self._users.get(user_id)
@@ -103,11 +126,4 @@ def _by_name(buckets: Iterable[Bucket]) -> dict[str, Bucket]:
 
 
 def _renamed(bucket: Bucket, name: str) -> Bucket:
-    return Bucket(
-        id=bucket.id,
-        name=name,
-        owner=bucket.owner,
-        region=bucket.region,
-        created=bucket.created,
-        deleted=bucket.deleted,
-    )
+    return msgspec.structs.replace(bucket, name=name)

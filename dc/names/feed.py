@@ -10,9 +10,10 @@ import sqlite3
 import msgspec
 
 from dc.names import registers
+from dc.names.conflicts import CONFLICT
 from dc.names.merge import TOMBSTONE
-from dc.names.model import FeedEntry, Tombstone
-from dc.names.reader import ROW, Row
+from dc.names.model import Conflict, FeedEntry, Tombstone
+from dc.names.rows import CONFLICT_ROW, ROW, Row
 
 _VERSIONS = f"""
 SELECT group_concat('[' || f.seq || ',' || f.bucket || ',' || json_quote(f.key) || ',' || {ROW}
@@ -22,13 +23,20 @@ WHERE f.seq > ?1 AND f.seq <= ?2 AND f.kind < {TOMBSTONE}
 """
 _TOMBSTONES = f"""
 SELECT group_concat('[' || f.seq || ',' || f.bucket || ',' || json_quote(f.key) || ',"' || f.vid
-    || '","' || t.stamp || '"]')
+    || '","' || t.stamp || '","' || t.seen || '"]')
 FROM feed f CROSS JOIN tombstones t ON t.bucket = f.bucket AND t.key = f.key AND t.vid = f.vid
 WHERE f.seq > ?1 AND f.seq <= ?2 AND f.kind = {TOMBSTONE}
 """
-_REGISTERS = f"""
-SELECT seq, kind, key FROM feed WHERE seq > ?1 AND seq <= ?2 AND kind > {TOMBSTONE}
+_CONFLICTS = f"""
+SELECT group_concat('[' || f.seq || ',' || f.bucket || ',' || json_quote(f.key) || ','
+    || {CONFLICT_ROW} || ',"' || v.winner || '",' || v.gone || ']')
+FROM feed f CROSS JOIN conflicts v ON v.bucket = f.bucket AND v.key = f.key AND v.stamp = f.vid
+WHERE f.seq > ?1 AND f.seq <= ?2 AND f.kind = {CONFLICT}
 """
+_REGISTERS = f"""
+SELECT seq, kind, key FROM feed WHERE seq > ?1 AND seq <= ?2 AND kind >= {registers.FEED_BUCKET}
+"""
+
 _BUCKETS = """
 SELECT number, id FROM buckets
 WHERE number IN (SELECT bucket FROM feed WHERE seq > ?1 AND seq <= ?2)
@@ -48,24 +56,35 @@ class _TombstoneRow(msgspec.Struct, array_like=True):
     key: str
     vid: str
     stamp: str
+    seen: str
 
 
+class _ConflictRow(msgspec.Struct, array_like=True):
+    seq: int
+    bucket: int
+    key: str
+    row: Row
+    winner: str
+    gone: int
+
+
+_decode_conflicts = msgspec.json.Decoder(list[_ConflictRow]).decode
 _decode_versions = msgspec.json.Decoder(list[_VersionRow]).decode
 _decode_tombstones = msgspec.json.Decoder(list[_TombstoneRow]).decode
 
 
-def read_feed(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[FeedEntry], int]:
+def read_feed(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[FeedEntry], int, bool]:
     """See `dc.names.api.Names.feed`."""
     db.execute("BEGIN")
     try:
-        entries, end = _read(db, after, limit)
+        entries, end, complete = _read(db, after, limit)
     finally:
         db.execute("COMMIT")
     entries.sort(key=lambda entry: entry.seq)
-    return entries, end
+    return entries, end, complete
 
 
-def _read(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[FeedEntry], int]:
+def _read(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[FeedEntry], int, bool]:
     (end, count) = db.execute(
         "SELECT max(seq), count(*) FROM (SELECT seq FROM feed WHERE seq > ? ORDER BY seq LIMIT ?)",
         (after, limit),
@@ -75,7 +94,7 @@ def _read(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[FeedEntr
         position = db.execute("SELECT value FROM facts WHERE name = 'position'").fetchone()[0]
         end = int(position.split(" ")[1])
     if not count:
-        return [], max(after, end)
+        return [], max(after, end), True
     span = (after, end)
     ids = dict(db.execute(_BUCKETS, span).fetchall())
     entries = [
@@ -88,6 +107,14 @@ def _read(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[FeedEntr
         entries.append(FeedEntry(found.seq, found.row.version(ids[found.bucket], found.key)))
     text = db.execute(_TOMBSTONES, span).fetchone()[0]
     for gone in _decode_tombstones(f"[{text}]") if text else ():
-        tombstone = Tombstone(bucket=ids[gone.bucket], key=gone.key, vid=gone.vid, stamp=gone.stamp)
+        bucket = ids[gone.bucket]
+        tombstone = Tombstone(
+            bucket=bucket, key=gone.key, vid=gone.vid, stamp=gone.stamp, seen=gone.seen
+        )
         entries.append(FeedEntry(gone.seq, tombstone))
-    return entries, end
+    text = db.execute(_CONFLICTS, span).fetchone()[0]
+    for one in _decode_conflicts(f"[{text}]") if text else ():
+        loser = one.row.version(ids[one.bucket], one.key)
+        conflict = Conflict(loser=loser, winner=one.winner, gone=bool(one.gone))
+        entries.append(FeedEntry(one.seq, conflict))
+    return entries, end, count < limit

@@ -1,127 +1,358 @@
-"""How versions and tombstones enter the tables: many at a time, by one rule.
+"""How versions, tombstones and conflicts enter the tables: many at a time, by one rule.
 
-Of two records of one `(bucket, key, vid)`, the later stamp stands, whether it is a version or a
-tombstone; the same record again changes nothing. So it does not matter in which order, how often,
-or in what groups records come.
+`docs/convergence.md` has the rule; `_decide` is it. A group of records costs one query for what is
+there of their items, a decision for each, and a fixed handful of statements for what is to change.
+Both ways the data is one JSON text. Why not a statement per record: Python's sqlite3 gives up the
+interpreter lock around every statement and must get it back from the busy event loop afterwards; a
+handful per group keeps the writer's thread out of the loop's way, on the other core.
 
-A group is handed to SQLite as one JSON text and spread into a temporary table, on which a fixed
-handful of statements does the work. Why not a statement per record: Python's sqlite3 gives up the
-interpreter lock around every statement and must get it back from the busy event loop afterwards;
-a handful per group keeps the writer's thread out of the loop's way, on the other core.
+Records of one item in one group are merged one after the other, in rounds: each sees what the one
+before has left.
 
-A record is the JSON array [bucket number, key, vid, stamp, kind, size, etag, meta, extents]; a
-tombstone is one of kind TOMBSTONE with nothing in the last four.
+A record made here (`local`) gets its `seen` here, from the state that it replaces.
 """
 
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import NamedTuple
 
 import msgspec
 
-from dc.names.model import Tombstone, Version
+from dc.names import conflicts
+from dc.names.api import BytesMissing
+from dc.names.model import Conflict, Kind, Registers, Tombstone, Version
+from dc.names.rows import read_version
+from dc.names.seen import INFERRED, history, saw
+from dc.names.transaction import Item, Transaction
+from dc.names.trees import delta, item_hash
+from dc.stamps import Stamp
 
 TOMBSTONE = 2
 """The `kind` of a tombstone; 0 and 1 are `model.Kind`. Also the kinds of feed rows."""
 
 _encode = msgspec.json.Encoder().encode
 
-_SPREAD = """
-INSERT INTO batch SELECT j.key, j.value->>0, j.value->>1, j.value->>2, j.value->>3, j.value->>4,
-    j.value->>5, j.value->>6, j.value->>7, j.value->>8 FROM json_each(?1) j
+_OLD = """
+SELECT group_concat('[' || j.key || ',' || o.seq || ',"' || o.stamp || '","' || o.seen || '",'
+    || o.kind || ',"' || o.leaf || '",' || o.registers || ']')
+FROM json_each(?1) j CROSS JOIN {table} o
+ON o.bucket = j.value->>0 AND o.key = j.value->>1 AND o.{item}
 """
-_DROP_LOSERS = """
-DELETE FROM batch WHERE
-    EXISTS(SELECT 1 FROM versions v WHERE v.bucket = batch.bucket AND v.key = batch.key
-           AND v.vid = batch.vid AND v.stamp >= batch.stamp)
-    OR EXISTS(SELECT 1 FROM tombstones t WHERE t.bucket = batch.bucket AND t.key = batch.key
-           AND t.vid = batch.vid AND t.stamp >= batch.stamp)
-"""
-_UNFEED_VERSIONS = """
-DELETE FROM feed WHERE seq IN (SELECT v.seq FROM batch b CROSS JOIN versions v
-    ON v.bucket = b.bucket AND v.key = b.key AND v.vid = b.vid)
-"""
-_UNFEED_TOMBSTONES = """
-DELETE FROM feed WHERE seq IN (SELECT t.seq FROM batch b CROSS JOIN tombstones t
-    ON t.bucket = b.bucket AND t.key = b.key AND t.vid = b.vid)
+_OF_VERSIONS = _OLD.format(table="versions", item="vid = j.value->>2")
+_OF_OTHERS = f"""
+SELECT group_concat('[' || j.key || ',' || t.seq || ',"' || t.stamp || '","' || t.seen || '",'
+    || {TOMBSTONE} || ',"",null]')
+FROM json_each(?1) j CROSS JOIN tombstones t
+ON t.bucket = j.value->>0 AND t.key = j.value->>1 AND t.vid = j.value->>2
+UNION ALL
+SELECT group_concat('[' || j.key || ',"' || c.stamp || '","' || c.seen || '"]')
+FROM json_each(?1) j CROSS JOIN conflicts c
+ON c.bucket = j.value->>0 AND c.key = j.value->>1 AND c.vid = j.value->>2
+UNION ALL
+{_OF_VERSIONS}
 """
 _PUT_VERSIONS = """
-INSERT OR REPLACE INTO versions
-    SELECT bucket, key, vid, stamp, ?1 + position, kind, size, etag, meta, extents
-    FROM batch WHERE kind < 2
+INSERT OR REPLACE INTO versions(bucket, key, vid, stamp, kind, size, etag, meta, seen, registers,
+    extents, leaf, seq)
+SELECT j.value->>0, j.value->>1, j.value->>2, j.value->>3, j.value->>4, j.value->>5, j.value->>6,
+    j.value->>7, j.value->>8, j.value->>9, j.value->>10, j.value->>11, ?2 + j.key
+FROM json_each(?1) j
 """
-# DELETE knows no join, and a row value with IN makes SQLite read the whole bucket: with a condition
-# on each column it seeks every combination, which is every row when bucket and vid are the same.
-_DROP = """
-DELETE FROM {table} AS old WHERE bucket IN (SELECT bucket FROM batch WHERE {which})
-    AND key IN (SELECT key FROM batch WHERE {which})
-    AND vid IN (SELECT vid FROM batch WHERE {which})
-    AND EXISTS(SELECT 1 FROM batch b WHERE b.bucket = old.bucket AND b.key = old.key
-        AND b.vid = old.vid AND b.{which})
-"""
-_DROP_TOMBSTONES = _DROP.format(table="tombstones", which="kind < 2")
-_DROP_VERSIONS = _DROP.format(table="versions", which="kind = 2")
 _PUT_TOMBSTONES = """
-INSERT OR REPLACE INTO tombstones SELECT bucket, key, vid, stamp, ?1 + position
-    FROM batch WHERE kind = 2
+INSERT OR REPLACE INTO tombstones(bucket, key, vid, stamp, seen, seq)
+SELECT j.value->>0, j.value->>1, j.value->>2, j.value->>3, j.value->>4, ?2 + j.key
+FROM json_each(?1) j
 """
-_FEED = "INSERT INTO feed SELECT ?1 + position, kind, bucket, key, vid FROM batch"
+_FEED = """
+INSERT INTO feed SELECT ?2 + j.key, j.value->>0, j.value->>1, j.value->>2, j.value->>3
+FROM json_each(?1) j
+"""
+_DROP_NULL = """
+DELETE FROM {table} WHERE bucket = ? AND vid = '' AND key IN (SELECT value FROM json_each(?))
+"""
+_UNFEED = "DELETE FROM feed WHERE seq IN (SELECT value FROM json_each(?1))"
 
-Item = tuple[int, str, str]
-"""(bucket number, key, vid)"""
 
-
-class Record(msgspec.Struct, frozen=True):
+class Record(NamedTuple):
     """A version or tombstone on its way into the tables."""
 
-    item: Item
-    stamp: str
+    number: int
+    change: Version | Tombstone
     row: bytes
+    """A version as the JSON array of the columns in `_PUT_VERSIONS`, without `seq`."""
+    hash: str
+
+    @property
+    def item(self) -> Item:
+        return (self.number, self.change.key, self.change.vid)
 
 
-def version_record(number: int, version: Version) -> Record:
-    row = _encode(
-        (
-            number,
-            version.key,
-            version.vid,
-            version.stamp,
-            version.kind,
-            version.size,
-            version.etag,
-            version.meta,
-            version.extents,
+class _Old(msgspec.Struct, array_like=True, frozen=True):
+    """What is there of an item: a version or a tombstone."""
+
+    place: int
+    seq: int
+    stamp: Stamp
+    seen: str
+    kind: int
+    leaf: str
+    registers: Registers | None
+
+
+class _Kept(msgspec.Struct, array_like=True, frozen=True):
+    """A conflict of an item."""
+
+    place: int
+    stamp: Stamp
+    seen: str
+
+
+_decode_old = msgspec.json.Decoder(list[_Old]).decode
+_decode_kept = msgspec.json.Decoder(list[_Kept]).decode
+
+
+def record(number: int, change: Version | Tombstone) -> Record:
+    """The record of a change in the bucket with that number."""
+    if isinstance(change, Tombstone):
+        return Record(number, change, b"", "")
+    content = (
+        change.key,
+        change.vid,
+        change.stamp,
+        change.kind,
+        change.size,
+        change.etag,
+        change.meta,
+        change.seen,
+        change.registers,
+    )
+    leaf = item_hash(content)
+    row = _encode((number, *content, change.extents, leaf))
+    return Record(number, change, row, leaf)
+
+
+def merge(
+    transaction: Transaction,
+    records: Sequence[Record],
+    *,
+    local: bool,
+    restoring: bool = False,
+) -> None:
+    """Merge records inside the open transaction. `local`: they are made here and now. `restoring`:
+    what is not here is taken, whatever is covered: it was lost, not deleted."""
+    for some in _rounds(records):
+        _merge_round(transaction, some, local=local, restoring=restoring)
+    transaction.items += [one.item for one in records]
+
+
+def _rounds(records: Sequence[Record]) -> Iterable[Sequence[Record]]:
+    """The records in groups with one of each item."""
+    if len({one.item for one in records}) == len(records):
+        return [records] if records else []
+    rounds: list[dict[Item, Record]] = []
+    for one in records:
+        for some in rounds:
+            if one.item not in some:
+                some[one.item] = one
+                break
+        else:
+            rounds.append({one.item: one})
+    return [list(some.values()) for some in rounds]
+
+
+class Verdict(IntEnum):
+    """What becomes of a record."""
+
+    WINS = 0
+    LOSES = 1
+    JOINS = 2
+    """It is the write that is here already; its registers may be later."""
+
+
+def _merge_round(
+    transaction: Transaction, records: Sequence[Record], *, local: bool, restoring: bool
+) -> None:
+    old, kept = _read(transaction, records)
+    winners: list[Record] = []
+    replaced: list[tuple[Record, _Old]] = []
+    for place, new in enumerate(records):
+        there, conflicting = old.get(place), kept.get(place, ())
+        if local:
+            new = _with_seen(transaction, new, there, conflicting)
+        elif there is None and not restoring:
+            new = _unless_deleted(transaction, new, conflicting)
+        if there is None:
+            winners.append(_with_bytes(new))
+            continue
+        verdict, concurrent = _decide(new.change, there)
+        if verdict == Verdict.JOINS:
+            joined = _joined(transaction, new, there)
+            if joined is not None:
+                winners.append(joined)
+                replaced.append((joined, there))
+        elif verdict == Verdict.WINS:
+            if concurrent and there.kind == Kind.OBJECT:
+                conflicts.keep_current(transaction, new.number, new.change)
+            winners.append(_with_bytes(new))
+            replaced.append((new, there))
+        elif concurrent and (local or restoring or not transaction.covers(new.change.stamp)):
+            _keep(transaction, new, there.stamp)
+    if winners:
+        _write(transaction, winners, replaced)
+
+
+def _with_bytes(new: Record) -> Record:
+    """The record, unless it is a version whose bytes are not here: BytesMissing."""
+    if isinstance(new.change, Version) and new.change.size and not new.change.extents:
+        raise BytesMissing(f"the bytes of {new.change.key!r} are not here")
+    return new
+
+
+def _keep(transaction: Transaction, new: Record, winner: Stamp) -> None:
+    """Keep an object that loses; one without bytes comes again, with them, as a conflict."""
+    lost = new.change
+    if isinstance(lost, Tombstone) or lost.kind != Kind.OBJECT or (lost.size and not lost.extents):
+        return
+    conflicts.merge_conflict(transaction, new.number, Conflict(loser=lost, winner=winner))
+
+
+def _read(
+    transaction: Transaction, records: Sequence[Record]
+) -> tuple[dict[int, _Old], dict[int, list[_Kept]]]:
+    """What is there of each record's item, and its conflicts, by the record's place."""
+    items = _encode([one.item for one in records])
+    rows = transaction.db.execute(_OF_OTHERS, (items,)).fetchall()
+    (tombstones,), (kept,), (versions,) = rows
+    old: dict[int, _Old] = {}
+    for text in (tombstones, versions):
+        if text:
+            old.update((one.place, one) for one in _decode_old(f"[{text}]"))
+    conflicting: dict[int, list[_Kept]] = {}
+    for one in _decode_kept(f"[{kept}]") if kept else ():
+        conflicting.setdefault(one.place, []).append(one)
+    return old, conflicting
+
+
+def _decide(new: Version | Tombstone, old: _Old) -> tuple[Verdict, bool]:
+    """The rule for two records of one item, and whether neither had seen the other."""
+    is_tombstone, was_tombstone = isinstance(new, Tombstone), old.kind == TOMBSTONE
+    if new.vid and is_tombstone != was_tombstone:
+        # A version id is never written again: its deletion counts whenever it comes.
+        seen = new.seen if is_tombstone else old.seen
+        return (Verdict.WINS if is_tombstone else Verdict.LOSES), seen == INFERRED
+    if new.stamp == old.stamp:
+        if is_tombstone or was_tombstone:
+            return (Verdict.WINS if was_tombstone and not is_tombstone else Verdict.LOSES), False
+        return Verdict.JOINS, False
+    concurrent = not (saw(new.stamp, new.seen, old.stamp) or saw(old.stamp, old.seen, new.stamp))
+    return (Verdict.WINS if new.stamp > old.stamp else Verdict.LOSES), concurrent
+
+
+def _with_seen(
+    transaction: Transaction, new: Record, there: _Old | None, conflicting: Sequence[_Kept]
+) -> Record:
+    """The record of a write made here, with what it has seen."""
+    if new.change.vid or (there is None and not conflicting):
+        return new
+    writes = [(one.stamp, one.seen) for one in conflicting]
+    if there is not None:
+        if there.stamp > new.change.stamp:
+            # It lost a race with a replica, after its stamp was taken: it has not seen that.
+            return new
+        writes.append((there.stamp, there.seen))
+    seen = history(transaction.dc_id, writes)
+    return record(new.number, msgspec.structs.replace(new.change, seen=seen)) if seen else new
+
+
+def _unless_deleted(transaction: Transaction, new: Record, conflicting: Sequence[_Kept]) -> Record:
+    """A version that is not here though it must have been was deleted, and its tombstone
+    collected: the record is its tombstone, then."""
+    change = new.change
+    if isinstance(change, Tombstone) or not transaction.covers(change.stamp):
+        return new
+    if any(one.stamp == change.stamp for one in conflicting):
+        return new
+    gone = Tombstone(
+        bucket=change.bucket,
+        key=change.key,
+        vid=change.vid,
+        stamp=_next_stamp(change.stamp, transaction.dc_id),
+        seen=INFERRED,
+    )
+    return record(new.number, gone)
+
+
+def _next_stamp(stamp: Stamp, dc_id: str) -> Stamp:
+    """The first moment after a stamp, in this DC's name."""
+    return f"{int(stamp[:16], 16) + 1:016x}{dc_id}"
+
+
+def join_registers(one: Registers, other: Registers) -> Registers:
+    """Of each name, the later one."""
+    result = dict(one)
+    for name, register in other.items():
+        known = result.get(name)
+        if known is None or (register.stamp, register.value) > (known.stamp, known.value):
+            result[name] = register
+    return result
+
+
+def _joined(transaction: Transaction, new: Record, old: _Old) -> Record | None:
+    """The version that is here with the registers of both; None when they are what they were."""
+    assert isinstance(new.change, Version)
+    registers = join_registers(old.registers or {}, new.change.registers)
+    if registers == old.registers:
+        return None
+    change = new.change
+    here = read_version(transaction.db, new.number, change.key, change.vid, change.bucket)
+    assert here is not None
+    return record(new.number, msgspec.structs.replace(here, registers=registers))
+
+
+def _write(
+    transaction: Transaction,
+    winners: Sequence[Record],
+    replaced: Sequence[tuple[Record, _Old]],
+) -> None:
+    db = transaction.db
+    if replaced:
+        db.execute(_UNFEED, (_encode([old.seq for _, old in replaced]),))
+        _drop_other_kind(transaction, replaced)
+    versions = [one for one in winners if isinstance(one.change, Version)]
+    tombstones = [one for one in winners if isinstance(one.change, Tombstone)]
+    first = transaction.seq + 1
+    transaction.seq += len(winners)
+    if versions:
+        db.execute(_PUT_VERSIONS, (b"[%b]" % b",".join([one.row for one in versions]), first))
+    if tombstones:
+        rows = [(*one.item, one.change.stamp, one.change.seen) for one in tombstones]
+        db.execute(_PUT_TOMBSTONES, (_encode(rows), first + len(versions)))
+    feed = [(int(one.change.kind), *one.item) for one in versions]  # type: ignore[union-attr]
+    feed += [(TOMBSTONE, *one.item) for one in tombstones]
+    db.execute(_FEED, (_encode(feed), first))
+    old_hashes = {one.item: old.leaf for one, old in replaced}
+    for one in winners:
+        old = old_hashes.get(one.item, "")
+        if old or one.hash:
+            transaction.deltas.append(delta(one.number, one.change.key, old, one.hash))
+
+
+def _drop_other_kind(transaction: Transaction, replaced: Sequence[tuple[Record, _Old]]) -> None:
+    """Take tombstones out whose place a version takes, and the other way round."""
+    for table, tombstones in (("tombstones", True), ("versions", False)):
+        null: dict[int, list[str]] = {}
+        others: list[Item] = []
+        for new, old in replaced:
+            if (old.kind == TOMBSTONE) != tombstones:
+                continue
+            if isinstance(new.change, Tombstone) == tombstones:
+                continue
+            if new.change.vid:
+                others.append(new.item)
+            else:
+                null.setdefault(new.number, []).append(new.change.key)
+        for number, keys in null.items():
+            transaction.db.execute(_DROP_NULL.format(table=table), (number, _encode(keys)))
+        transaction.db.executemany(
+            f"DELETE FROM {table} WHERE bucket = ? AND key = ? AND vid = ?", others
         )
-    )
-    return Record((number, version.key, version.vid), version.stamp, row)
-
-
-def tombstone_record(number: int, tombstone: Tombstone) -> Record:
-    row = _encode(
-        (number, tombstone.key, tombstone.vid, tombstone.stamp, TOMBSTONE, 0, "", None, None)
-    )
-    return Record((number, tombstone.key, tombstone.vid), tombstone.stamp, row)
-
-
-def merge(db: sqlite3.Connection, records: Sequence[Record], first_seq: int) -> int:
-    """Merge records inside the open transaction; give feed positions from `first_seq` on. Returns
-    how many positions are taken (those of losers among winners stay empty)."""
-    latest: dict[Item, Record] = {}
-    for record in records:
-        known = latest.get(record.item)
-        if known is None or record.stamp > known.stamp:
-            latest[record.item] = record
-    if not latest:
-        return 0
-    winners = list(latest.values())
-    db.execute("DELETE FROM batch")
-    db.execute(_SPREAD, (b"[%b]" % b",".join([record.row for record in winners]),))
-    db.execute(_DROP_LOSERS)
-    db.execute(_UNFEED_VERSIONS)
-    seq = (first_seq,)
-    if db.execute(_UNFEED_TOMBSTONES).rowcount:
-        db.execute(_DROP_TOMBSTONES)
-    db.execute(_PUT_VERSIONS, seq)
-    if db.execute(_PUT_TOMBSTONES, seq).rowcount:
-        db.execute(_DROP_VERSIONS)
-    # Losers must take no position: two DCs would answer each other's answers for ever.
-    return len(winners) if db.execute(_FEED, seq).rowcount else 0

@@ -1,17 +1,21 @@
 """What the name servers know: buckets, users, keys, versions, uploads, and the change feed.
 
-Every record that travels between DCs carries a stamp (`dc/stamps.py`), and merging is the same
-rule everywhere: of two records of one item, the later stamp stands. So delivery may repeat and
-reorder, and all DCs end alike.
+Every record that travels between DCs carries a stamp (`dc/stamps.py`), and merging two records of
+one item is a join: delivery may repeat, reorder and take detours, and all DCs end alike.
+`docs/convergence.md` has the rules.
 
 - A **bucket** has an identity apart from its name: a hash of its owner and its name. The same
   owner making the same name in two DCs has thus made one bucket.
 - A **version** is `(bucket, key, vid)`. `vid` is "" for the null version (all objects of a bucket
   that never had versioning), else the version id made from the stamp.
-- A **tombstone** says that a `(bucket, key, vid)` was deleted for good, when its stamp is later
-  than the version's. A version written later takes the tombstone's place.
+- A **tombstone** says that a `(bucket, key, vid)` was deleted for good. A null version written
+  later takes the tombstone's place.
+- A **conflict** keeps a null version that lost to one that had not seen it.
 - **Users** are their canonical id; **keys** are their access key id. Deleted ones stay as records
-  with `deleted`.
+  with `deleted`, and stay deleted.
+- A **site** is what a DC says of itself.
+- **Registers** hold attributes of versions and buckets (ACL, tags, versioning state ...), each with
+  the stamp of its last change.
 """
 
 import hashlib
@@ -22,6 +26,10 @@ import msgspec
 from dc.stamps import Stamp
 
 NULL_VERSION = ""
+
+Seen = str
+"""Which writes of other DCs a write had seen: the last stamp of each, one after the other, ordered
+by DC. `dc/names/seen.py` reads and makes them."""
 
 
 class Kind(IntEnum):
@@ -66,6 +74,17 @@ class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
     parts: list[Part] = []
 
 
+class Register(msgspec.Struct, frozen=True, array_like=True):
+    """An attribute: what it was set to, and when. "" when it was taken away."""
+
+    stamp: Stamp
+    value: str
+
+
+Registers = dict[str, Register]
+"""By name."""
+
+
 class Version(msgspec.Struct, frozen=True):
     """One version of an object, or a delete marker."""
 
@@ -80,10 +99,15 @@ class Version(msgspec.Struct, frozen=True):
     meta: Meta
     extents: list[Extent]
     """Where the bytes are in this DC."""
+    seen: Seen = ""
+    """Of a write made here it is found in its transaction; what is given is not used."""
+    registers: Registers = {}
+    seq: int = 0
+    """Its position in this DC's feed; only of what was read here."""
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):
-    """A bucket. `deleted` is the stamp of its deletion when that is later than `created`."""
+    """A bucket: when it was last created, deleted, and found to hold an object though deleted."""
 
     id: str
     name: str
@@ -91,14 +115,17 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     created: Stamp
     deleted: Stamp = ""
+    revived: Stamp = ""
+    registers: Registers = {}
 
     @property
     def live(self) -> bool:
-        return self.created > self.deleted
+        return max(self.created, self.revived) > self.deleted
 
     @property
     def stamp(self) -> Stamp:
-        return max(self.created, self.deleted)
+        """When it last came or went; not when a register changed."""
+        return max(self.created, self.deleted, self.revived)
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,9 +154,34 @@ class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     vid: str
     stamp: Stamp
+    seen: Seen = ""
 
 
-Change = Version | Tombstone | Bucket | User | AccessKey
+class Conflict(msgspec.Struct, frozen=True, kw_only=True):
+    """A null version that lost to a write which had not seen it, and which it had not seen."""
+
+    loser: Version
+    """Its `extents` are empty when it is `gone`."""
+    winner: Stamp
+    """Of the latest write that it lost to."""
+    gone: bool = False
+    """Restored, dropped, or kept for long enough."""
+
+    @property
+    def stamp(self) -> Stamp:
+        return self.winner
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """What a DC says of itself, to be known by name also where it is no peer."""
+
+    dc_id: str
+    name: str
+    region: str
+    stamp: Stamp
+
+
+Change = Version | Tombstone | Bucket | User | AccessKey | Conflict | Site
 
 
 class FeedEntry(msgspec.Struct, frozen=True):
@@ -137,6 +189,46 @@ class FeedEntry(msgspec.Struct, frozen=True):
 
     seq: int
     change: Change
+
+
+class Interval(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """All changes made in the DC `origin` with stamps from `low` to `high`, both included."""
+
+    origin: str
+    low: Stamp
+    high: Stamp
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of how far a peer has taken our feed; it outlives restarts."""
+
+    peer: str
+    epoch: str
+    acked: int
+    """Everything up to here has taken effect there."""
+    heard_ms: int
+    """When it last said so, by this DC's wall clock."""
+
+
+class Known(IntEnum):
+    """What this DC has of a write that it is told of."""
+
+    NEW = 0
+    """Applying it would change something, and its bytes are not here."""
+    HELD = 1
+    """It is here with its bytes; its registers may be news."""
+    PAST = 2
+    """It was superseded or deleted here: applying it would change nothing, or needs no bytes."""
+
+
+class LeafItem(msgspec.Struct, frozen=True, array_like=True):
+    """An item in a leaf of a bucket's hash tree. Without `hash`: a tombstone."""
+
+    kind: int
+    key: str
+    vid: str
+    stamp: Stamp
+    hash: str
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -203,7 +295,8 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """How far this DC has taken a peer's feed: the feed's epoch and the position in it."""
+    """How far this DC has taken a peer's feed: the position, and the feed's epoch when it was last
+    opened."""
 
     epoch: str
     seq: int

@@ -10,7 +10,7 @@ import msgspec
 
 from dc.names.api import NoSuchPeer, PeerExists, TokenUsed
 from dc.names.model import Cursor, Extent, Inboxed, Peer
-from dc.names.writer import Transaction
+from dc.names.transaction import Transaction
 
 _decode = msgspec.msgpack.Decoder(Peer).decode
 _extents = msgspec.json.Decoder(list[tuple[int, Extent]]).decode
@@ -51,6 +51,7 @@ def remove(transaction: Transaction, dc_id: str) -> None:
         raise NoSuchPeer(dc_id)
     db.execute("DELETE FROM cursors WHERE peer = ?", (dc_id,))
     db.execute("DELETE FROM inbox WHERE peer = ?", (dc_id,))
+    db.execute("DELETE FROM progress WHERE peer = ?", (dc_id,))
     # Nor may it come back with the token that once let it in.
     db.execute("UPDATE used_tokens SET peer = '' WHERE peer = ?", (dc_id,))
     transaction.peers = load(db)

@@ -12,24 +12,19 @@ is not remembered.
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
 from dc.names.api import NamesClosed
-from dc.names.merge import Item
-from dc.names.model import Extent, Kind, Meta, Version
+from dc.names.rows import ROW, Row
+from dc.names.transaction import Item
 from dc.ports import Database
-from dc.stamps import Stamp
 from dc.worker import spawn
 
 GROUP_MAX = 256
 ROWS_MAX = 16_384
 """About 1 KB each."""
-
-ROW = """'["' || v.vid || '","' || v.stamp || '",' || v.kind || ',' || v.size || ',"' || v.etag
-    || '",' || v.meta || ',' || v.extents || ']'"""
-"""SQL text of a version's JSON array; `vid`, `stamp` and `etag` hold nothing to be escaped."""
 
 _CURRENT = f"""
 SELECT group_concat(coalesce((
@@ -43,41 +38,6 @@ SELECT group_concat(coalesce((
     WHERE v.bucket = j.value->>0 AND v.key = j.value->>1 AND v.vid = j.value->>2
 ), 'null')) FROM json_each(?1) j
 """
-_KNOWN = """
-SELECT group_concat(coalesce(
-    (SELECT stamp FROM versions v
-     WHERE v.bucket = j.value->>0 AND v.key = j.value->>1 AND v.vid = j.value->>2),
-    (SELECT stamp FROM tombstones t
-     WHERE t.bucket = j.value->>0 AND t.key = j.value->>1 AND t.vid = j.value->>2),
-    '')) FROM json_each(?1) j
-"""
-
-
-class Row(msgspec.Struct, array_like=True, frozen=True):
-    """What `ROW` makes."""
-
-    vid: str
-    stamp: str
-    kind: Kind
-    size: int
-    etag: str
-    meta: Meta
-    extents: list[Extent]
-
-    def version(self, bucket_id: str, key: str) -> Version:
-        return Version(
-            bucket_id,
-            key,
-            self.vid,
-            self.stamp,
-            self.kind,
-            self.size,
-            self.etag,
-            self.meta,
-            self.extents,
-        )
-
-
 _decode = msgspec.json.Decoder(list[Row | None]).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -162,12 +122,6 @@ class Reader:
             if not future.done():
                 future.set_result(row)
         self._changed.clear()
-
-
-def read_known(db: sqlite3.Connection, asked: Sequence[tuple[int, str, str]]) -> list[Stamp]:
-    """Stamps of versions or tombstones by (bucket number, key, vid); "" for what is not here."""
-    text: str = db.execute(_KNOWN, (_encode(asked),)).fetchone()[0] or ""
-    return text.split(",") if asked else []
 
 
 def _query(db: sqlite3.Connection, asked: bytes) -> str:

@@ -1,11 +1,16 @@
-"""Buckets, users and keys in the tables: last-writer-wins registers.
+"""Buckets, users, keys and sites in the tables.
 
 These run in the writer's thread (actions of `dc/names/writer.py`); what changed goes into
 `Transaction.changed`, for the directory. Each `merge_*` is a join: it takes a record from anywhere
-and leaves the later of what was and what came.
+and leaves what `docs/convergence.md` says of what was and what came. A user or key that was
+deleted anywhere stays deleted: no later change made elsewhere brings access back.
 """
 
 import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
 
 from dc.names.api import (
     BucketExists,
@@ -16,50 +21,68 @@ from dc.names.api import (
     TooManyKeys,
     UserExists,
 )
-from dc.names.model import AccessKey, Bucket, Change, User
-from dc.names.writer import Transaction
+from dc.names.merge import join_registers
+from dc.names.model import AccessKey, Bucket, Change, Register, Registers, Site, User
+from dc.names.transaction import Transaction
+from dc.names.trees import DIRECTORY, delta, item_hash
 
 FEED_BUCKET = 10
 FEED_USER = 11
 FEED_KEY = 12
+FEED_SITE = 13
 KEYS_MAX = 2
+
+_BUCKETS = "SELECT id, name, owner, region, created, deleted, revived, registers FROM buckets"
+_USERS = "SELECT id, email, stamp, deleted FROM users"
+_KEYS = "SELECT id, user, secret, stamp, deleted FROM keys"
+_SITES = "SELECT id, name, region, stamp FROM sites"
+
+_registers = msgspec.json.Decoder(Registers).decode
 
 
 def load(db: sqlite3.Connection) -> tuple[list[Change], list[tuple[str, int]]]:
     """Everything the directory holds: the records, and (bucket id, number) pairs."""
     changes: list[Change] = []
-    numbers = []
-    for row in db.execute("SELECT id, name, owner, region, created, deleted, number FROM buckets"):
-        changes.append(_bucket(row))
-        numbers.append((row[0], row[6]))
-    for row in db.execute("SELECT id, email, stamp, deleted FROM users"):
-        changes.append(_user(row))
-    for row in db.execute("SELECT id, user, secret, stamp, deleted FROM keys"):
-        changes.append(_key(row))
+    changes += [_bucket(row) for row in db.execute(_BUCKETS)]
+    changes += [_user(row) for row in db.execute(_USERS)]
+    changes += [_key(row) for row in db.execute(_KEYS)]
+    changes += [_site(row) for row in db.execute(_SITES)]
+    numbers = db.execute("SELECT id, number FROM buckets").fetchall()
     return changes, numbers
 
 
 def read(db: sqlite3.Connection, kind: int, item: str) -> Change | None:
     """One record by its kind of feed row and its id."""
-    if kind == FEED_BUCKET:
-        row = db.execute(
-            "SELECT id, name, owner, region, created, deleted FROM buckets WHERE id = ?", (item,)
-        ).fetchone()
-        return _bucket(row) if row else None
-    if kind == FEED_USER:
-        row = db.execute(
-            "SELECT id, email, stamp, deleted FROM users WHERE id = ?", (item,)
-        ).fetchone()
-        return _user(row) if row else None
-    row = db.execute(
-        "SELECT id, user, secret, stamp, deleted FROM keys WHERE id = ?", (item,)
-    ).fetchone()
-    return _key(row) if row else None
+    query, decode = _OF_KIND[kind]
+    row = db.execute(f"{query} WHERE id = ?", (item,)).fetchone()
+    return decode(row) if row else None
+
+
+def hashes(db: sqlite3.Connection) -> Iterator[tuple[str, str]]:
+    """(id, hash) of all records, for the directory's tree."""
+    for change in load(db)[0]:
+        if not isinstance(change, Bucket) or change.created:
+            yield id_of(change), hash_of(change)
+
+
+def id_of(change: Change) -> str:
+    """The id of a bucket, user, key or site."""
+    if isinstance(change, Site):
+        return change.dc_id
+    assert isinstance(change, Bucket | User | AccessKey)
+    return change.id
 
 
 def _bucket(row: tuple[str, ...]) -> Bucket:
     return Bucket(
-        id=row[0], name=row[1], owner=row[2], region=row[3], created=row[4], deleted=row[5]
+        id=row[0],
+        name=row[1],
+        owner=row[2],
+        region=row[3],
+        created=row[4],
+        deleted=row[5],
+        revived=row[6],
+        registers=_registers(row[7]),
     )
 
 
@@ -71,6 +94,26 @@ def _key(row: tuple[str, str, bytes, str, int]) -> AccessKey:
     return AccessKey(id=row[0], user=row[1], secret=row[2], stamp=row[3], deleted=bool(row[4]))
 
 
+def _site(row: tuple[str, str, str, str]) -> Site:
+    return Site(dc_id=row[0], name=row[1], region=row[2], stamp=row[3])
+
+
+_OF_KIND: dict[int, tuple[str, Callable[[Any], Change]]] = {
+    FEED_BUCKET: (_BUCKETS, _bucket),
+    FEED_USER: (_USERS, _user),
+    FEED_KEY: (_KEYS, _key),
+    FEED_SITE: (_SITES, _site),
+}
+
+
+def hash_of(change: Change) -> str:
+    """The hash of a record in the directory's tree. Secrets are not in it: each DC encrypts them
+    for itself."""
+    if isinstance(change, AccessKey):
+        return item_hash(("key", change.id, change.user, change.stamp, change.deleted))
+    return item_hash((type(change).__name__, change))
+
+
 # -- merging ------------------------------------------------------------------------------------
 
 
@@ -80,7 +123,11 @@ def bucket_number(transaction: Transaction, bucket_id: str) -> int:
     row = db.execute("SELECT number FROM buckets WHERE id = ?", (bucket_id,)).fetchone()
     if row:
         return int(row[0])
-    cursor = db.execute("INSERT INTO buckets VALUES(NULL, ?, '', '', '', '', '', 0)", (bucket_id,))
+    cursor = db.execute(
+        "INSERT INTO buckets(id, name, owner, region, created, deleted, seq)"
+        " VALUES(?, '', '', '', '', '', 0)",
+        (bucket_id,),
+    )
     number = int(cursor.lastrowid or 0)
     transaction.numbers.append((bucket_id, number))
     return number
@@ -90,15 +137,17 @@ def merge_bucket(transaction: Transaction, bucket: Bucket) -> None:
     bucket_number(transaction, bucket.id)
     known = read(transaction.db, FEED_BUCKET, bucket.id)
     assert isinstance(known, Bucket)
-    # Two DCs in which a deleted bucket came back have one `created`, and perhaps two regions.
     newer = max(bucket, known, key=lambda one: (one.created, one.region))
     created = max(bucket.created, known.created)
     deleted = max(bucket.deleted, known.deleted)
-    if created and created <= deleted and _holds_objects(transaction.db, bucket.id):
+    revived = max(bucket.revived, known.revived)
+    dead = created and max(created, revived) <= deleted
+    if dead and _holds_objects(transaction.db, bucket.id):
         # Only an empty bucket is deleted, and the feed brings the deletions of what was in it
         # before its own. So whoever deleted it had not seen this object: rather a bucket back
         # than an object lost.
-        created = _just_after(deleted)
+        revived = _just_after(deleted)
+    registers = join_registers(bucket.registers, known.registers)
     merged = Bucket(
         id=bucket.id,
         name=newer.name,
@@ -106,14 +155,28 @@ def merge_bucket(transaction: Transaction, bucket: Bucket) -> None:
         region=newer.region,
         created=created,
         deleted=deleted,
+        revived=revived,
+        # A bucket that was made anew has nothing of the old one.
+        registers={name: one for name, one in registers.items() if one.stamp >= created},
     )
     if merged == known:
         return
     seq = _feed(transaction, FEED_BUCKET, bucket.id, "buckets")
+    _count(transaction, bucket.id, known if known.created else None, merged)
     transaction.db.execute(
-        "UPDATE buckets SET name = ?, owner = ?, region = ?, created = ?, deleted = ?, seq = ?"
-        " WHERE id = ?",
-        (merged.name, merged.owner, merged.region, merged.created, merged.deleted, seq, merged.id),
+        "UPDATE buckets SET name = ?, owner = ?, region = ?, created = ?, deleted = ?,"
+        " revived = ?, registers = ?, seq = ? WHERE id = ?",
+        (
+            merged.name,
+            merged.owner,
+            merged.region,
+            merged.created,
+            merged.deleted,
+            merged.revived,
+            msgspec.json.encode(merged.registers).decode(),
+            seq,
+            merged.id,
+        ),
     )
     transaction.changed.append(merged)
 
@@ -134,26 +197,60 @@ def _just_after(stamp: str) -> str:
 
 def merge_user(transaction: Transaction, user: User) -> None:
     known = read(transaction.db, FEED_USER, user.id)
-    if isinstance(known, User) and known.stamp >= user.stamp:
-        return
+    merged = user
+    if isinstance(known, User):
+        later = max(user, known, key=lambda one: (one.stamp, one.deleted))
+        merged = msgspec.structs.replace(later, deleted=user.deleted or known.deleted)
+        if merged == known:
+            return
     seq = _feed(transaction, FEED_USER, user.id, "users")
+    _count(transaction, user.id, known, merged)
     transaction.db.execute(
         "INSERT OR REPLACE INTO users VALUES(?, ?, ?, ?, ?)",
-        (user.id, user.email, user.stamp, user.deleted, seq),
+        (merged.id, merged.email, merged.stamp, merged.deleted, seq),
     )
-    transaction.changed.append(user)
+    transaction.changed.append(merged)
 
 
 def merge_key(transaction: Transaction, key: AccessKey) -> None:
     known = read(transaction.db, FEED_KEY, key.id)
-    if isinstance(known, AccessKey) and known.stamp >= key.stamp:
-        return
+    merged = key
+    if isinstance(known, AccessKey):
+        if known.stamp >= key.stamp and (known.deleted or not key.deleted):
+            return
+        later = max(key, known, key=lambda one: (one.stamp, one.deleted))
+        if key.deleted or known.deleted:
+            merged = msgspec.structs.replace(later, secret=b"", deleted=True)
+        else:
+            merged = later
+        if merged == known:
+            return
     seq = _feed(transaction, FEED_KEY, key.id, "keys")
+    _count(transaction, key.id, known, merged)
     transaction.db.execute(
         "INSERT OR REPLACE INTO keys VALUES(?, ?, ?, ?, ?, ?)",
-        (key.id, key.user, key.secret, key.stamp, key.deleted, seq),
+        (merged.id, merged.user, merged.secret, merged.stamp, merged.deleted, seq),
     )
-    transaction.changed.append(key)
+    transaction.changed.append(merged)
+
+
+def merge_site(transaction: Transaction, site: Site) -> None:
+    known = read(transaction.db, FEED_SITE, site.dc_id)
+    if isinstance(known, Site) and known.stamp >= site.stamp:
+        return
+    seq = _feed(transaction, FEED_SITE, site.dc_id, "sites")
+    _count(transaction, site.dc_id, known, site)
+    transaction.db.execute(
+        "INSERT OR REPLACE INTO sites VALUES(?, ?, ?, ?, ?)",
+        (site.dc_id, site.name, site.region, site.stamp, seq),
+    )
+    transaction.changed.append(site)
+
+
+def _count(transaction: Transaction, item: str, old: Change | None, new: Change) -> None:
+    """Bring the directory's hash tree up to date."""
+    was = hash_of(old) if old is not None else ""
+    transaction.deltas.append(delta(DIRECTORY, item, was, hash_of(new)))
 
 
 def _feed(transaction: Transaction, kind: int, item: str, table: str) -> int:
@@ -171,8 +268,7 @@ def _feed(transaction: Transaction, kind: int, item: str, table: str) -> int:
 
 def create_bucket(transaction: Transaction, bucket: Bucket) -> None:
     row = transaction.db.execute(
-        "SELECT id, name, owner, region, created, deleted FROM buckets"
-        " WHERE name = ? AND created > deleted ORDER BY created LIMIT 1",
+        f"{_BUCKETS} WHERE name = ? AND max(created, revived) > deleted ORDER BY created LIMIT 1",
         (bucket.name,),
     ).fetchone()
     if row:
@@ -192,32 +288,36 @@ def delete_bucket(transaction: Transaction, bucket_id: str, stamp: str) -> None:
         "DELETE FROM parts WHERE upload IN (SELECT id FROM uploads WHERE bucket = ?)", (number,)
     )
     db.execute("DELETE FROM uploads WHERE bucket = ?", (number,))
-    gone = Bucket(
-        id=bucket.id,
-        name=bucket.name,
-        owner=bucket.owner,
-        region=bucket.region,
-        created=bucket.created,
-        deleted=stamp,
-    )
-    merge_bucket(transaction, gone)
+    merge_bucket(transaction, msgspec.structs.replace(bucket, deleted=stamp))
+
+
+def set_registers(
+    transaction: Transaction, bucket_id: str, values: Mapping[str, str], stamp: str
+) -> None:
+    """Set attributes of a bucket: NoSuchBucket."""
+    bucket = read(transaction.db, FEED_BUCKET, bucket_id)
+    if not isinstance(bucket, Bucket) or not bucket.live:
+        raise NoSuchBucket(bucket_id)
+    registers = {name: Register(stamp, value) for name, value in values.items()}
+    registers = join_registers(bucket.registers, registers)
+    merge_bucket(transaction, msgspec.structs.replace(bucket, registers=registers))
 
 
 def require_live(transaction: Transaction, number: int) -> None:
     row = transaction.db.execute(
-        "SELECT 1 FROM buckets WHERE number = ? AND created > deleted", (number,)
+        "SELECT 1 FROM buckets WHERE number = ? AND max(created, revived) > deleted", (number,)
     ).fetchone()
     if row is None:
         raise NoSuchBucket("the bucket was deleted meanwhile")
 
 
-def revive_buckets(transaction: Transaction) -> None:
-    """After a merge: revive the deleted buckets that objects just came for (see
-    `merge_bucket`)."""
+def revive_buckets(transaction: Transaction, numbers: set[int]) -> None:
+    """After objects came for these buckets: revive those that are deleted (see `merge_bucket`)."""
+    places = ",".join("?" * len(numbers))
     rows = transaction.db.execute(
-        "SELECT id, name, owner, region, created, deleted FROM buckets"
-        " WHERE created <= deleted AND created != ''"
-        " AND number IN (SELECT bucket FROM batch WHERE kind = 0)"
+        f"{_BUCKETS} WHERE max(created, revived) <= deleted AND created != ''"
+        f" AND number IN ({places})",
+        tuple(numbers),
     ).fetchall()
     for row in rows:
         merge_bucket(transaction, _bucket(row))

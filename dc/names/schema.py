@@ -10,7 +10,8 @@ reading it from 0 is a full copy, and it never needs trimming. The row of the it
 in `seq`, which is how the earlier feed row is found.
 
 A database says its schema version in `PRAGMA user_version`. Each migration brings it one version
-on, inside a transaction. A database from a newer Farshore is refused.
+on, inside a transaction. A database from a newer Farshore is refused. A migration that changes what
+is hashed leaves the fact `rebuild`: the trees are then made anew (`dc/names/rebuild.py`).
 """
 
 import sqlite3
@@ -116,18 +117,56 @@ CREATE TABLE inbox(
 CREATE INDEX inbox_by_time ON inbox(peer, next_try_ms, seq);
 """
 
-MIGRATIONS = [_V1]
-"""MIGRATIONS[n] brings a database from schema version n to n + 1."""
-
-# A temporary table of the writer's connection; see dc/names/merge.py.
-BATCH = """
-CREATE TEMP TABLE batch(
-    position INTEGER,
-    bucket INTEGER, key TEXT, vid TEXT, stamp TEXT,
-    kind INTEGER, size INTEGER, etag TEXT, meta TEXT, extents TEXT,
-    PRIMARY KEY(bucket, key, vid)
+# Writes know what they had seen, losers are kept, attributes are registers, and everything that is
+# the same in all DCs has a hash (`docs/convergence.md`). `leaf` is filled in by `digest.py`.
+_V2 = """
+ALTER TABLE buckets ADD COLUMN revived TEXT NOT NULL DEFAULT '';
+ALTER TABLE buckets ADD COLUMN registers TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE versions ADD COLUMN seen TEXT NOT NULL DEFAULT '';
+ALTER TABLE versions ADD COLUMN registers TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE versions ADD COLUMN leaf TEXT NOT NULL DEFAULT '';
+ALTER TABLE tombstones ADD COLUMN seen TEXT NOT NULL DEFAULT '';
+CREATE TABLE conflicts(
+    bucket INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    stamp TEXT NOT NULL,
+    vid TEXT NOT NULL,
+    winner TEXT NOT NULL,
+    gone INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    etag TEXT NOT NULL,
+    meta TEXT NOT NULL,
+    extents TEXT NOT NULL,
+    seen TEXT NOT NULL,
+    registers TEXT NOT NULL,
+    leaf TEXT NOT NULL,
+    PRIMARY KEY(bucket, key, stamp)
 ) WITHOUT ROWID;
+CREATE INDEX conflicts_by_winner ON conflicts(winner) WHERE NOT gone;
+CREATE INDEX conflicts_gone ON conflicts(seq) WHERE gone;
+CREATE INDEX feed_tombstones ON feed(seq) WHERE kind = 2;
+CREATE TABLE sites(
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    region TEXT NOT NULL,
+    stamp TEXT NOT NULL,
+    seq INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE epochs(first INTEGER NOT NULL, id TEXT NOT NULL UNIQUE);
+INSERT INTO epochs SELECT 0, value FROM facts WHERE name = 'epoch';
+DELETE FROM facts WHERE name = 'epoch';
+INSERT INTO facts VALUES('rebuild', '');
+CREATE TABLE coverage(origin TEXT NOT NULL, low TEXT NOT NULL, high TEXT NOT NULL,
+    PRIMARY KEY(origin, low)) WITHOUT ROWID;
+CREATE TABLE progress(peer TEXT PRIMARY KEY, epoch TEXT NOT NULL, acked INTEGER NOT NULL,
+    heard_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE trees(bucket INTEGER PRIMARY KEY, leaves BLOB NOT NULL);
+CREATE TABLE tree_log(seq INTEGER PRIMARY KEY, deltas BLOB NOT NULL);
 """
+
+MIGRATIONS = [_V1, _V2]
+"""MIGRATIONS[n] brings a database from schema version n to n + 1."""
 
 
 def prepare(db: sqlite3.Connection) -> None:

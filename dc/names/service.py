@@ -8,23 +8,40 @@ after a write has returned sees it.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from dc.names import feed, listing, peers, registers, uploads
-from dc.names.api import NamesClosed, NoSuchBucket
+from dc.names import (
+    applying,
+    compare,
+    conflicts,
+    feed,
+    listing,
+    peers,
+    registers,
+    trees,
+    upkeep,
+    uploads,
+)
+from dc.names.api import NamesClosed, NoSuchBucket, StampTooOld
 from dc.names.directory import MemoryDirectory
-from dc.names.merge import Record, tombstone_record, version_record
+from dc.names.knowledge import Knowledge
+from dc.names.merge import record
 from dc.names.model import (
     AccessKey,
     Bucket,
     Change,
+    Conflict,
     Cursor,
     FeedEntry,
     Inboxed,
+    Interval,
+    Known,
+    LeafItem,
     Page,
     Peer,
+    Site,
     Tombstone,
     Upload,
     UploadPart,
@@ -32,11 +49,13 @@ from dc.names.model import (
     Version,
     bucket_id,
 )
-from dc.names.reader import Reader, read_known
-from dc.names.schema import BATCH, migrate, prepare
-from dc.names.writer import Transaction, Writer
+from dc.names.reader import Reader
+from dc.names.schema import prepare
+from dc.names.start import State, set_up
+from dc.names.transaction import Transaction
+from dc.names.writer import Writer
 from dc.ports import Clock, Database, Databases, Randomness
-from dc.stamps import HybridClock, Stamp
+from dc.stamps import HybridClock, Stamp, stamp_origin
 
 T = TypeVar("T")
 
@@ -49,11 +68,12 @@ async def open_names(
     names: SqliteNames | None = None
     try:
         opened.append(await databases.open(path))
-        epoch, hlc, seq = await opened[0].run(lambda db: _set_up(db, randomness.token(8).hex()))
+        epoch = randomness.token(8).hex()
+        state = await opened[0].run(lambda db: set_up(db, epoch))
         for _ in range(3):
             opened.append(await databases.open(path))
             await opened[-1].run(prepare)
-        names = SqliteNames(clock, HybridClock(clock, dc_id, hlc), epoch, seq, *opened)
+        names = SqliteNames(clock, HybridClock(clock, dc_id, state.hlc), state, *opened)
         await names.load()
     except BaseException:
         # Each holds a thread, which the process could not end without.
@@ -66,17 +86,6 @@ async def open_names(
     return names
 
 
-def _set_up(db: sqlite3.Connection, new_epoch: str) -> tuple[str, Stamp, int]:
-    """(epoch, last stamp, last feed position) of the database, made when it is new."""
-    prepare(db)
-    migrate(db)
-    db.executescript(BATCH)
-    db.execute("INSERT OR IGNORE INTO facts VALUES('epoch', ?), ('position', ' 0')", (new_epoch,))
-    facts = dict(db.execute("SELECT name, value FROM facts").fetchall())
-    hlc, seq = facts["position"].split(" ")
-    return facts["epoch"], hlc, int(seq)
-
-
 class SqliteNames:
     """Made by `open_names`."""
 
@@ -84,24 +93,34 @@ class SqliteNames:
         self,
         wall: Clock,
         clock: HybridClock,
-        epoch: str,
-        seq: int,
+        state: State,
         writer: Database,
         checkpointer: Database,
         point: Database,
         scan: Database,
     ) -> None:
         self.clock = clock
-        self.epoch = epoch
+        self.knowledge = Knowledge(
+            wall, clock, state.epochs, state.coverage, state.progress, state.horizon
+        )
         self._wall = wall
         self._databases = [writer, checkpointer, point, scan]
         self._directory = MemoryDirectory()
         self._peers: list[Peer] = []
-        self._feed_end = seq
+        self._feed_end = state.seq
         self._fed = asyncio.Event()
         self._scan = scan
         self._reader = Reader(point)
-        self._writer = Writer(writer, checkpointer, clock, seq, self._committed)
+        self._trees = state.loaded
+        self._writer = Writer(
+            writer,
+            checkpointer,
+            clock,
+            state.seq,
+            state.loaded,
+            self.knowledge.covers,
+            self._committed,
+        )
 
     async def load(self) -> None:
         changes, numbers = await self._scan.run(registers.load)
@@ -115,6 +134,10 @@ class SqliteNames:
         await self._reader.close()
         for database in reversed(self._databases):
             await database.close()
+
+    @property
+    def epoch(self) -> str:
+        return self.knowledge.epoch
 
     @property
     def directory(self) -> MemoryDirectory:
@@ -142,16 +165,33 @@ class SqliteNames:
             lambda transaction: registers.delete_bucket(transaction, identity, stamp)
         )
 
+    async def set_bucket_registers(self, bucket_id: str, values: Mapping[str, str]) -> None:
+        stamp = self.clock.now()
+        await self._writer.action(
+            lambda transaction: registers.set_registers(transaction, bucket_id, values, stamp)
+        )
+
     # -- objects ------------------------------------------------------------------------------
 
     async def put(self, version: Version) -> None:
-        await self._writer.records(
-            [version_record(self._live_number(version.bucket), version)],
-        )
+        self._check_floor(version.stamp)
+        await self._writer.records([record(self._live_number(version.bucket), version)])
 
     async def delete(self, tombstones: Sequence[Tombstone]) -> None:
+        for gone in tombstones:
+            self._check_floor(gone.stamp)
         await self._writer.records(
-            [tombstone_record(self._live_number(gone.bucket), gone) for gone in tombstones]
+            [record(self._live_number(gone.bucket), gone) for gone in tombstones]
+        )
+
+    async def set_registers(
+        self, bucket_id: str, key: str, vid: str, values: Mapping[str, str]
+    ) -> None:
+        number, stamp = self._live_number(bucket_id), self.clock.now()
+        await self._writer.action(
+            lambda transaction: applying.set_registers(
+                transaction, (number, key, vid), bucket_id, values, stamp
+            )
         )
 
     async def current(self, bucket_id: str, key: str) -> Version | None:
@@ -165,10 +205,11 @@ class SqliteNames:
         row = await self._reader.get(self._directory.number(bucket_id), key, vid)
         return None if row is None else row.version(bucket_id, key)
 
-    async def known(self, items: Sequence[tuple[str, str, str]]) -> list[Stamp]:
+    async def known(self, writes: Sequence[Version | Conflict]) -> list[Known]:
         number = self._directory.number
-        asked = [(number(bucket), key, vid) for bucket, key, vid in items]
-        return await self._read(lambda db: read_known(db, asked))
+        asked = [(number(applying.version_in(one).bucket), one) for one in writes]
+        covers = self.knowledge.covers
+        return await self._read(lambda db: applying.known(db, asked, covers))
 
     async def list_objects(
         self,
@@ -223,12 +264,13 @@ class SqliteNames:
         return await self._read(lambda db: uploads.read_parts(db, upload_id, after, limit))
 
     async def complete_upload(self, upload_id: str, version: Version) -> None:
+        self._check_floor(version.stamp)
         number = self._live_number(version.bucket)
-        record = version_record(number, version)
+        completed = record(number, version)
 
         def act(transaction: Transaction) -> None:
             registers.require_live(transaction, number)
-            uploads.complete(transaction, upload_id, version.bucket, version.vid, record)
+            uploads.complete(transaction, upload_id, version.bucket, version.vid, completed)
 
         await self._writer.action(act)
 
@@ -264,7 +306,7 @@ class SqliteNames:
     def feed_end(self) -> int:
         return self._feed_end
 
-    async def feed(self, after: int, limit: int) -> tuple[list[FeedEntry], int]:
+    async def feed(self, after: int, limit: int) -> tuple[list[FeedEntry], int, bool]:
         return await self._read(lambda db: feed.read_feed(db, after, limit))
 
     async def feed_wait(self, after: int) -> None:
@@ -279,9 +321,10 @@ class SqliteNames:
         cursor: Cursor | None = None,
         inbox: Sequence[Inboxed] = (),
         done: Sequence[int] = (),
+        restoring: bool = False,
     ) -> None:
         def act(transaction: Transaction) -> None:
-            _merge(transaction, changes)
+            applying.apply(transaction, changes, restoring=restoring)
             if peer:
                 peers.advance(transaction, peer, cursor, inbox, done)
 
@@ -301,6 +344,7 @@ class SqliteNames:
 
     async def remove_peer(self, dc_id: str) -> None:
         await self._writer.action(lambda transaction: peers.remove(transaction, dc_id))
+        self.knowledge.note_progress(dc_id, None)
 
     async def cursor(self, peer: str) -> Cursor | None:
         return await self._read(lambda db: peers.read_cursor(db, peer))
@@ -316,6 +360,78 @@ class SqliteNames:
     async def inbox_state(self, peer: str) -> tuple[int, int]:
         return await self._read(lambda db: peers.inbox_state(db, peer))
 
+    # -- conflicts ----------------------------------------------------------------------------
+
+    async def conflicts(
+        self, *, bucket_id: str = "", after: tuple[str, str, str] = ("", "", ""), limit: int = 1000
+    ) -> list[Conflict]:
+        return await self._read(lambda db: conflicts.page(db, bucket_id, after, limit))
+
+    async def conflict(self, bucket_id: str, key: str, stamp: Stamp) -> Conflict | None:
+        number = self._directory.number(bucket_id)
+        return await self._read(lambda db: conflicts.read(db, number, bucket_id, key, stamp))
+
+    async def conflict_count(self) -> int:
+        return await self._read(conflicts.count)
+
+    async def drop_conflict(self, bucket_id: str, key: str, stamp: Stamp) -> None:
+        number = self._directory.number(bucket_id)
+        await self._writer.action(
+            lambda transaction: conflicts.take(transaction, number, bucket_id, key, stamp)
+        )
+
+    async def restore_conflict(self, bucket_id: str, key: str, stamp: Stamp) -> Version:
+        number, now = self._live_number(bucket_id), self.clock.now()
+        return await self._writer.action(
+            lambda transaction: applying.restore(transaction, (number, key, stamp), bucket_id, now)
+        )
+
+    # -- hash trees ---------------------------------------------------------------------------
+
+    def roots(self) -> dict[str, str]:
+        roots = self._trees.roots()
+        found = {"": roots.pop(trees.DIRECTORY)} if trees.DIRECTORY in roots else {}
+        return found | {self._directory.id_of(number): root for number, root in roots.items()}
+
+    def leaves(self, bucket_id: str) -> bytes:
+        return self._trees.leaves(self._tree(bucket_id))
+
+    async def leaf_items(
+        self, bucket_id: str, leaves: frozenset[int], after: str, limit: int
+    ) -> tuple[list[LeafItem], str]:
+        if not bucket_id:
+            return compare.directory_items(self._directory.everything(), leaves), ""
+        number = self._directory.number(bucket_id)
+        return await self._read(lambda db: compare.leaf_items(db, number, leaves, after, limit))
+
+    async def records(
+        self, bucket_id: str, items: Sequence[tuple[int, str, str]]
+    ) -> list[FeedEntry]:
+        number = self._directory.number(bucket_id)
+        return await self._read(lambda db: compare.records(db, number, bucket_id, items))
+
+    def _tree(self, bucket_id: str) -> int:
+        return self._directory.number(bucket_id) if bucket_id else trees.DIRECTORY
+
+    # -- what is known, and chores ------------------------------------------------------------
+
+    async def put_site(self, name: str, region: str) -> Stamp:
+        stamp = self.clock.now()
+        site = Site(dc_id=stamp_origin(stamp), name=name, region=region, stamp=stamp)
+        await self._writer.action(lambda transaction: registers.merge_site(transaction, site))
+        return stamp
+
+    def coverage(self) -> list[Interval]:
+        return self.knowledge.coverage.intervals()
+
+    def cover(self, intervals: Sequence[Interval]) -> None:
+        self.knowledge.coverage.join(intervals)
+
+    async def upkeep(self) -> None:
+        self.knowledge.settle()
+        chores = self.knowledge.chores(self._peers)
+        await self._writer.action(lambda transaction: upkeep.work(transaction, chores))
+
     # -- inside -------------------------------------------------------------------------------
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -330,6 +446,10 @@ class SqliteNames:
             raise NoSuchBucket(bucket)
         return self._directory.number(bucket)
 
+    def _check_floor(self, stamp: Stamp) -> None:
+        if stamp <= self.knowledge.floor:
+            raise StampTooOld("the change took too long to be stored: make it again")
+
     def _committed(self, done: Transaction) -> None:
         """A transaction is durable: tell the directory and those who wait for the feed."""
         self._reader.forget(done.items)
@@ -339,34 +459,8 @@ class SqliteNames:
             self._directory.update(done.changed)
         if done.peers is not None:
             self._peers = done.peers
+        self.knowledge.horizon = max(self.knowledge.horizon, done.horizon)
         if done.seq != self._feed_end:
             self._feed_end = done.seq
             fed, self._fed = self._fed, asyncio.Event()
             fed.set()
-
-
-def _merge(transaction: Transaction, changes: Sequence[Change]) -> None:
-    """Merge records of any kind, made elsewhere. Versions and tombstones come before buckets, for
-    a bucket's deletion looks at what is in it."""
-    numbers: dict[str, int] = {}
-    records: list[Record] = []
-    for change in changes:
-        if isinstance(change, Version | Tombstone):
-            number = numbers.get(change.bucket)
-            if number is None:
-                number = registers.bucket_number(transaction, change.bucket)
-                numbers[change.bucket] = number
-            if isinstance(change, Version):
-                records.append(version_record(number, change))
-            else:
-                records.append(tombstone_record(number, change))
-    if records:
-        transaction.merge(records)
-        registers.revive_buckets(transaction)
-    for change in changes:
-        if isinstance(change, Bucket):
-            registers.merge_bucket(transaction, change)
-        elif isinstance(change, User):
-            registers.merge_user(transaction, change)
-        elif isinstance(change, AccessKey):
-            registers.merge_key(transaction, change)

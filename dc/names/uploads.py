@@ -9,9 +9,9 @@ import sqlite3
 import msgspec
 
 from dc.names.api import NoSuchUpload
-from dc.names.merge import Record
+from dc.names.merge import Record, merge
 from dc.names.model import Upload, UploadPart
-from dc.names.writer import Transaction
+from dc.names.transaction import Transaction
 from dc.stamps import Stamp, stamp_ms
 
 COMPLETED_KEPT_MS = 24 * 3600 * 1000
@@ -60,11 +60,11 @@ def complete(
     transaction: Transaction, upload_id: str, bucket_id: str, vid: str, record: Record
 ) -> None:
     abort(transaction, upload_id)
-    transaction.merge([record])
-    stamp = record.stamp
+    merge(transaction, [record], local=True)
+    stamp = record.change.stamp
     transaction.db.execute(
         "INSERT INTO completed VALUES(?, ?, ?, ?, ?)",
-        (upload_id, bucket_id, record.item[1], vid, stamp),
+        (upload_id, bucket_id, record.change.key, vid, stamp),
     )
     oldest = f"{max(0, stamp_ms(stamp) - COMPLETED_KEPT_MS):012x}"
     transaction.db.execute("DELETE FROM completed WHERE stamp < ?", (oldest,))

@@ -22,10 +22,11 @@ from typing import Any, TypeVar, cast
 import structlog
 
 from dc.names.api import NamesClosed, NamesError, NamesFull, NoSuchBucket
-from dc.names.merge import Item, Record, merge
-from dc.names.model import Change, Peer
+from dc.names.merge import Record, merge
+from dc.names.transaction import Covers, Transaction
+from dc.names.trees import Trees, log_deltas, store
 from dc.ports import Database
-from dc.stamps import HybridClock
+from dc.stamps import HybridClock, stamp_origin
 from dc.worker import spawn
 
 T = TypeVar("T")
@@ -37,31 +38,6 @@ CHECKPOINT_COMMITS = 1000
 CHECKPOINT_RECORDS = 4000
 WAL_PAGES_MAX = 32_768
 """128 MiB: past this the writer itself empties the log."""
-
-
-class Transaction:
-    """What an action may use, in the writer's thread."""
-
-    def __init__(self, db: sqlite3.Connection, seq: int) -> None:
-        self.db = db
-        self.seq = seq
-        """The last feed position taken."""
-        self.changed: list[Change] = []
-        """Buckets, users and keys as they now are."""
-        self.numbers: list[tuple[str, int]] = []
-        """(bucket id, number) of buckets that are new here."""
-        self.items: list[Item] = []
-        """Versions and tombstones that may have changed."""
-        self.peers: list[Peer] | None = None
-        """All peers, when one was added or removed."""
-
-    def take_seq(self) -> int:
-        self.seq += 1
-        return self.seq
-
-    def merge(self, records: Sequence[Record]) -> None:
-        self.seq += merge(self.db, records, self.seq + 1)
-        self.items += [record.item for record in records]
 
 
 Action = Callable[[Transaction], Any]
@@ -90,12 +66,18 @@ class Writer:
         checkpointer: Database,
         clock: HybridClock,
         seq: int,
+        trees: Trees,
+        covers: Covers,
         committed: Callable[[Transaction], None],
     ) -> None:
         self._db = db
         self._checkpointer = checkpointer
         self._clock = clock
         self._seq = seq
+        self._trees = trees
+        self._covers = covers
+        self._fold = False
+        self._dc_id = stamp_origin(clock.last)
         self._committed = committed
         self._queue: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
@@ -163,17 +145,21 @@ class Writer:
 
     async def _commit(self, group: list[_Waiting]) -> None:
         hlc = self._clock.last
+        folded = self._trees.take_changed() if self._fold else []
         try:
-            done, results = await self._db.run(lambda db: self._transact(db, group, hlc))
+            done, results = await self._db.run(lambda db: self._transact(db, group, hlc, folded))
         except Exception as error:
+            self._trees.put_back(folded)
             failure = _translated(error)
             log.error("a commit failed", error=str(failure), changes=len(group))
             for waiting in group:
                 if not waiting.future.done():
                     waiting.future.set_exception(failure)
             return
+        self._fold = self._fold and not folded
         self._records += done.seq - self._seq
         self._seq = done.seq
+        self._trees.apply(done.deltas)
         self._committed(done)
         for waiting, result in zip(group, results, strict=True):
             if waiting.future.done():
@@ -184,22 +170,31 @@ class Writer:
                 waiting.future.set_result(result)
         self._commits += 1
         if self._commits >= CHECKPOINT_COMMITS or self._records >= CHECKPOINT_RECORDS:
+            self._fold = True
             self._start_checkpoint()
 
     def _transact(
-        self, db: sqlite3.Connection, group: list[_Waiting], hlc: str
+        self,
+        db: sqlite3.Connection,
+        group: list[_Waiting],
+        hlc: str,
+        folded: list[tuple[int, bytes]],
     ) -> tuple[Transaction, list[Any]]:
         if self._wal_full:
             db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
             self._wal_full = False
         db.execute("BEGIN IMMEDIATE")
         try:
-            transaction = Transaction(db, self._seq)
+            if folded:
+                store(db, folded)
+            transaction = Transaction(db, self._dc_id, self._seq, self._covers)
             results: list[Any]
             if group[0].action is None:
                 results = _merge_live(transaction, group)
             else:
                 results = [_act(transaction, waiting.action) for waiting in group]
+            if transaction.deltas:
+                log_deltas(db, transaction.seq, transaction.deltas)
             db.execute(
                 "UPDATE facts SET value = ? WHERE name = 'position'",
                 (f"{hlc} {transaction.seq}",),
@@ -233,22 +228,23 @@ class Writer:
 
 def _merge_live(transaction: Transaction, group: list[_Waiting]) -> list[Any]:
     """Merge the records of a group, but those for buckets that were deleted meanwhile."""
-    numbers = {record.item[0] for waiting in group for record in waiting.records}
+    numbers = {record.number for waiting in group for record in waiting.records}
     places = ",".join("?" * len(numbers))
     rows = transaction.db.execute(
-        f"SELECT number FROM buckets WHERE created <= deleted AND number IN ({places})",
+        f"SELECT number FROM buckets WHERE max(created, revived) <= deleted"
+        f" AND number IN ({places})",
         tuple(numbers),
     ).fetchall()
     dead = {row[0] for row in rows}
     records: list[Record] = []
     results: list[Any] = []
     for waiting in group:
-        if dead and any(record.item[0] in dead for record in waiting.records):
+        if dead and any(record.number in dead for record in waiting.records):
             results.append(NoSuchBucket("the bucket was deleted meanwhile"))
         else:
             records.extend(waiting.records)
             results.append(None)
-    transaction.merge(records)
+    merge(transaction, records, local=True)
     return results
 
 
@@ -256,14 +252,13 @@ def _act(transaction: Transaction, action: Action | None) -> Any:
     """Run one action inside a savepoint; its exception is its result."""
     assert action is not None
     db = transaction.db
-    seq, changed, numbers = transaction.seq, len(transaction.changed), len(transaction.numbers)
+    mark = transaction.mark()
     db.execute("SAVEPOINT act")
     try:
         result = action(transaction)
     except NamesError as error:
         db.execute("ROLLBACK TO act")
-        transaction.seq = seq
-        del transaction.changed[changed:], transaction.numbers[numbers:]
+        transaction.undo(mark)
         result = error
     db.execute("RELEASE act")
     return result

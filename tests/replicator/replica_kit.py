@@ -217,3 +217,9 @@ async def settled(*dcs: Dc) -> None:
     except AssertionError:
         states = [peer for dc in dcs for peer in dc.replicator.status().peers]
         raise AssertionError(f"it did not settle: {states}") from None
+
+
+def new_epoch(dc: Dc) -> None:
+    """As if its name server had been made anew: it recognises no cursor."""
+    dc.names.knowledge.epoch = "0123456789abcdef"
+    dc.names.knowledge._ends.clear()

@@ -57,7 +57,9 @@ class Mallory:
         return response
 
     def hello(self, after: int = 0, epoch: str = EPOCH) -> bytes:
-        return wire.encode_frame(wire.Hello(end=10, dc_id=self.dc.dc_id, epoch=epoch, after=after))
+        return wire.encode_frame(
+            wire.Hello(end=10, dc_id=self.dc.dc_id, epoch=epoch, after=after, horizon=0)
+        )
 
     def version(self, seq: int, body: bytes | None = b"hello", **other: object) -> bytes:
         facts: dict = {
@@ -117,7 +119,7 @@ def bad_streams(m: Mallory) -> dict[str, bytes]:
         "no hello": batch(0, 2, 10, two),
         "two hellos": hello + hello,
         "hello of another DC": wire.encode_frame(
-            wire.Hello(end=1, dc_id="0" * 16, epoch=EPOCH, after=0)
+            wire.Hello(end=1, dc_id="0" * 16, epoch=EPOCH, after=0, horizon=0)
         ),
         "starts elsewhere": m.hello(after=7),
         "garbage": hello + os.urandom(64),

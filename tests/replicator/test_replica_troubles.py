@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from replica_kit import datacenters, eventually, pair, settled
+from replica_kit import datacenters, eventually, new_epoch, pair, settled
 
 import replicator.inbox
 from dc.names.api import NamesClosed
@@ -173,7 +173,7 @@ async def test_the_inbox_of_an_old_epoch_is_dropped_and_read_again(
             await eventually(lambda: tokyo.peer(paris).inbox == 2)
             await paris.down()
             await paris.open()
-            paris.names.epoch = "0123456789abcdef"
+            new_epoch(paris)
             await paris.delete(bucket, "gone")
             await paris.start()
             await eventually(lambda: tokyo.peer(paris).inbox == 1)

@@ -4,7 +4,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from replica_kit import Dc, datacenters, eventually, pair, settled
+from replica_kit import Dc, datacenters, eventually, new_epoch, pair, settled
 
 from dc.names.model import Kind, Version
 from dc.stamps import version_id
@@ -180,7 +180,7 @@ async def test_another_epoch_is_read_from_the_beginning_without_storing_bodies_a
 
 async def _new_epoch(dc: Dc) -> None:
     await dc.open()
-    dc.names.epoch = "0123456789abcdef"
+    new_epoch(dc)
 
 
 async def test_a_dc_that_lost_its_names_gets_back_what_it_made(tmp_path: Path) -> None:

@@ -34,19 +34,32 @@ RECORDS: list[wire.Record] = [
             crc64=2**64 - 1,
             parts=[wire.Part(1, 3, "d" * 32, "AAAA")],
         ),
+        seen="0" * 16 + "1" * 16 + "0" * 16 + "2" * 16,
+        registers={"acl": (STAMP, "private")},
         body=b"abc",
     ),
-    wire.TombstoneRecord(seq=2, bucket=BUCKET, key="k", vid="", stamp=STAMP),
+    wire.TombstoneRecord(seq=2, bucket=BUCKET, key="k", vid="", stamp=STAMP, seen="-"),
     wire.BucketRecord(
-        seq=3, id=BUCKET, name="photos", owner=USER, region="eu", created=STAMP, deleted=""
+        seq=3,
+        id=BUCKET,
+        name="photos",
+        owner=USER,
+        region="eu",
+        created=STAMP,
+        deleted="",
+        revived="",
+        registers={},
     ),
     wire.UserRecord(seq=4, id=USER, email="ann@example.com", stamp=STAMP, deleted=False),
     wire.AccessKeyRecord(seq=5, id="FSAK", user=USER, secret=b"s", stamp=STAMP, deleted=False),
     wire.UnreadableRecord(seq=6, what="access key X", reason="it is damaged"),
+    wire.SiteRecord(seq=7, dc_id="a" * 16, name="paris", region="eu", stamp=STAMP),
 ]
+RECORDS.append(wire.ConflictRecord(seq=8, loser=RECORDS[0], winner="1" * 32, gone=False))
 FRAMES: list[wire.Frame] = [
-    wire.Hello(end=9, dc_id="e" * 16, epoch="a1", after=0),
-    wire.Batch(end=9, after=0, last=7, records=RECORDS),
+    wire.Hello(end=9, dc_id="e" * 16, epoch="a1", after=0, horizon=3),
+    wire.Covered(end=9, position=4, intervals=[("a" * 16, "", STAMP)]),
+    wire.Batch(end=9, after=0, last=8, records=RECORDS),
     wire.KeepAlive(end=9),
 ]
 

@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
+
 from dc.names.model import Extent, Kind, Meta, Tombstone, Version
 from dc.names.service import SqliteNames, open_names
 from dc.system import SystemClock, SystemDatabases, SystemRandomness
@@ -67,3 +69,10 @@ def tombstone(bucket: str, key: str, stamp: str, vid: str = "") -> Tombstone:
 
 def stamp_at(ms: int, counter: int = 0, origin: str = PARIS) -> str:
     return f"{ms:012x}{counter:04x}{origin}"
+
+
+def same(one: Version | None, other: Version | None) -> bool:
+    """Whether two versions are equal, wherever in the feed they stand."""
+    if one is None or other is None:
+        return one is other
+    return msgspec.structs.replace(one, seq=0) == msgspec.structs.replace(other, seq=0)

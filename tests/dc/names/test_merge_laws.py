@@ -57,7 +57,7 @@ def model(made: list[Change]) -> dict[tuple[str, ...], str]:
 
 async def dump(names) -> tuple[dict, dict, list]:
     """The feed's whole content: versions and tombstones, registers, positions."""
-    entries, _ = await names.feed(0, 10_000)
+    entries, _, _ = await names.feed(0, 10_000)
     state, registers = {}, {}
     for entry in entries:
         change = entry.change
@@ -125,7 +125,7 @@ async def test_reading_the_feed_by_pages_misses_nothing_while_it_changes(tmp_pat
             for number in range(7):
                 key = f"k{(turn * 5 + number) % 23}"
                 await names.put(version(bucket.id, key, names.clock.now()))
-            entries, after = await names.feed(after, 5)
+            entries, after, _ = await names.feed(after, 5)
             assert [entry.seq for entry in entries] == sorted({entry.seq for entry in entries})
             seen.update(
                 (entry.change.key, entry.change.stamp)
@@ -133,7 +133,7 @@ async def test_reading_the_feed_by_pages_misses_nothing_while_it_changes(tmp_pat
                 if isinstance(entry.change, Version)
             )
         while after < names.feed_end:
-            entries, after = await names.feed(after, 5)
+            entries, after, _ = await names.feed(after, 5)
             seen.update((entry.change.key, entry.change.stamp) for entry in entries)
         page = await names.list_objects(bucket.id)
         assert seen == {listed.key: listed.stamp for listed in page.objects}

@@ -29,7 +29,8 @@ class SlowDatabase:
 
     def store(self, stamp):
         self.db.execute(
-            "INSERT OR REPLACE INTO versions VALUES(1, 'k', '', ?, 1, 0, 0, '', '{}', '[]')",
+            "INSERT OR REPLACE INTO versions(bucket, key, vid, stamp, seq, kind, size, etag, meta,"
+            " extents) VALUES(1, 'k', '', ?, 1, 0, 0, '', '{}', '[]')",
             (stamp,),
         )
 

@@ -1,0 +1,160 @@
+"""Changes of any kind entering the tables, and what is here of those that might.
+
+What was made here goes straight to `merge` and `registers`; this is for what came from elsewhere,
+and for what is made of what is here.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from dc.names import conflicts, registers
+from dc.names.api import NoSuchVersion
+from dc.names.merge import Record, join_registers, merge, record
+from dc.names.model import (
+    AccessKey,
+    Bucket,
+    Change,
+    Conflict,
+    Kind,
+    Known,
+    Register,
+    Site,
+    Tombstone,
+    User,
+    Version,
+)
+from dc.names.rows import read_version
+from dc.names.seen import saw
+from dc.names.transaction import Covers, Item, Transaction
+from dc.stamps import Stamp, version_id
+
+_encode = msgspec.json.Encoder().encode
+
+_KNOWN = """
+SELECT j.key,
+    (SELECT json_array(stamp, seen, kind) FROM versions o
+     WHERE o.bucket = j.value->>0 AND o.key = j.value->>1 AND o.vid = j.value->>2),
+    (SELECT json_array(stamp, seen, 2) FROM tombstones o
+     WHERE o.bucket = j.value->>0 AND o.key = j.value->>1 AND o.vid = j.value->>2),
+    (SELECT gone FROM conflicts o
+     WHERE o.bucket = j.value->>0 AND o.key = j.value->>1 AND o.stamp = j.value->>3)
+FROM json_each(?1) j
+"""
+_decode = msgspec.json.Decoder(tuple[str, str, int]).decode
+
+
+def version_in(write: Version | Conflict) -> Version:
+    """The version that a change brings."""
+    return write.loser if isinstance(write, Conflict) else write
+
+
+def known(
+    db: sqlite3.Connection, asked: Sequence[tuple[int, Version | Conflict]], covers: Covers
+) -> list[Known]:
+    """What is here of each write, asked for with its bucket's number."""
+    versions = [(number, version_in(write)) for number, write in asked]
+    items = [(number, one.key, one.vid, one.stamp) for number, one in versions]
+    rows = db.execute(_KNOWN, (_encode(items),)).fetchall()
+    result = []
+    for (_, write), (_, version, tombstone, conflict) in zip(asked, rows, strict=True):
+        there = version or tombstone
+        result.append(_known(write, _decode(there) if there else None, conflict, covers))
+    return result
+
+
+def _known(
+    write: Version | Conflict,
+    there: tuple[Stamp, str, int] | None,
+    conflict: int | None,
+    covers: Covers,
+) -> Known:
+    new = version_in(write)
+    if there is not None and there[0] == new.stamp and there[2] == Kind.OBJECT:
+        return Known.HELD
+    if conflict is not None:
+        return Known.PAST if conflict else Known.HELD
+    if isinstance(write, Conflict):
+        return Known.PAST if write.gone else Known.NEW
+    if there is None:
+        # Covered, and not here: its deletion will be concluded, without its bytes.
+        return Known.HELD if covers(new.stamp) else Known.NEW
+    stamp, seen, _ = there
+    if new.vid:
+        return Known.PAST
+    if stamp < new.stamp:
+        return Known.NEW
+    return Known.PAST if saw(stamp, seen, new.stamp) or covers(new.stamp) else Known.NEW
+
+
+def apply(transaction: Transaction, changes: Sequence[Change], *, restoring: bool = False) -> None:
+    """Merge records of any kind, made elsewhere. Versions and tombstones come before buckets, for
+    a bucket's deletion looks at what is in it; conflicts come first, so that what loses is kept
+    before it is replaced."""
+    numbers: dict[str, int] = {}
+
+    def number_of(bucket_id: str) -> int:
+        if bucket_id not in numbers:
+            numbers[bucket_id] = registers.bucket_number(transaction, bucket_id)
+        return numbers[bucket_id]
+
+    records: list[Record] = []
+    for change in changes:
+        if isinstance(change, Conflict):
+            conflicts.merge_conflict(transaction, number_of(change.loser.bucket), change)
+        elif isinstance(change, Version | Tombstone):
+            records.append(record(number_of(change.bucket), change))
+    if records:
+        merge(transaction, records, local=False, restoring=restoring)
+        objects = {
+            one.number
+            for one in records
+            if isinstance(one.change, Version) and one.change.kind == Kind.OBJECT
+        }
+        if objects:
+            registers.revive_buckets(transaction, objects)
+    for change in changes:
+        match change:
+            case Bucket():
+                registers.merge_bucket(transaction, change)
+            case User():
+                registers.merge_user(transaction, change)
+            case AccessKey():
+                registers.merge_key(transaction, change)
+            case Site():
+                registers.merge_site(transaction, change)
+
+
+def set_registers(
+    transaction: Transaction,
+    item: Item,
+    bucket_id: str,
+    values: Mapping[str, str],
+    stamp: Stamp,
+) -> None:
+    """Set attributes of a version: NoSuchVersion."""
+    number, key, vid = item
+    here = read_version(transaction.db, number, key, vid, bucket_id)
+    if here is None:
+        raise NoSuchVersion(f"{key!r} has no version {vid or 'null'!r}")
+    new = {name: Register(stamp, value) for name, value in values.items()}
+    joined = join_registers(here.registers, new)
+    merge(
+        transaction,
+        [record(number, msgspec.structs.replace(here, registers=joined))],
+        local=False,
+    )
+
+
+def restore(transaction: Transaction, item: Item, bucket_id: str, stamp: Stamp) -> Version:
+    """Write the loser of a conflict again, as a new version; `item` is (bucket number, key, stamp
+    of the loser). NoSuchConflict."""
+    number, key, lost = item
+    registers.require_live(transaction, number)
+    loser = conflicts.take(transaction, number, bucket_id, key, lost)
+    again = msgspec.structs.replace(
+        loser, stamp=stamp, vid=version_id(stamp) if loser.vid else "", seen="", registers={}
+    )
+    merge(transaction, [record(number, again)], local=True)
+    return again

@@ -1,0 +1,133 @@
+"""What a DC knows of itself and of others besides the data: epochs, coverage, progress.
+
+`docs/convergence.md` tells what it is good for. It lives in memory, in the event loop, and is
+stored now and then (`dc/names/upkeep.py`): what a crash takes away of it is learned again.
+
+The *floor* is the stamp up to which no more local changes are accepted. It is raised by `settle`,
+which must be called twice, at least `SETTLE_SECONDS` apart, to raise it to the moment of the first
+call: time enough for whatever was under way with a stamp from before.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import msgspec
+
+from dc.names.coverage import Coverage
+from dc.names.model import Interval, Peer, Progress
+from dc.ports import Clock
+from dc.stamps import HybridClock, Stamp, stamp_origin
+
+SETTLE_SECONDS = 30.0
+PEER_ABSENCE_MS_MAX = 30 * 24 * 3600 * 1000
+CONFLICT_RETENTION_MS = 30 * 24 * 3600 * 1000
+_NO_DC = "0" * 16
+_ALL = 2**62
+
+
+class Chores(msgspec.Struct, frozen=True, kw_only=True):
+    """What the event loop knows when a round begins."""
+
+    intervals: Sequence[Interval]
+    progress: Sequence[Progress]
+    acked: int
+    """Every peer that counts has acknowledged all up to here."""
+    stable: Stamp
+    """Everything that may still come is later than this."""
+    conflicts_before: Stamp
+    """Conflicts whose winner is older are kept no longer."""
+
+
+class Knowledge:
+    """Of one DC, whose feed has these epochs: (id, first position)."""
+
+    def __init__(
+        self,
+        wall: Clock,
+        clock: HybridClock,
+        epochs: Sequence[tuple[str, int]],
+        coverage: Coverage,
+        progress: dict[str, Progress],
+        horizon: int,
+    ) -> None:
+        self._wall = wall
+        self._clock = clock
+        self._own = stamp_origin(clock.last)
+        self.epoch, self._epoch_first = epochs[-1]
+        self._ends = {epoch: later - 1 for (epoch, _), (_, later) in pairwise(epochs)}
+        self.coverage = coverage
+        self._progress = progress
+        self.horizon = horizon
+        self.conflict_retention_ms = CONFLICT_RETENTION_MS
+        self.peer_absence_ms_max = PEER_ABSENCE_MS_MAX
+        # Only a DC that never ran before has nothing to have forgotten.
+        self._low = "" if len(epochs) == 1 and not coverage.of(self._own) else clock.now()
+        self.floor: Stamp = ""
+        self._sample: tuple[float, Stamp] | None = None
+
+    def covers(self, stamp: Stamp) -> bool:
+        return stamp in self.coverage
+
+    # -- epochs -------------------------------------------------------------------------------
+
+    def recognises(self, epoch: str, position: int, end: int) -> bool:
+        """Whether this feed, as it is known here, gave out that position in that epoch."""
+        if epoch == self.epoch:
+            return position <= end
+        return position <= self._ends.get(epoch, -1)
+
+    # -- coverage -----------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Raise the floor to what was given out `SETTLE_SECONDS` ago."""
+        now = self._wall.monotonic()
+        if self._sample is not None and now - self._sample[0] < SETTLE_SECONDS:
+            return
+        if self._sample is not None:
+            self.floor = self._sample[1]
+            self.coverage.join([Interval(self._own, self._low, self.floor)])
+        self._sample = (now, self._clock.now())
+
+    def close_gap(self) -> None:
+        """Whatever this DC may have forgotten before its start has come back."""
+        if self._low:
+            known = self.coverage.of(self._own)
+            self._low = known[0].low if known else ""
+            self.coverage.close_gap(self._own)
+
+    # -- progress of peers --------------------------------------------------------------------
+
+    def progress(self, peer: str) -> Progress | None:
+        """How far a peer has taken this feed; None when that is not known."""
+        return self._progress.get(peer)
+
+    def note_progress(self, peer: str, position: int | None) -> None:
+        """A peer has acknowledged all up to a position; None: nothing is known of it any more."""
+        if position is None:
+            self._progress.pop(peer, None)
+        else:
+            self._progress[peer] = Progress(
+                peer=peer, epoch=self.epoch, acked=position, heard_ms=self._wall.wall_ms()
+            )
+
+    # -- chores -------------------------------------------------------------------------------
+
+    def chores(self, peers: Iterable[Peer]) -> Chores:
+        """What a round of upkeep is to do now."""
+        now = self._wall.wall_ms()
+        absent = max(0, now - self.peer_absence_ms_max)
+        counting = [peer.dc_id for peer in peers]
+        acked: int | None = None
+        for dc_id in counting:
+            known = self._progress.get(dc_id)
+            if known is None:
+                acked = 0
+            elif known.heard_ms >= absent:
+                acked = known.acked if acked is None else min(acked, known.acked)
+        return Chores(
+            intervals=self.coverage.intervals(),
+            progress=list(self._progress.values()),
+            acked=_ALL if acked is None else acked,
+            stable=self.coverage.stable([self._own, *counting], absent),
+            conflicts_before=f"{max(0, now - self.conflict_retention_ms):012x}0000{_NO_DC}",
+        )

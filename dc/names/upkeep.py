@@ -1,0 +1,89 @@
+"""What is done now and then: remembering what is known, and collecting tombstones.
+
+One transaction a few times a minute. What it stores (coverage, how far the peers are) may be older
+than what is true, never newer; a tombstone is collected in the transaction that stores the coverage
+which allows it, so that after a crash nothing that the tombstone beat is taken as new.
+"""
+
+import sqlite3
+
+from dc.names import conflicts, coverage
+from dc.names.knowledge import Chores
+from dc.names.model import Progress
+from dc.names.transaction import Transaction
+
+COLLECTED_AT_ONCE = 5_000
+EXPIRED_AT_ONCE = 500
+EPOCHS_MAX = 10_000
+
+_COLLECTABLE = """
+SELECT t.bucket, t.key, t.vid, t.seq FROM feed f CROSS JOIN tombstones t
+ON t.bucket = f.bucket AND t.key = f.key AND t.vid = f.vid
+WHERE f.kind = 2 AND f.seq <= ?1 AND t.stamp <= ?2 ORDER BY f.seq LIMIT ?3
+"""
+
+
+def work(transaction: Transaction, chores: Chores) -> None:
+    """One round."""
+    db = transaction.db
+    coverage.store(db, chores.intervals)
+    db.executemany(
+        "INSERT OR REPLACE INTO progress SELECT ?1, ?2, ?3, ?4"
+        " WHERE EXISTS(SELECT 1 FROM peers WHERE dc_id = ?1)",
+        [(one.peer, one.epoch, one.acked, one.heard_ms) for one in chores.progress],
+    )
+    conflicts.expire(transaction, chores.conflicts_before, EXPIRED_AT_ONCE)
+    if chores.acked and chores.stable:
+        _collect(transaction, chores)
+
+
+def _collect(transaction: Transaction, chores: Chores) -> None:
+    """Take out tombstones that have nothing left to do, and what is left of settled conflicts."""
+    db = transaction.db
+    rows = db.execute(_COLLECTABLE, (chores.acked, chores.stable, COLLECTED_AT_ONCE)).fetchall()
+    db.executemany(
+        "DELETE FROM tombstones WHERE bucket = ? AND key = ? AND vid = ?",
+        [row[:3] for row in rows],
+    )
+    settled = db.execute(
+        "SELECT bucket, key, stamp, seq FROM conflicts WHERE gone AND seq <= ? AND winner <= ?"
+        " LIMIT ?",
+        (chores.acked, chores.stable, COLLECTED_AT_ONCE),
+    ).fetchall()
+    db.executemany(
+        "DELETE FROM conflicts WHERE bucket = ? AND key = ? AND stamp = ?",
+        [row[:3] for row in settled],
+    )
+    gone = [row[3] for row in rows + settled]
+    db.executemany("DELETE FROM feed WHERE seq = ?", [(seq,) for seq in gone])
+    if gone:
+        transaction.horizon = max(gone)
+        db.execute(
+            "INSERT INTO facts VALUES('horizon', ?1) ON CONFLICT(name) DO UPDATE"
+            " SET value = max(CAST(value AS INTEGER), ?1)",
+            (transaction.horizon,),
+        )
+
+
+# -- at start -----------------------------------------------------------------------------------
+
+
+def begin_epoch(db: sqlite3.Connection, epoch: str, first: int) -> None:
+    """A new epoch, whose first position is `first`."""
+    db.execute("INSERT INTO epochs VALUES(?, ?)", (first, epoch))
+    db.execute(
+        "DELETE FROM epochs WHERE rowid <= (SELECT max(rowid) FROM epochs) - ?", (EPOCHS_MAX,)
+    )
+
+
+def load_epochs(db: sqlite3.Connection) -> list[tuple[str, int]]:
+    """(id, first position) of all epochs, in their order."""
+    return db.execute("SELECT id, first FROM epochs ORDER BY rowid").fetchall()
+
+
+def load_progress(db: sqlite3.Connection) -> dict[str, Progress]:
+    rows = db.execute("SELECT peer, epoch, acked, heard_ms FROM progress").fetchall()
+    return {
+        peer: Progress(peer=peer, epoch=epoch, acked=acked, heard_ms=heard)
+        for peer, epoch, acked, heard in rows
+    }
