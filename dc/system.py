@@ -137,11 +137,19 @@ class SystemDisk:
         return sorted(entry.name for entry in path.iterdir())
 
     def make_dirs(self, path: Path, mode: int = 0o755) -> None:
-        missing = [path, *path.parents]
-        missing = [folder for folder in missing if not folder.exists()]
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         for folder in reversed(missing):
             folder.mkdir(mode=mode, exist_ok=True)
-            self.sync_dir(folder.parent)
+        # Those that were there, too: who made them may have been killed before their sync.
+        device = path.stat().st_dev
+        for parent in path.parents:
+            if parent.stat().st_dev != device:
+                break
+            try:
+                self.sync_dir(parent)
+            except PermissionError:
+                # A folder that this user may not read is not one that he made.
+                break
 
     def remove(self, path: Path) -> None:
         path.unlink()

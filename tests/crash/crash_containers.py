@@ -120,15 +120,18 @@ class ContainerOracle:
         self.reopened = 0
         self._bodies: dict[bytes, bytes] = {}
         self._extents: dict[int, list[tuple[Extent, bytes, bytes]]] = {}
-        for ack in trace.acks:
-            if isinstance(ack.fact, Stored):
-                self.expect(ack.fact)
+        self.expect_all(trace)
         self._looked: dict[tuple[str, bytes], tuple[frozenset[Extent], list[str]]] = {}
         self._names: set[tuple[str, ...]] = set()
         self._states = 0
 
-    def expect(self, stored: Stored) -> None:
-        """A body that may be found, acknowledged or not."""
+    def expect_all(self, trace: Trace) -> None:
+        """Bodies that may be found, acknowledged or not."""
+        for ack in trace.acks:
+            if isinstance(ack.fact, Stored) and ack.fact.ident not in self._bodies:
+                self._expect(ack.fact)
+
+    def _expect(self, stored: Stored) -> None:
         at = 0
         self._bodies[stored.ident] = stored.data
         for extent in stored.extents:

@@ -159,8 +159,9 @@ class Script:
     async def body(self, ident: str, size: int) -> tuple[list[Extent], bytes]:
         self._bodies += 1
         data = noise(size, self.seed + self._bodies)
-        extents = await self.objects.put(ident.encode(), data)
-        self.trace.ack(Stored(ident.encode(), extents, data))
+        name = f"{self.seed} {ident}".encode()
+        extents = await self.objects.put(name, data)
+        self.trace.ack(Stored(name, extents, data))
         return extents, data
 
     async def version(self, bucket: str, key: str, size: int = 300) -> Version:
@@ -200,7 +201,7 @@ class Script:
         await self.step(names.create_bucket(name="empty", owner=OWNER, region="eu"))
         await self.step(names.delete_bucket(name="empty"))
 
-    async def uploads(self, number: int = 0) -> None:
+    async def upload(self, number: int = 0) -> None:
         names, now = self.names, self.names.clock.now
         bucket = bucket_id(OWNER, "photos")
         upload = Upload(
@@ -301,14 +302,31 @@ async def whole_life(root: Path, script: Script, databases: InlineDatabases) -> 
     """Everything, with a restart in the middle."""
     await script.open(root, databases)
     await script.buckets_and_objects()
-    await script.uploads()
+    await script.upload()
     await script.close()
     await script.open(root, databases)
     await script.users()
     await script.pair()
     await script.feed_of_peer(0, 2)
     await script.goodbye()
-    await script.uploads(1)
+    await script.upload(1)
+    await script.close()
+
+
+async def short_life(root: Path, script: Script, databases: InlineDatabases) -> None:
+    """A few objects, or some more where there are some."""
+    await script.open(root, databases)
+    if script.names.directory.bucket("photos"):
+        await script.upload(2)
+    else:
+        await script.buckets_and_objects()
+    await script.close()
+
+
+async def uploads_only(root: Path, script: Script, databases: InlineDatabases) -> None:
+    await script.open(root, databases)
+    await script.step(script.names.create_bucket(name="photos", owner=OWNER, region="eu"))
+    await script.upload()
     await script.close()
 
 
@@ -316,7 +334,7 @@ async def replication(root: Path, script: Script, databases: InlineDatabases) ->
     """Pairing and batches of the peer's feed only."""
     await script.open(root, databases)
     await script.pair()
-    await script.feed_of_peer(0, 4)
+    await script.feed_of_peer(0, 2)
     await script.close()
 
 
@@ -362,15 +380,17 @@ class NamesOracle:
     def __init__(self, trace: Trace, snapshots: Sequence[Snapshot]) -> None:
         self.opened = 0
         self.verified = 0
-        self._snapshots = snapshots
-        self._objects = ContainerOracle(trace)
+        self.objects = ContainerOracle(trace)
+        self.snapshots = snapshots
         self._known: dict[object, Opened] = {}
         self._states = 0
         self._log = Log()
+        self._last: tuple[Image, Opened]
 
     def problems(self, state: State, acked: Sequence[object]) -> list[str]:
         opened = self._open(state.image)
-        good, problems = self._objects.good(state.image)
+        self._last = state.image, opened
+        good, problems = self.objects.good(state.image)
         if opened.problems:
             return problems + opened.problems
         least = max((fact.snapshot for fact in acked if isinstance(fact, Told)), default=0)
@@ -381,6 +401,11 @@ class NamesOracle:
         if not good.issuperset(opened.extents):
             problems.append("an object has a name and no bytes")
         return problems
+
+    def opened_as(self, image: Image) -> list[int]:
+        """Which snapshots the state shows that was asked for last."""
+        assert image is self._last[0]
+        return self._last[1].places
 
     def _open(self, image: Image) -> Opened:
         files = {path: data for path, data in image.items() if path.startswith("names")}
@@ -424,7 +449,7 @@ class NamesOracle:
             except Exception as error:
                 told = f"the name server cannot open: {error!r}"
                 return Opened([], frozenset(), [told], content)
-        places = [at for at, one in enumerate(self._snapshots) if one == snapshot]
+        places = [at for at, one in enumerate(self.snapshots) if one == snapshot]
         changes = [entry.change for entry in snapshot[0]]
         extents = {e for one in changes if isinstance(one, Version) for e in one.extents}
         return Opened(places, frozenset(extents), problems, content)

@@ -179,7 +179,8 @@ class _Recorder:
         trace.sync(inode, path)
         if file in self._fresh:
             self._fresh.discard(file)
-            trace.sync_dir(folder_of(path))
+            if not self._drop(folder_of(path), self._syncs):
+                trace.sync_dir(folder_of(path))
 
     def _delete(self, _vfs: int, address: int, sync_dir: int) -> int:
         result: int = self._base_delete(self._base, address, sync_dir)

@@ -101,13 +101,16 @@ class PowerCuts:
         samples: int = SAMPLES,
         loose_max: int = LOOSE_MAX,
         torn_max: int = TORN_MAX,
+        first_cut: int = 0,
     ) -> None:
+        """`first_cut`: the power does not go before."""
         self.tally = Tally()
         self._trace = trace
         self._random = random.Random(seed)
         self._samples = samples
         self._loose_max = loose_max
         self._torn_max = torn_max
+        self._first_cut = first_cut
         self._names = dict(trace.base_names)
         self._data = dict(trace.base_data)
         self._loose: list[Op] = []
@@ -123,6 +126,8 @@ class PowerCuts:
                 self._happened(newest)
             while acks < len(trace.acks) and trace.acks[acks].after <= cut:
                 acks += 1
+            if cut < self._first_cut:
+                continue
             told, before = acks != before, acks
             loose = self._loose
             tally.cuts += 1

@@ -45,8 +45,8 @@ def test_writes_are_kept_in_any_subset_and_gaps_are_zeros() -> None:
     trace = Trace({"a": b"...."})
     for offset, data in ((0, b"11"), (1, b"2"), (5, b"3")):
         trace.write(1, "a", offset, data)
-    expected = {b"....", b"11..", b".2..", b"12..", b"....\03", b"11..\03", b".2..\03"}
-    assert {image["a"] for image in after(trace)} == expected | {b"12..\03"}
+    kept = {b"....", b"11..", b".2..", b"12.."}
+    assert {image["a"] for image in after(trace)} == kept | {one + b"\x003" for one in kept}
 
 
 def test_a_write_is_torn_at_a_sector_only() -> None:
@@ -173,7 +173,7 @@ def test_the_disk_is_recorded(tmp_path: Path) -> None:
         disk.remove(tmp_path / "a" / "c")
     told = [str(op).replace(str(os.getpid()), "PID") for op in trace.ops]
     assert told == [
-        *("mkdir a", "sync_dir ", "mkdir a/b", "sync_dir a"),
+        *("mkdir a", "mkdir a/b", "sync_dir a", "sync_dir "),
         *("create a/c", "write a/c [2, 6)", "sync a/c"),
         *("create .old.PID.tmp", "write .old.PID.tmp [0, 3)", "sync .old.PID.tmp"),
         *("rename .old.PID.tmp to old", "sync_dir ", "unlink a/c"),
@@ -219,10 +219,8 @@ def test_the_record_is_what_a_process_asks_of_its_kernel(tmp_path: Path) -> None
         use(f"file:{root}/t.db?vfs={VFS}")
     log = tmp_path / "strace"
     calls = "trace=pwrite64,fsync,fdatasync,unlink"
-    command = ["strace", "-y", "-o", log, "-e", calls, sys.executable, __file__]
-    subprocess.run(
-        [*command, tmp_path / "t.db"], check=True, cwd=Path(__file__).parent.parent.parent
-    )
+    command = ["strace", "-y", "-o", str(log), "-e", calls, sys.executable, __file__]
+    subprocess.run([*command, str(tmp_path / "t.db")], check=True)
     told = []
     for line in log.read_text().splitlines():
         if str(tmp_path) not in line or "-shm" in line:
