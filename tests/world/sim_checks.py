@@ -1,6 +1,5 @@
 """What must be true once everything is repaired and quiet."""
 
-import sqlite3
 from typing import Any
 
 from sim_clients import Clients, Fail
@@ -32,17 +31,9 @@ _ITEMS = {
 State = dict[str, list[tuple[Any, ...]]]
 
 
-def open_database(dc: Dc) -> sqlite3.Connection:
-    return sqlite3.connect(dc.database)
-
-
 def state_of(dc: Dc) -> State:
     """All that is equal in all DCs: everything but where bytes are, positions and ciphertexts."""
-    db = open_database(dc)
-    try:
-        return {table: db.execute(query).fetchall() for table, query in _STATE.items()}
-    finally:
-        db.close()
+    return {table: dc.tables.execute(query).fetchall() for table, query in _STATE.items()}
 
 
 def difference(one: State, other: State) -> tuple[str, str]:
@@ -56,23 +47,20 @@ def difference(one: State, other: State) -> tuple[str, str]:
 
 def check_feed(dc: Dc, fail: Fail) -> None:
     """Each item stands in the feed once, at its position; positions do not pass the end."""
-    db = open_database(dc)
-    try:
-        feed = set(db.execute("SELECT seq, kind, bucket, key, vid FROM feed").fetchall())
-        items = set()
-        for query in _ITEMS.values():
-            items |= set(db.execute(query).fetchall())
-        if feed != items:
-            extra, missing = sorted(feed - items)[:3], sorted(items - feed)[:3]
-            fail("feed", f"{dc.name}: rows of nothing {extra}, items without a row {missing}")
-        last = max((row[0] for row in feed), default=0)
-        if last > dc.names.feed_end:
-            fail("feed", f"{dc.name}: position {last} is past the end {dc.names.feed_end}")
-        left = db.execute("SELECT peer, seq, error FROM inbox").fetchall()
-        if left:
-            fail("inbox", f"{dc.name}: {left[:3]}")
-    finally:
-        db.close()
+    db = dc.tables
+    feed = set(db.execute("SELECT seq, kind, bucket, key, vid FROM feed").fetchall())
+    items = set()
+    for query in _ITEMS.values():
+        items |= set(db.execute(query).fetchall())
+    if feed != items:
+        extra, missing = sorted(feed - items)[:3], sorted(items - feed)[:3]
+        fail("feed", f"{dc.name}: rows of nothing {extra}, items without a row {missing}")
+    last = max((row[0] for row in feed), default=0)
+    if last > dc.names.feed_end:
+        fail("feed", f"{dc.name}: position {last} is past the end {dc.names.feed_end}")
+    left = db.execute("SELECT peer, seq, error FROM inbox").fetchall()
+    if left:
+        fail("inbox", f"{dc.name}: {left[:3]}")
 
 
 def check_memory(dc: Dc, state: State, fail: Fail) -> None:

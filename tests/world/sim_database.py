@@ -1,7 +1,9 @@
-"""Real SQLite on a real file, without threads: a unit of work runs inline after a drawn delay.
+"""Real SQLite without threads, in memory: a unit of work runs inline after a drawn delay.
 
-That SQLite's commits are atomic and durable is taken as given. A process that dies does so between
-units of work, before or after a commit whose caller was not told; its connections close.
+All processes of a DC, one after the other, open one database of SQLite's `memdb`: it is there as
+long as one connection to it is. That commits are atomic and durable is taken as given. A process
+that dies does so between units of work, before or after a commit whose caller was not told; its
+connections close.
 """
 
 import asyncio
@@ -18,6 +20,17 @@ _SHORTEST_S = 0.00002
 _NO_LIMIT = 1 << 30
 
 
+def open_memory(path: Path) -> sqlite3.Connection:
+    """A connection to the database of that name in this process."""
+    return sqlite3.connect(
+        f"file:{path}?vfs=memdb",
+        uri=True,
+        timeout=0,
+        isolation_level=None,
+        cached_statements=256,
+    )
+
+
 class DatabaseFaults:
     """What is wrong with one DC's database disk."""
 
@@ -31,7 +44,10 @@ class DatabaseFaults:
 class SimDatabases:
     """`dc.ports.Databases` for one process."""
 
-    def __init__(self, faults: DatabaseFaults, died: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, faults: DatabaseFaults, died: Callable[[], None]
+    ) -> None:
+        self.loop = loop
         self.fuse = 0
         """The process dies at the n-th unit of work from now; `fuse_after`: when it is done."""
         self.fuse_after = False
@@ -40,7 +56,7 @@ class SimDatabases:
         self._opened: list[SimDatabase] = []
 
     async def open(self, path: Path) -> Database:
-        connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+        connection = open_memory(path)
         database = SimDatabase(connection, self)
         self._opened.append(database)
         return database
@@ -76,18 +92,18 @@ class SimDatabase:
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if not self._open:
             raise ValueError("no active connection")
-        loop = asyncio.get_running_loop()
+        loop = self._all.loop
         future: asyncio.Future[T] = loop.create_future()
         rng, slow_s = self._faults.rng, self._faults.slow_s
-        begin = max(self._free_at, loop.time()) + rng.uniform(_SHORTEST_S, slow_s)
-        self._free_at = begin + rng.uniform(_SHORTEST_S, slow_s)
+        begin = max(self._free_at, loop.time()) + _SHORTEST_S + rng.random() * slow_s
+        self._free_at = begin + _SHORTEST_S + rng.random() * slow_s
         loop.call_at(begin, self._work, work, future, self._free_at)
         return await future
 
     def _work(
         self, work: Callable[[sqlite3.Connection], T], future: asyncio.Future[T], at: float
     ) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._all.loop
         if self._all.burns(before=True):
             return
         try:

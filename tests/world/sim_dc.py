@@ -8,11 +8,12 @@ anew at each start, in the context of a `Node`, and dies with it.
 import asyncio
 import hashlib
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from sim_database import DatabaseFaults, SimDatabases
+from sim_database import DatabaseFaults, SimDatabases, open_memory
 from sim_disk import DiskState, SimDisk
 from sim_loop import Node, SimLoop, SimTask
 from sim_network import PORT, Fabric, SimNetwork
@@ -27,6 +28,7 @@ from tokens.identity import Identity
 from tokens.place import Place
 from tokens.secret_store import SecretStore
 
+_WORLDS = count(1)
 EPOCH_MS = 1_800_000_000_000
 """When simulated time begins."""
 
@@ -66,7 +68,7 @@ class Dc:
     """See the head of the file. `boots` counts starts."""
 
     def __init__(
-        self, loop: SimLoop, fabric: Fabric, folder: Path, name: str, seed: str, container_max: int
+        self, loop: SimLoop, fabric: Fabric, name: str, seed: str, container_max: int
     ) -> None:
         self.name = name
         self.loop = loop
@@ -74,11 +76,15 @@ class Dc:
         self.clock = SimClock(loop)
         self.boots = 0
         self.dead: list[Node] = []
+        self.went_down: Callable[[Dc], None] = lambda _: None
+        """Called when a process has ended or died."""
         self.broken = ""
         """Why the last start failed."""
         self._seed = f"{seed}/{name}"
         self._container_max = container_max
-        self.database = folder / f"{name}.db"
+        self._database = Path(f"/{next(_WORLDS)}/{name}.db")
+        self.tables = open_memory(self._database)
+        """To look at what is stored. The database is there until this is closed."""
         self._root = Path("/") / name
         rng = random.Random(f"{self._seed}/disks")
         self.disk_state = DiskState(rng)
@@ -134,11 +140,13 @@ class Dc:
     async def _open(self) -> None:
         randomness = SimRandomness(f"{self._seed}/{self.boots}")
         self._disk = SimDisk(self.disk_state, lambda: self.kill(silent=True))
-        self._databases = SimDatabases(self.database_faults, lambda: self.kill(silent=True))
+        self._databases = SimDatabases(
+            self.loop, self.database_faults, lambda: self.kill(silent=True)
+        )
         self.fabric.up.add(self.name)
         secrets = SecretStore(self._data_key, randomness.token)
         self.names = await open_names(
-            self.database,
+            self._database,
             databases=self._databases,
             clock=self.clock,
             randomness=randomness,
@@ -185,6 +193,7 @@ class Dc:
             self._databases.crash()
         if silent:
             self.disk_state.crash()
+        self.went_down(self)
 
     async def stop(self) -> None:
         """End the process in an orderly way; to be spawned in it."""
@@ -199,6 +208,7 @@ class Dc:
         self.node = None
         node.alive = False
         self.dead.append(node)
+        self.went_down(self)
 
     def burn(self, disk: int, database: int, after: bool) -> None:
         """The machine dies at the n-th call of its disk or unit of work of its database from now,

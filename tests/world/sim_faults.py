@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from sim_dc import Dc
@@ -10,7 +11,7 @@ from sim_plan import Event
 if TYPE_CHECKING:
     from sim_world import World
 
-STARTED_SECONDS = 0.5
+STARTED_SECONDS = 0.3
 HANG_SECONDS = 60.0
 
 
@@ -22,19 +23,27 @@ class Faults:
         self._healed = False
         self._down_until: dict[str, float] = {}
         self._wall_ms = 0
+        self._context = copy_context()
 
     # -- supervisors ----------------------------------------------------------------------------
 
     def keep_up(self, dc: Dc) -> None:
         """Start the DC's process now, and again whenever it is gone."""
-        self._world.loop.create_task(self._keep_up(dc), name=f"supervisor of {dc.name}")
+        dc.went_down = self._start_later
+        self._start(dc)
 
-    async def _keep_up(self, dc: Dc) -> None:
-        loop = self._world.loop
-        while not self._world.over:
-            if dc.node is None and loop.time() >= self._down_until.get(dc.name, 0.0):
-                dc.boot()
-            await asyncio.sleep(STARTED_SECONDS)
+    def _start_later(self, dc: Dc, seconds: float = STARTED_SECONDS) -> None:
+        # The process that has ended may be who calls this: what comes now is not of its context.
+        self._world.loop.call_later(seconds, self._start, dc, context=self._context)
+
+    def _start(self, dc: Dc) -> None:
+        if dc.node is not None or self._world.over:
+            return
+        wait = self._down_until.get(dc.name, 0.0) - self._world.loop.time()
+        if wait > 0:
+            self._start_later(dc, wait)
+        else:
+            dc.boot()
 
     def _down(self, dc: Dc, seconds: float) -> None:
         self._down_until[dc.name] = self._world.loop.time() + seconds
@@ -65,6 +74,8 @@ class Faults:
             dc.burn(0, 0, False)
             if dc.node is not None and dc.node.frozen:
                 world.loop.thaw(dc.node)
+            if dc.node is None:
+                self._start_later(dc)
 
     # -- processes ------------------------------------------------------------------------------
 

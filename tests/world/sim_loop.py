@@ -21,6 +21,7 @@ from hashlib import blake2b
 from itertools import count
 from typing import Any
 
+_MOMENT = struct.Struct("<dII").pack
 STEPS_MAX = 20_000_000
 STEPS_AT_ONCE_MAX = 400_000
 """Steps without time going on: something that never rests."""
@@ -67,6 +68,31 @@ class SimTask(asyncio.Task):  # type: ignore[type-arg]
         return self.serial
 
 
+class SimTimer(events.TimerHandle):
+    """asyncio's own, with less work to make and to cancel it."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, when: float, callback: Callable[..., object], args: Any, context: Context | None
+    ) -> None:
+        self._when = when
+        self._callback = callback
+        self._args = args
+        self._context = copy_context() if context is None else context
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback = self._args = _NOTHING  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<SimTimer {self._when} {self._callback}>"
+
+
+_NOTHING = ()
+
+
 class SimLoop(base_events.BaseEventLoop):
     """See the head of the file. `shuffle` is how often a step is chosen out of its turn."""
 
@@ -80,7 +106,9 @@ class SimLoop(base_events.BaseEventLoop):
         self._rng = random.Random(f"{seed}/loop")
         self._shuffle = shuffle
         self._now = 0.0
-        self._idle_steps = 0
+        self._moment_began = 0
+        self._turns = 0
+        """A number made of what was ready at each step of this moment."""
         self._hash = blake2b(digest_size=8)
         self._serials = count(1)
         self._timers: list[tuple[float, int, events.TimerHandle]] = []
@@ -145,9 +173,25 @@ class SimLoop(base_events.BaseEventLoop):
         *args: Any,
         context: Context | None = None,
     ) -> events.TimerHandle:
-        timer = events.TimerHandle(when, callback, args, self, context)
+        timer = SimTimer(when, callback, args, context)
         heapq.heappush(self._timers, (when, next(self._serials), timer))
         return timer
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> events.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> events.Handle:
+        handle = SimTimer(0.0, callback, args, context)
+        self._ready.append(handle)
+        return handle
 
     def create_task(
         self, coro: Coroutine[Any, Any, Any], *, name: object = None, context: Context | None = None
@@ -171,7 +215,7 @@ class SimLoop(base_events.BaseEventLoop):
                 result, error = func(*args), None
             except Exception as raised:
                 result, error = None, raised
-            self.call_later(rng.uniform(0.00002, 0.001), answer, result, error)
+            self.call_later(0.00002 + rng.random() * 0.001, answer, result, error)
 
         def answer(result: Any, error: Exception | None) -> None:
             if future.done():
@@ -181,49 +225,59 @@ class SimLoop(base_events.BaseEventLoop):
             else:
                 future.set_exception(error)
 
-        self.call_later(rng.uniform(0.00002, 0.001), work)
+        self.call_later(0.00002 + rng.random() * 0.001, work)
         return future
 
     def _run_once(self) -> None:
-        ready, timers = self._ready, self._timers
-        if not ready:
-            while timers and timers[0][2]._cancelled:
-                heapq.heappop(timers)
-            if not timers:
-                raise Deadlock("nothing can ever run again")
-            if timers[0][0] > self._now:
-                self._now = timers[0][0]
-                self._idle_steps = 0
-        while timers and timers[0][0] <= self._now:
-            timer = heapq.heappop(timers)[2]
-            if not timer._cancelled:
-                ready.append(timer)
-        if not ready:
-            return
-        handle = self._choose()
-        if handle._cancelled:
-            return
-        node = handle._context.get(NODE)
-        if node is not None:
-            if not node.alive:
-                if _is_step(handle):
-                    # Its task can only end, when it is buried, by this step.
+        """All steps until the loop is stopped."""
+        ready, timers, heappop = self._ready, self._timers, heapq.heappop
+        while not self._stopping:
+            if not ready:
+                while timers and timers[0][2]._cancelled:
+                    heappop(timers)
+                if not timers:
+                    raise Deadlock("nothing can ever run again")
+                if timers[0][0] > self._now:
+                    self._go_on_to(timers[0][0])
+            while timers and timers[0][0] <= self._now:
+                timer = heappop(timers)[2]
+                if not timer._cancelled:
+                    ready.append(timer)
+            handle = self._choose() if self._shuffle else ready.popleft()
+            if handle._cancelled:
+                continue
+            node = handle._context.get(NODE)
+            if node is not None and (node.frozen or not node.alive):
+                # Of what is dead, tasks can only end, when they are buried, by their next steps.
+                if node.alive or _is_step(handle):
                     node.held.append(handle)
-                return
-            if node.frozen:
-                node.held.append(handle)
-                return
-        self.steps += 1
-        self._idle_steps += 1
-        if self._idle_steps > STEPS_AT_ONCE_MAX or self.steps > STEPS_MAX:
-            raise Restless(f"{self._idle_steps} steps at {self._now:.3f} s: something never rests")
-        self._hash.update(struct.pack("<dI", self._now, len(ready)))
-        handle._run()
+                continue
+            self.steps += 1
+            self._turns = (self._turns * 31 + len(ready)) & 0xFFFFFFFF
+            if self.steps > self._moment_began + STEPS_AT_ONCE_MAX:
+                raise Restless(f"at {self._now:.3f} s something never rests")
+            try:
+                handle._context.run(handle._callback, *handle._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                self.call_exception_handler(
+                    {"message": f"exception in {handle._callback}", "exception": error}
+                )
+
+    def _go_on_to(self, when: float) -> None:
+        """Nothing is left to do in this moment."""
+        self._hash.update(_MOMENT(when, self.steps, self._turns))
+        self._now = when
+        self._moment_began = self.steps
+        if self.steps > STEPS_MAX:
+            raise Restless(f"{self.steps} steps until {when:.3f} s: it never ends")
 
     def _choose(self) -> events.Handle:
+        """The next, or sometimes a task's step that is not its turn yet."""
         ready = self._ready
-        if self._shuffle and len(ready) > 1 and self._rng.random() < self._shuffle:
-            index = self._rng.randrange(len(ready))
+        if len(ready) > 1 and self._rng.random() < self._shuffle:
+            index = int(self._rng.random() * len(ready))
             if index and _is_step(ready[index]):
                 handle = ready[index]
                 del ready[index]

@@ -69,6 +69,8 @@ class Plan:
     stalls: float
     shuffle: float
     knobs: dict[str, int]
+    pace: dict[str, float]
+    """How often things are done, in seconds."""
     skews_ms: list[int]
     drifts: list[float]
     edges: list[tuple[int, int]]
@@ -81,7 +83,7 @@ class Plan:
         head = (
             f"seed {self.seed}: {self.dcs} DCs in a {self.topology} {self.edges}, latency"
             f" {self.latency_s * 1000:.0f} ms, stalls {self.stalls:.3f}, shuffle {self.shuffle},"
-            f" skews {self.skews_ms} ms, drifts {self.drifts}, {self.knobs}"
+            f" skews {self.skews_ms} ms, drifts {self.drifts}, {self.knobs}, {self.pace}"
         )
         return "\n".join([head, *map(str, self.events)])
 
@@ -90,7 +92,7 @@ def plan_of(seed: int) -> Plan:
     """The world of a seed."""
     rng = random.Random(f"{seed}/plan")
     topology = rng.choice(TOPOLOGIES)
-    dcs = 2 if topology == "pair" else rng.choice([3, 3, 3, 4, 5])
+    dcs = 2 if topology == "pair" else rng.choice([3, 3, 3, 3, 4, 5])
     seconds = rng.choice([20.0, 60.0, 120.0])
     skew_ms = rng.choice([0, 5, 1000, 25_000, 90_000, 600_000])
     # DCs whose clocks are far apart do not let each other in: that far they jump later.
@@ -109,6 +111,7 @@ def plan_of(seed: int) -> Plan:
             "feed_items": rng.choice([2, 10, 400]),
             "container": rng.choice([32 << 10, 512 << 10]),
         },
+        pace=_pace(seed),
         skews_ms=[rng.randint(-first_ms, first_ms) for _ in range(dcs)],
         drifts=[rng.choice([0.0, 0.0, -1e-3, 1e-3]) for _ in range(dcs)],
         edges=_edges(topology, dcs),
@@ -118,6 +121,17 @@ def plan_of(seed: int) -> Plan:
     events = [*_pairings(rng, plan), *operations, *faults]
     events.sort(key=lambda event: event.at)
     return plan.only([replace(event, number=n) for n, event in enumerate(events)])
+
+
+def _pace(seed: int) -> dict[str, float]:
+    """As often as in the product, or less: what is done less often comes together."""
+    rng = random.Random(f"{seed}/pace")
+    return {
+        "ack": rng.choice([0.1, 1.0, 4.0, 4.0]),
+        "progress": rng.choice([0.25, 1.0, 4.0, 4.0]),
+        "measure": rng.choice([1.0, 20.0, 20.0, 20.0, 20.0, 20.0]),
+        "quiet": rng.choice([3.0, 3.0, 3.0, 20.0]),
+    }
 
 
 def _edges(topology: str, dcs: int) -> list[tuple[int, int]]:
@@ -151,7 +165,7 @@ def _weights(rng: random.Random, kinds: dict[str, int]) -> dict[str, float]:
 
 def _operations(rng: random.Random, plan: Plan) -> list[Event]:
     weights = _weights(rng, OPERATIONS) | {"put": 30.0, "bucket_create": 3.0}
-    count = rng.choice([20, 60, 150])
+    count = rng.choice([12, 24, 48, 120]) // (2 if plan.dcs > 3 else 1)
     buckets, keys = rng.choice([1, 3]), rng.choice([1, 3, 12])
     events = [
         Event(0, 0.5, "bucket_create", rng.randrange(plan.dcs), {"bucket": n, "owner": 0})
@@ -163,7 +177,8 @@ def _operations(rng: random.Random, plan: Plan) -> list[Event]:
     ]
     kinds, shares = list(weights), list(weights.values())
     # Bursts: operations at the same moment share transactions and race.
-    moments = [rng.uniform(1, plan.fault_seconds) for _ in range(max(1, count // 3))]
+    bursts = rng.choice([count // 3, count // 8, 4])
+    moments = [rng.uniform(1, plan.fault_seconds) for _ in range(max(1, bursts))]
     for _ in range(count):
         kind = rng.choices(kinds, shares)[0]
         at = rng.choice(moments) + rng.choice([0.0, rng.uniform(0, 0.01), rng.uniform(0, 1)])
@@ -182,9 +197,9 @@ def _size(rng: random.Random, plan: Plan) -> int:
     """Mostly small; some just around the limits."""
     inline, span = plan.knobs["inline"], plan.knobs["range"]
     choice = rng.random()
-    if choice < 0.7:
+    if choice < 0.8:
         return rng.choice([0, 1, rng.randrange(2000)])
-    if choice < 0.85:
+    if choice < 0.9:
         return inline + rng.choice([-1, 0, 1])
     return min(inline + rng.randrange(3 * span), 1_200_000)
 

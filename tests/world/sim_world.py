@@ -9,15 +9,15 @@ import asyncio
 import contextlib
 import gc
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import lru_cache
+from itertools import count
 from typing import Any
 from unittest import mock
 
 import structlog
+from nacl import bindings
 from sim_checks import (
     check_feed,
     check_items,
@@ -39,8 +39,14 @@ LIVE_SECONDS_MAX = 900.0
 """Simulated time from healing until all DCs must be equal: a change that failed often is tried
 again after five minutes at the latest, a refused stream after one."""
 OPERATION_SECONDS_MAX = 60.0
-QUIET_SECONDS = 20.0
 STOP_SECONDS_MAX = 60.0
+COLLECT_EACH = 5
+"""Worlds, after which what they left is collected."""
+_WORLDS = count()
+
+
+_open_signed = lru_cache(1000)(bindings.crypto_sign_open)
+"""What is signed is the same each time, and costs more than all else in a request."""
 
 
 @dataclass
@@ -66,15 +72,15 @@ class Failed(Exception):
 def run(plan: Plan, verbose: bool = False) -> Result:
     """Run a plan."""
     result = Result(plan.seed)
-    shm = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="world-", dir=shm if shm.is_dir() else None))
     loop = SimLoop(str(plan.seed), plan.shuffle)
     loop.notes = result.notes if verbose else None
-    gc.collect()
+    if next(_WORLDS) % COLLECT_EACH == 0:
+        gc.collect()
+    collects = gc.isenabled()
     gc.disable()
     try:
         with _surroundings(plan, loop) as logs:
-            world = World(plan, loop, folder, result, logs)
+            world = World(plan, loop, result, logs)
             asyncio.set_event_loop(loop)
             try:
                 loop.run_until_complete(world.play())
@@ -87,8 +93,8 @@ def run(plan: Plan, verbose: bool = False) -> Result:
     finally:
         asyncio.set_event_loop(None)
         loop.close()
-        gc.enable()
-        shutil.rmtree(folder)
+        if collects:
+            gc.enable()
     return result
 
 
@@ -103,13 +109,24 @@ def _surroundings(plan: Plan, loop: SimLoop) -> Iterator[list[dict[str, Any]]]:
             loop.note(f"    log: {event}")
         raise structlog.DropEvent
 
+    def running() -> SimLoop | None:
+        return loop if loop.is_running() else None
+
     small = {
         "replicator.feed_stream.INLINE_BYTES_MAX": plan.knobs["inline"],
         "replicator.inbox.INLINE_BYTES_MAX": plan.knobs["inline"],
         "replicator.transfer.INLINE_BYTES_MAX": plan.knobs["inline"],
         "replicator.transfer.RANGE_BYTES": plan.knobs["range"],
         "replicator.feed_stream.FEED_ITEMS": plan.knobs["feed_items"],
+        "replicator.feed_stream.PROGRESS_SECONDS": plan.pace["progress"],
+        "replicator.peers.ACK_SECONDS": plan.pace["ack"],
+        "replicator.peers.MEASURE_SECONDS": plan.pace["measure"],
         "aiohttp.connector.monotonic": loop.time,
+        # asyncio's own ask the system for the process's number each time.
+        "asyncio.get_running_loop": running,
+        "asyncio.events.get_running_loop": running,
+        "asyncio.events._get_running_loop": running,
+        "tokens.paseto.bindings.crypto_sign_open": _open_signed,
     }
     errors = _Errors(loop)
     before = structlog.get_config()
@@ -149,7 +166,6 @@ class World:
         self,
         plan: Plan,
         loop: SimLoop,
-        folder: Path,
         result: Result,
         logs: list[dict[str, Any]],
     ) -> None:
@@ -157,11 +173,11 @@ class World:
         self.loop = loop
         self.result = result
         self.over = False
+        self.healing = False
         self.fabric = Fabric(loop, str(plan.seed), plan.latency_s, plan.stalls)
         container = plan.knobs["container"]
         self.dcs = [
-            Dc(loop, self.fabric, folder, f"dc{n}", str(plan.seed), container)
-            for n in range(plan.dcs)
+            Dc(loop, self.fabric, f"dc{n}", str(plan.seed), container) for n in range(plan.dcs)
         ]
         for dc, skew_ms, drift in zip(self.dcs, plan.skews_ms, plan.drifts, strict=True):
             dc.clock.skew_ms, dc.clock.drift = skew_ms, drift
@@ -182,6 +198,7 @@ class World:
         for log in self._logs:
             if log["event"] == "task died":
                 self.fail("task died", str(log))
+        self._logs.clear()
         for text in self.loop.unhandled:
             self.fail("unhandled", text)
         if self.result.check:
@@ -201,6 +218,7 @@ class World:
         await asyncio.sleep(max(0.0, self.plan.fault_seconds - self.loop.time()))
         began = self.loop.time()
         self.loop.note("healing")
+        self.healing = True
         await self.faults.heal()
         await self._operations_end()
         state = await self._become_equal(began + LIVE_SECONDS_MAX)
@@ -222,13 +240,15 @@ class World:
 
     async def _pair(self, one: Dc, other: Dc) -> None:
         """Pair two DCs, as often as it takes; their operators talk to each other."""
+        wait = 1.0
         while not self.over and other.dc_id not in self._peers(one):
             if one.ready and other.ready:
                 task = other.spawn(self._join(one, other), "join")
                 await asyncio.wait([task], timeout=30)
                 if not task.done():
                     task.cancel()
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(wait if not self.healing else 1.0)
+            wait = min(wait * 1.6, 10.0)
         self.loop.note(f"{one.name} and {other.name} are paired")
 
     async def _join(self, one: Dc, other: Dc) -> None:
@@ -272,7 +292,7 @@ class World:
             self._stop_if_failed()
             if self._is_settled():
                 ends = [dc.names.feed_end for dc in self.dcs]
-                await asyncio.sleep(QUIET_SECONDS)
+                await asyncio.sleep(self.plan.pace["quiet"])
                 if ends == [dc.names.feed_end for dc in self.dcs] and self._is_settled():
                     break
             if self.loop.time() > until:
@@ -352,6 +372,8 @@ class World:
         with contextlib.suppress(SimulationError):
             self.loop.run_until_complete(self._bury())
         self.loop.notes = notes
+        for dc in self.dcs:
+            dc.tables.close()
 
     async def _bury(self) -> None:
         await self.loop.bury([node for dc in self.dcs for node in dc.dead])
