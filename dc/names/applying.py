@@ -11,7 +11,8 @@ import msgspec
 
 from dc.names import conflicts, registers
 from dc.names.api import NoSuchVersion
-from dc.names.merge import Record, join_registers, merge, record
+from dc.names.attributes import join_registers
+from dc.names.merge import Record, merge, record
 from dc.names.model import (
     AccessKey,
     Bucket,

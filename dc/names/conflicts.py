@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from dc.names.api import BytesMissing, NoSuchConflict
+from dc.names.attributes import join_registers
 from dc.names.model import Conflict, Tombstone, Version
 from dc.names.rows import CONFLICT_ROW, decode_row, read_version
 from dc.names.transaction import Transaction
@@ -48,16 +49,23 @@ def merge_conflict(transaction: Transaction, number: int, conflict: Conflict) ->
     if known is not None:
         gone |= known.conflict.gone
         winner = max(winner, known.conflict.winner)
-        if (gone, winner) == (known.conflict.gone, known.conflict.winner):
+        here = known.conflict.loser
+        registers = join_registers(here.registers, loser.registers)
+        if (gone, winner, registers) == (
+            known.conflict.gone,
+            known.conflict.winner,
+            here.registers,
+        ):
             return
-        loser, leaf = known.conflict.loser, known.leaf
-        seq = loser.seq
+        loser = msgspec.structs.replace(here, registers=registers)
+        leaf, seq = known.leaf, here.seq
     elif not gone and loser.size and not loser.extents:
         # It may be here as the current version: then its bytes are.
         here = read_version(transaction.db, number, loser.key, loser.vid, loser.bucket)
         if here is None or here.stamp != loser.stamp:
             raise BytesMissing(f"the bytes of the lost version of {loser.key!r} are not here")
-        loser = here
+        registers = join_registers(here.registers, loser.registers)
+        loser = msgspec.structs.replace(here, registers=registers)
     _write(transaction, number, Conflict(loser=loser, winner=winner, gone=gone), leaf, seq)
 
 

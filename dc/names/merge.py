@@ -20,6 +20,7 @@ import msgspec
 
 from dc.names import conflicts
 from dc.names.api import BytesMissing
+from dc.names.attributes import join_registers
 from dc.names.model import Conflict, Kind, Registers, Tombstone, Version
 from dc.names.rows import read_version
 from dc.names.seen import INFERRED, history, saw
@@ -285,16 +286,6 @@ def _unless_deleted(transaction: Transaction, new: Record, conflicting: Sequence
 def _next_stamp(stamp: Stamp, dc_id: str) -> Stamp:
     """The first moment after a stamp, in this DC's name."""
     return f"{int(stamp[:16], 16) + 1:016x}{dc_id}"
-
-
-def join_registers(one: Registers, other: Registers) -> Registers:
-    """Of each name, the later one."""
-    result = dict(one)
-    for name, register in other.items():
-        known = result.get(name)
-        if known is None or (register.stamp, register.value) > (known.stamp, known.value):
-            result[name] = register
-    return result
 
 
 def _joined(transaction: Transaction, new: Record, old: _Old) -> Record | None:

@@ -21,7 +21,7 @@ from dc.names.api import (
     TooManyKeys,
     UserExists,
 )
-from dc.names.merge import join_registers
+from dc.names.attributes import join_registers
 from dc.names.model import AccessKey, Bucket, Change, Register, Registers, Site, User
 from dc.names.transaction import Transaction
 from dc.names.trees import DIRECTORY, delta, item_hash
