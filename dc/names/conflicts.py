@@ -61,11 +61,11 @@ def merge_conflict(transaction: Transaction, number: int, conflict: Conflict) ->
         leaf, seq = known.leaf, here.seq
     elif not gone and loser.size and not loser.extents:
         # It may be here as the current version: then its bytes are.
-        here = read_version(transaction.db, number, loser.key, loser.vid, loser.bucket)
-        if here is None or here.stamp != loser.stamp:
+        current = read_version(transaction.db, number, loser.key, loser.vid, loser.bucket)
+        if current is None or current.stamp != loser.stamp:
             raise BytesMissing(f"the bytes of the lost version of {loser.key!r} are not here")
-        registers = join_registers(here.registers, loser.registers)
-        loser = msgspec.structs.replace(here, registers=registers)
+        registers = join_registers(current.registers, loser.registers)
+        loser = msgspec.structs.replace(current, registers=registers)
     _write(transaction, number, Conflict(loser=loser, winner=winner, gone=gone), leaf, seq)
 
 
