@@ -6,17 +6,21 @@ from sim_clients import Clients, Fail
 from sim_dc import Dc
 from sim_model import ACKED, REFUSED, Attempt, Model
 
+from dc.names.conflicts import CONFLICT
 from dc.names.merge import TOMBSTONE
 from dc.names.model import Version
-from dc.names.registers import FEED_BUCKET, FEED_KEY, FEED_USER
+from dc.names.registers import FEED_BUCKET, FEED_KEY, FEED_SITE, FEED_USER
 from dc.objects.api import ObjectsError
 
 _STATE = {
-    "versions": "SELECT b.id, v.key, v.vid, v.stamp, v.kind, v.size, v.etag, v.meta"
-    " FROM versions v JOIN buckets b ON b.number = v.bucket ORDER BY 1, 2, 3",
-    "tombstones": "SELECT b.id, t.key, t.vid, t.stamp"
-    " FROM tombstones t JOIN buckets b ON b.number = t.bucket ORDER BY 1, 2, 3",
-    "buckets": "SELECT id, name, owner, region, created, deleted FROM buckets ORDER BY 1",
+    "versions": "SELECT b.id, v.key, v.vid, v.stamp, v.kind, v.size, v.etag, v.meta, v.seen,"
+    " v.registers, v.leaf FROM versions v JOIN buckets b ON b.number = v.bucket ORDER BY 1, 2, 3",
+    "conflicts": "SELECT b.id, c.key, c.vid, c.stamp, c.winner, c.size, c.etag, c.meta, c.seen,"
+    " c.registers, c.leaf FROM conflicts c JOIN buckets b ON b.number = c.bucket"
+    " WHERE NOT c.gone ORDER BY 1, 2, 3, 4",
+    "buckets": "SELECT id, name, owner, region, created, deleted, revived, registers"
+    " FROM buckets ORDER BY 1",
+    "sites": "SELECT id, name, region, stamp FROM sites ORDER BY 1",
     "users": "SELECT id, email, stamp, deleted FROM users ORDER BY 1",
     "keys": "SELECT id, user, stamp, deleted FROM keys ORDER BY 1",
 }
@@ -24,6 +28,8 @@ _ITEMS = {
     "versions": f"SELECT v.seq, min(v.kind, {TOMBSTONE - 1}), v.bucket, v.key, v.vid"
     " FROM versions v",
     "tombstones": f"SELECT seq, {TOMBSTONE}, bucket, key, vid FROM tombstones",
+    "conflicts": f"SELECT seq, {CONFLICT}, bucket, key, stamp FROM conflicts",
+    "sites": f"SELECT seq, {FEED_SITE}, 0, id, '' FROM sites",
     "buckets": f"SELECT seq, {FEED_BUCKET}, 0, id, '' FROM buckets WHERE created != ''",
     "users": f"SELECT seq, {FEED_USER}, 0, id, '' FROM users",
     "keys": f"SELECT seq, {FEED_KEY}, 0, id, '' FROM keys",
@@ -78,14 +84,20 @@ def check_memory(dc: Dc, state: State, fail: Fail) -> None:
 async def check_items(dcs: list[Dc], model: Model, clients: Clients, fail: Fail) -> None:
     """Of each item the latest write stands, or a later one that may have happened."""
     for dc in dcs:
-        stamps = _stamps(state_of(dc))
+        stamps = _stamps(dc)
         for item in stamps.keys() - model.items.keys():
             fail("invented", f"{dc.name} has {item} at {stamps[item]}, which nobody wrote")
         for item, attempts in model.items.items():
-            acked = max((one.stamp for one in attempts if one.fate == ACKED), default="")
+            acked = _latest(item, attempts)
             found = stamps.get(item, "")
-            if found < acked:
-                latest = model.find(item, acked)
+            latest = model.find(item, acked)
+            if not found and latest is not None and latest.version is None:
+                # Its tombstone may have been collected.
+                continue
+            gone = item[2] and latest is not None and latest.version is None
+            if gone and await dc.names.version(*item) is not None:
+                fail("deleted", f"{dc.name} shows {item}, though acknowledged is the {latest}")
+            if found < acked and not gone:
                 fail("lost", f"{dc.name} has {item} at {found!r}, acknowledged: {latest}")
             elif found:
                 standing = model.find(item, found)
@@ -108,8 +120,22 @@ async def _check_standing(
             fail("bytes", f"{dc.name} cannot read the {attempt}: {error}")
 
 
-def _stamps(state: State) -> dict[tuple[str, str, str], str]:
-    rows = [row[:4] for row in (*state["versions"], *state["tombstones"])]
+def _latest(item: tuple[str, str, str], attempts: list[Attempt]) -> str:
+    """The stamp of what must stand at least: the deletion of a version with an id, the latest
+    write of a null version."""
+    acked = [one for one in attempts if one.fate == ACKED]
+    if item[2]:
+        acked = [one for one in acked if one.version is None] or acked
+    return max((one.stamp for one in acked), default="")
+
+
+def _stamps(dc: Dc) -> dict[tuple[str, str, str], str]:
+    rows: list[tuple[str, str, str, str]] = []
+    for table in ("versions", "tombstones"):
+        rows += dc.tables.execute(
+            f"SELECT b.id, t.key, t.vid, t.stamp FROM {table} t"
+            " JOIN buckets b ON b.number = t.bucket"
+        ).fetchall()
     return {(bucket, key, vid): stamp for bucket, key, vid, stamp in rows}
 
 
@@ -123,10 +149,11 @@ def check_registers(dc: Dc, state: State, model: Model, fail: Fail) -> None:
     for bucket, life in model.buckets.items():
         made = max((stamp for stamp, fate in life.creates if fate == ACKED), default="")
         gone = max((stamp for stamp, fate in life.deletes if fate == ACKED), default="")
-        _, _, _, _, created, deleted = buckets.get(bucket, ("", "", "", "", "", ""))
+        _, _, _, _, created, deleted, revived, _ = buckets.get(bucket, ("",) * 8)
         if created < made or deleted < gone:
             fail("bucket", f"{dc.name}: {bucket} is {created}/{deleted}, told {made}/{gone}")
-        if created and latest.get(bucket, "") > deleted and created <= deleted:
+        lives = max(created, revived) > deleted
+        if created and latest.get(bucket, "") > deleted and not lives:
             fail("bucket", f"{dc.name}: {bucket} is gone with a later object in it")
     users = {row[0]: row for row in state["users"]}
     for user, life in model.users.items():
@@ -154,5 +181,5 @@ def check_registers(dc: Dc, state: State, model: Model, fail: Fail) -> None:
 
 def orphans(state: State) -> list[tuple[Any, ...]]:
     """Objects in a bucket that is deleted: nobody reaches them, and nobody deleted them."""
-    dead = {row[0] for row in state["buckets"] if row[4] <= row[5]}
+    dead = {row[0] for row in state["buckets"] if max(row[4], row[6]) <= row[5]}
     return [row for row in state["versions"] if row[0] in dead]

@@ -231,4 +231,16 @@ class Dc:
 
     async def stamp_of(self, bucket_id: str, key: str, vid: str) -> Stamp:
         """The stamp of the version or tombstone that is here, or ""."""
-        return (await self.names.known([(bucket_id, key, vid)]))[0]
+        return self.write_of(bucket_id, key, vid)[0]
+
+    def write_of(self, bucket_id: str, key: str, vid: str) -> tuple[Stamp, str]:
+        """(stamp, what it had seen) of the version or tombstone that is here; "" if none."""
+        for table in ("versions", "tombstones"):
+            row = self.tables.execute(
+                f"SELECT stamp, seen FROM {table} WHERE key = ? AND vid = ?"
+                " AND bucket = (SELECT number FROM buckets WHERE id = ?)",
+                (key, vid, bucket_id),
+            ).fetchone()
+            if row:
+                return row[0], row[1]
+        return "", ""

@@ -26,6 +26,8 @@ class Attempt:
     stamp: Stamp
     version: Version | None
     fate: str = OPEN
+    seen: str | None = None
+    """What it had seen; None when that was not found out."""
 
     def __str__(self) -> str:
         what = f"version of {self.version.size} bytes" if self.version else "deletion"

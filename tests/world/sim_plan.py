@@ -131,6 +131,7 @@ def _pace(seed: int) -> dict[str, float]:
         "progress": rng.choice([0.25, 1.0, 4.0, 4.0]),
         "measure": rng.choice([1.0, 20.0, 20.0, 20.0, 20.0, 20.0]),
         "quiet": rng.choice([3.0, 3.0, 3.0, 20.0]),
+        "upkeep": rng.choice((1.0, 3.0, 10.0, 30.0)),
     }
 
 

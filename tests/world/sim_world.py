@@ -30,6 +30,7 @@ from sim_checks import (
 from sim_clients import Clients
 from sim_dc import Dc
 from sim_faults import Faults
+from sim_knowledge import check_losers, check_roots, check_trees
 from sim_loop import SimLoop, SimTask, SimulationError
 from sim_model import Model
 from sim_network import Fabric
@@ -121,6 +122,8 @@ def _surroundings(plan: Plan, loop: SimLoop) -> Iterator[list[dict[str, Any]]]:
         "replicator.feed_stream.PROGRESS_SECONDS": plan.pace["progress"],
         "replicator.peers.ACK_SECONDS": plan.pace["ack"],
         "replicator.peers.MEASURE_SECONDS": plan.pace["measure"],
+        "replicator.service.UPKEEP_SECONDS": plan.pace["upkeep"],
+        "dc.names.knowledge.SETTLE_SECONDS": plan.pace["upkeep"],
         "aiohttp.connector.monotonic": loop.time,
         # asyncio's own ask the system for the process's number each time.
         "asyncio.get_running_loop": running,
@@ -340,9 +343,12 @@ class World:
     async def _check(self, state: dict[str, Any]) -> None:
         for dc in self.dcs:
             check_feed(dc, self.fail)
+            check_trees(dc, self.fail)
             check_memory(dc, state, self.fail)
             check_registers(dc, state, self.model, self.fail)
         self._stop_if_failed()
+        check_roots(self.dcs, self.fail)
+        check_losers(self.dcs, self.model, self.fail)
         await check_items(self.dcs, self.model, self.clients, self.fail)
         for row in orphans(state):
             self.fail("bucket", f"the bucket of an object is gone: {row}")
