@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEEDS ?= 1000
 FROM ?= 0
+STATES ?= 1000000
 
-.PHONY: setup lab test simulate check bench image clean
+.PHONY: setup lab test simulate crash-states check bench image clean
 
 setup: $(STAMP)
 
@@ -24,6 +25,9 @@ test: setup
 
 simulate: setup
 	$(BIN)/python tests/world/simulate.py --seeds $(SEEDS) --from $(FROM) --jobs 2
+
+crash-states: setup
+	$(BIN)/python tests/crash/explore.py --states $(STATES) --from $(FROM)
 
 check: setup
 	$(BIN)/ruff check .

@@ -57,7 +57,7 @@ OWNER = "a" * 64
 HERE = "1111111111111111"
 THERE = "2222222222222222"
 DATABASE = "names/names.db"
-VERIFY_EACH = 64
+VERIFY_EACH = 100
 """SQLite itself looks at each n-th state that is taken to be the same as one before."""
 
 Snapshot = list[Any]
@@ -307,9 +307,8 @@ async def whole_life(root: Path, script: Script, databases: InlineDatabases) -> 
     await script.open(root, databases)
     await script.users()
     await script.pair()
-    await script.feed_of_peer(0, 2)
+    await script.feed_of_peer(0, 1)
     await script.goodbye()
-    await script.upload(1)
     await script.close()
 
 
@@ -356,7 +355,7 @@ def record_names(
     async def run(root: Path) -> None:
         await life(root, Script(trace, snapshots, seed), SlowDatabases(VFS, before))
 
-    with small_frames(), early_checkpoints(3 + seed % 5), recorded(trace, drop) as root:
+    with small_frames(), early_checkpoints(9 - seed % 7), recorded(trace, drop) as root:
         asyncio.run(run(root))
     return trace, snapshots
 

@@ -7,11 +7,12 @@ sector; each name may have been made, changed or removed, or not; and all that i
 
 At a cut with up to `LOOSE_MAX` loose operations every subset of them is looked at; with up to
 `TORN_MAX` also each of these with each of its writes torn. Beyond that a sample is drawn from the
-seed, which always has: nothing, all, all but one, one alone, and each prefix.
+seed, which always has each prefix, and some in which one operation alone is lost or kept.
 
 What comes out is counted (`Tally`), and equal states come once. Two kinds of states need not be
 made, as they were before: those without the newest operation, and those of a cut after a sync,
-unless something was acknowledged since.
+unless something was acknowledged since. For the same reason the sample is large at the widest cut
+of each row of loose operations, and small at those on the way to it.
 """
 
 import itertools
@@ -27,6 +28,10 @@ LOOSE_MAX = 12
 TORN_MAX = 6
 SAMPLES = 48
 """States drawn at random at a cut that is too wide."""
+SINGLES = 16
+"""Operations that are lost alone, and kept alone, there."""
+ON_THE_WAY = 2
+"""States drawn at random at a cut that is on the way to a wider one."""
 
 LOST, KEPT, HEAD, TAIL = 0, 1, 2, 3
 """Fates of a loose operation. HEAD and TAIL: the half of a write that is there."""
@@ -141,7 +146,9 @@ class PowerCuts:
                 fates = self._all_fates(only_newest=known)
             else:
                 tally.sampled += 1
-                fates = self._some_fates()
+                last = cut == len(trace.ops) or trace.ops[cut].kind not in (*ENTRIES, *DATA)
+                acknowledged = acks < len(trace.acks) and trace.acks[acks].after <= cut + 1
+                fates = self._some_fates(widest=last or told or acknowledged)
             yield from self._states(cut, acks, fates)
         tally.acks = acks
 
@@ -184,24 +191,27 @@ class PowerCuts:
                         yield (*fates[:at], HEAD, *fates[at + 1 :])
                         yield (*fates[:at], TAIL, *fates[at + 1 :])
         if count > self._torn_max and tearable:
-            yield from self._random_fates(tearable)
+            yield from self._random_fates(tearable, self._samples)
 
-    def _some_fates(self) -> Iterator[tuple[int, ...]]:
+    def _some_fates(self, widest: bool) -> Iterator[tuple[int, ...]]:
         count = len(self._loose)
         tearable = self._tearable()
-        for at in range(count + 1):
-            yield (KEPT,) * at + (LOST,) * (count - at)
+        places = range(count) if widest else range(count - 1, count)
+        for at in places:
+            before, after = (KEPT,) * at, (LOST,) * (count - at - 1)
+            yield (*before, LOST, *after)
             if at in tearable:
-                yield (*(KEPT,) * at, HEAD, *(LOST,) * (count - at - 1))
-                yield (*(KEPT,) * at, TAIL, *(LOST,) * (count - at - 1))
-        for at in range(count):
+                yield (*before, HEAD, *after)
+                yield (*before, TAIL, *after)
+        yield (KEPT,) * count
+        for at in self._random.sample(places, min(len(places), SINGLES)):
             yield (*(KEPT,) * at, LOST, *(KEPT,) * (count - at - 1))
             yield (*(LOST,) * at, KEPT, *(LOST,) * (count - at - 1))
-        yield from self._random_fates(tearable)
+        yield from self._random_fates(tearable, self._samples if widest else ON_THE_WAY)
 
-    def _random_fates(self, tearable: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    def _random_fates(self, tearable: Sequence[int], many: int) -> Iterator[tuple[int, ...]]:
         chance = self._random
-        for _ in range(self._samples):
+        for _ in range(many):
             kept, torn = chance.choice((0.1, 0.5, 0.9)), chance.choice((0, 0.1, 0.5))
             fates = [int(chance.random() < kept) for _ in self._loose]
             for at in tearable:
@@ -276,9 +286,10 @@ class PowerCuts:
             if not fate:
                 continue
             offset, data = _torn(op, fate)
-            if op.kind == "truncate" or offset < end or offset > max(end, len(base)):
+            if op.kind == "truncate" or offset < end:
                 return self._left_slowly(base, ops, fates)
-            parts += (base[end:offset], data)
+            gap = bytes(max(0, offset - max(end, len(base))))
+            parts += (base[end:offset], gap, data)
             end = offset + len(data)
         parts.append(base[end:])
         return b"".join(parts)

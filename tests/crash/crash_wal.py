@@ -108,8 +108,12 @@ def recovered(
     journal, or no log is in use."""
     if database is None or journal or len(database) < 100 or database[18] != 2:
         return None
-    old = pages_of(database)
     pages, size = reader.pages(log or b"")
     if size == 0:
-        return old
-    return tuple(pages.get(at + 1) or (old[at] if at < len(old) else b"") for at in range(size))
+        return pages_of(database)
+    found = list(pages_of(database)[:size])
+    found += [b""] * (size - len(found))
+    for number, page in pages.items():
+        if number <= size:
+            found[number - 1] = page
+    return tuple(found)

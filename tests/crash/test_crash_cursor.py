@@ -61,11 +61,11 @@ def look(trace: Trace, snapshots: list[Snapshot], **limits: int) -> tuple[Report
 
 def test_no_cursor_without_its_effect_and_no_effect_without_its_cursor() -> None:
     trace, snapshots = record_names(Trace(FOLDERS), replication)
-    report, oracle = look(trace, snapshots, first_cut=trace.acks[0].after)
+    report, oracle = look(trace, snapshots, first_cut=trace.acks[1].after)
     assert report.losses == []
     assert oracle.cursors == {-1, 9, 19}
-    assert report.tally.states > 4000
-    assert report.tally.complete > 5 * report.tally.sampled
+    assert report.tally.states > 3000
+    assert report.tally.complete > 50
 
 
 async def apply_in_two(
