@@ -121,7 +121,7 @@ def _range(prefix: str, delimiter: str, after: str) -> tuple[str, str]:
     if delimiter and after.startswith(prefix):
         place = after.find(delimiter, len(prefix))
         if place >= 0:
-            start = after[:place] + (after_all(delimiter) or delimiter + _TOP)
+            start = after[:place] + (after_all(delimiter) or delimiter + END)
     return start, after_all(prefix)
 
 
@@ -136,7 +136,7 @@ def _walk(
 ) -> Page:
     objects: list[Listed] = []
     prefixes: list[str] = []
-    past = after_all(delimiter) or delimiter + _TOP
+    past = after_all(delimiter) or delimiter + END
     last = ""
     while True:
         steps = min(limit + 1 - len(objects) - len(prefixes), _STEPS_MAX)

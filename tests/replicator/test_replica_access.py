@@ -18,7 +18,7 @@ from replicator.errors import Unreachable
 from tokens.access import issue_access
 from tokens.identity import Identity
 
-PATHS = ["feed", "body", "entry", "ack", "state", "pair", "", "../v1/state", "%2e%2e", "metrics"]
+PATHS = ["feed", "body", "entry", "ack", "state", "pair", "", "../v2/state", "%2e%2e", "metrics"]
 METHODS = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"]
 
 
@@ -30,7 +30,7 @@ async def ask(
     dc: Dc, method: str, path: str, headers: list[tuple[str, str]], body: bytes = b""
 ) -> tuple[int, bytes, dict[str, str]]:
     async with session() as client:
-        url = f"https://127.0.0.1:{dc.port}/v1/{path}"
+        url = f"https://127.0.0.1:{dc.port}/v2/{path}"
         async with client.request(method, url, headers=headers, data=body) as response:
             shown = {k: v for k, v in response.headers.items() if k != "Date"}
             return response.status, await response.read(), shown

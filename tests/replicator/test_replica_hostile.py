@@ -42,10 +42,10 @@ class Mallory:
         return web.Response(status=404)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path == "/v1/ack":
+        if request.path == "/v2/ack":
             self.acks.append(messages.decode_body(await request.read(), messages.Ack))
             return web.Response(status=204)
-        if request.path == "/v1/body":
+        if request.path == "/v2/body":
             return await self.bodies(
                 messages.decode_ask(request.query["ask"], messages.BodyAsk), request
             )
@@ -72,6 +72,8 @@ class Mallory:
             "size": len(body or b""),
             "etag": "d" * 32,
             "meta": wire.Meta(crc64=crc64nvme(body or b"")),
+            "seen": "",
+            "registers": {},
             "body": body,
         }
         return wire.encode_record(wire.VersionRecord(**(facts | other)))
@@ -143,6 +145,10 @@ def bad_streams(m: Mallory) -> dict[str, bytes]:
         "ends inside a frame": hello + batch(0, 2, 10, two)[:-5],
         "kind 2": hello + batch(0, 2, 10, [m.version(1, kind=2)]),
         "large inline body": hello + batch(0, 2, 10, [m.version(1, bytes(INLINE_BYTES_MAX + 1))]),
+        "coverage of another": hello
+        + frame(PACK(["covered", 10, 0, [["a" * 16, "", "0" * 31 + "b"]]])),
+        "coverage from nowhere": hello
+        + frame(PACK(["covered", 10, 0, [["a" * 16, "x", "a" * 32]]])),
         "negative size": hello + batch(0, 2, 10, [m.version(1, size=-1)]),
         "crc of 65 bits": hello
         + batch(0, 2, 10, [m.version(1, meta=wire.Meta(crc64=0))]).replace(

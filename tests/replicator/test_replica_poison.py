@@ -15,7 +15,15 @@ def poison(mallory: Mallory) -> dict[str, bytes]:
     """Records that a proper peer never sends, by what is wrong with them; all of position 1."""
     make = mallory.version
     bucket = wire.BucketRecord(
-        seq=1, id=BUCKET, name="x", owner="root", region="", created="f" * 32, deleted=""
+        seq=1,
+        id=BUCKET,
+        name="x",
+        owner="root",
+        region="",
+        created="f" * 32,
+        deleted="",
+        revived="",
+        registers={},
     )
     key = wire.AccessKeyRecord(
         seq=1, id="AK", user="a" * 64, secret=b"", stamp="0" * 32, deleted=False
@@ -33,6 +41,19 @@ def poison(mallory: Mallory) -> dict[str, bytes]:
         "marker with a body": make(1, kind=1),
         "bad owner": wire.encode_record(bucket),
         "live key without a secret": wire.encode_record(key),
+        "half a seen": make(1, seen="a" * 31),
+        "seen of one DC twice": make(1, seen="0" * 32 + "1" + "0" * 31),
+        "seen of a conclusion": make(1, seen="-"),
+        "register named anyhow": make(1, registers={"A b": ("f" * 32, "")}),
+        "register with a NUL": make(1, registers={"acl": ("0" * 32, "a\0")}),
+        "conflict without a winner": wire.encode_record(
+            wire.ConflictRecord(
+                seq=1, loser=wire.decode_record(make(1, body=None)), winner="", gone=False
+            )
+        ),
+        "site that speaks for another": wire.encode_record(
+            wire.SiteRecord(seq=1, dc_id="a" * 16, name="x", region="", stamp="0" * 32)
+        ),
     }
 
 
@@ -49,6 +70,13 @@ NAMES = [
     "marker with a body",
     "bad owner",
     "live key without a secret",
+    "half a seen",
+    "seen of one DC twice",
+    "seen of a conclusion",
+    "register named anyhow",
+    "register with a NUL",
+    "conflict without a winner",
+    "site that speaks for another",
 ]
 
 

@@ -28,7 +28,7 @@ COMMON = [
     *("/health/../users", "/health/", "//health", "/health%2f..%2fusers", "/users;/health"),
     *("/admin.token", "/identity", "/data.key", "/names/names.db", "/%2e%2e/identity"),
 ]
-PEER = ["/v1/feed", "/v1/body", "/v1/entry", "/v1/ack", "/v1/state", "/v1/pair", "/v1", "/v2/state"]
+PEER = ["/v2/feed", "/v2/body", "/v2/entry", "/v2/ack", "/v2/state", "/v2/pair", "/v2", "/v1/state"]
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 
@@ -82,7 +82,7 @@ def test_a_stranger_cannot_make_the_peer_listener_fail(dc: Dc, header: str, body
     context.verify_mode = ssl.CERT_NONE
     plain = socket.create_connection(("127.0.0.1", port_of(dc, "peer")), timeout=10)
     with context.wrap_socket(plain) as line:
-        line.sendall(f"POST /v1/pair HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode() + body)
+        line.sendall(f"POST /v2/pair HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode() + body)
         assert line.recv(16).split(b" ")[1] in (b"400", b"403")
 
 

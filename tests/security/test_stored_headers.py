@@ -60,6 +60,7 @@ async def test_peers_take_whatever_is_stored(house: House) -> None:
         assert kept is not None
         record = wire.VersionRecord(
             seq=1, bucket=kept.bucket, key=kept.key, vid=kept.vid, stamp=kept.stamp,
-            kind=kept.kind, size=kept.size, etag=kept.etag, meta=_wire_meta(kept.meta), body=None,
+            kind=kept.kind, size=kept.size, etag=kept.etag, meta=_wire_meta(kept.meta),
+            seen=kept.seen, registers={}, body=None,
         )  # fmt: skip
         assert wire.decode_record(wire.encode_record(record)) == record
