@@ -11,6 +11,7 @@ as an `UnreadableRecord`, for it must not be stepped over.
 from awscrt.checksums import crc64nvme
 
 from dc.accounts import secret_context
+from dc.names.backlog import made_by
 from dc.names.model import (
     AccessKey,
     Bucket,
@@ -29,7 +30,7 @@ from dc.names.model import (
 )
 from dc.objects.format import IDENT_MAX_BYTES
 from dc.objects.ident import body_ident, version_ident
-from dc.stamps import Stamp, stamp_origin
+from dc.stamps import Stamp
 from replicator import wire
 from replicator.errors import BodyCorrupt, ReplicatorError, WireError, printable
 from tokens.errors import SecretError
@@ -63,19 +64,8 @@ class Sealer:
 
 
 def is_from(change: Change, dc_id: str) -> bool:
-    """Whether a change was made in that DC, and all of it, so that it has it. Of a bucket that was
-    ever deleted nobody knows: its stamps may come from several DCs, and one that came back for an
-    object has a stamp that its DC never made. Conflicts are made wherever two writes meet."""
-    match change:
-        case Conflict():
-            return False
-        case Bucket():
-            made = not change.deleted and stamp_origin(change.created) == dc_id
-        case _:
-            made = stamp_origin(change.stamp) == dc_id
-    if made and isinstance(change, Bucket | Version):
-        return all(stamp_origin(one.stamp) == dc_id for one in change.registers.values())
-    return made
+    """Whether a change was made in that DC, and all of it, so that it has it."""
+    return made_by(change) == dc_id
 
 
 def body_in(change: Change) -> Version | None:

@@ -14,6 +14,7 @@ from typing import Protocol
 from dc.names.knowledge import Knowledge
 from dc.names.model import (
     AccessKey,
+    Backlog,
     Bucket,
     Change,
     Conflict,
@@ -275,6 +276,14 @@ class Names(Protocol):
         read is left out: it comes again later."""
         ...
 
+    async def backlog(self, peer: str, after: int, limit: int) -> Backlog:
+        """What the feed holds for a peer at positions after `after`; of about `limit` positions."""
+        ...
+
+    async def backlog_at(self, peer: str, positions: Sequence[int]) -> Backlog:
+        """What it holds for a peer at just these positions."""
+        ...
+
     async def feed_wait(self, after: int) -> None:
         """Return when there is a position after `after`."""
         ...
@@ -382,10 +391,23 @@ class Names(Protocol):
     async def cursor(self, peer: str) -> Cursor | None: ...
 
     async def inbox(
-        self, peer: str, *, due_ms: int | None = None, after: int = 0, limit: int = 100
+        self,
+        peer: str,
+        *,
+        due_ms: int | None = None,
+        after: int = 0,
+        limit: int = 100,
+        failing: bool = False,
     ) -> list[Inboxed]:
         """What is not finished of a peer's changes at positions after `after`, oldest first; with
-        `due_ms` only what is to be tried by then."""
+        `due_ms` only what is to be tried by then, with `failing` only what was tried in vain."""
+        ...
+
+    async def inbox_open(
+        self, peer: str, limit: int, failing_max: int
+    ) -> tuple[list[int], list[tuple[int, str]], int]:
+        """The lowest positions that are not finished; the lowest that were tried in vain, with the
+        reasons; how many of these there are."""
         ...
 
     async def inbox_update(self, entries: Sequence[Inboxed]) -> None:

@@ -210,6 +210,20 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """When it last said so, by this DC's wall clock."""
 
 
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stretch of the feed holds for a peer."""
+
+    changes: int = 0
+    bytes: int = 0
+    """Of the objects among them."""
+    oldest_ms: int = 0
+    """When the oldest of them was made, in milliseconds since 1970; 0 when there is none."""
+    looked: int = 0
+    """The position up to which this has looked."""
+    complete: bool = True
+    """The feed ended there."""
+
+
 class Known(IntEnum):
     """What this DC has of a write that it is told of."""
 

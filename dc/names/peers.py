@@ -106,9 +106,19 @@ def _row(entry: Inboxed) -> tuple[str, int, bytes, str, int, int, str]:
 
 
 def read_inbox(
-    db: sqlite3.Connection, peer: str, due_ms: int | None, after: int, limit: int
+    db: sqlite3.Connection,
+    peer: str,
+    due_ms: int | None,
+    after: int,
+    limit: int,
+    failing: bool = False,
 ) -> list[Inboxed]:
-    if due_ms is None:
+    if failing:
+        rows = db.execute(
+            f"{_INBOX} WHERE peer = ? AND seq > ? AND error != '' ORDER BY seq LIMIT ?",
+            (peer, after, limit),
+        )
+    elif due_ms is None:
         rows = db.execute(
             f"{_INBOX} WHERE peer = ? AND seq > ? ORDER BY seq LIMIT ?", (peer, after, limit)
         )
@@ -129,6 +139,23 @@ def read_inbox(
         )
         for row in rows.fetchall()
     ]
+
+
+def inbox_open(
+    db: sqlite3.Connection, peer: str, limit: int, failing_max: int
+) -> tuple[list[int], list[tuple[int, str]], int]:
+    """See `dc.names.api.Names.inbox_open`."""
+    positions = db.execute(
+        "SELECT seq FROM inbox WHERE peer = ? ORDER BY seq LIMIT ?", (peer, limit)
+    ).fetchall()
+    failing = db.execute(
+        "SELECT seq, error FROM inbox WHERE peer = ? AND error != '' ORDER BY seq LIMIT ?",
+        (peer, failing_max),
+    ).fetchall()
+    (count,) = db.execute(
+        "SELECT count(*) FROM inbox WHERE peer = ? AND error != ''", (peer,)
+    ).fetchone()
+    return [seq for (seq,) in positions], failing, count
 
 
 def inbox_state(db: sqlite3.Connection, peer: str) -> tuple[int, int]:

@@ -165,7 +165,12 @@ CREATE TABLE trees(bucket INTEGER PRIMARY KEY, leaves BLOB NOT NULL);
 CREATE TABLE tree_log(seq INTEGER PRIMARY KEY, deltas BLOB NOT NULL);
 """
 
-MIGRATIONS = [_V1, _V2]
+# Of an unfinished change one asks first what is wrong with it.
+_V3 = """
+CREATE INDEX inbox_failing ON inbox(peer, seq, attempts, error) WHERE error != '';
+"""
+
+MIGRATIONS = [_V1, _V2, _V3]
 """MIGRATIONS[n] brings a database from schema version n to n + 1."""
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from dc.names import (
     applying,
+    backlog,
     compare,
     conflicts,
     feed,
@@ -30,6 +31,7 @@ from dc.names.knowledge import Knowledge
 from dc.names.merge import record
 from dc.names.model import (
     AccessKey,
+    Backlog,
     Bucket,
     Change,
     Conflict,
@@ -309,6 +311,12 @@ class SqliteNames:
     async def feed(self, after: int, limit: int) -> tuple[list[FeedEntry], int, bool]:
         return await self._read(lambda db: feed.read_feed(db, after, limit))
 
+    async def backlog(self, peer: str, after: int, limit: int) -> Backlog:
+        return await self._read(lambda db: backlog.measure(db, peer, after, limit))
+
+    async def backlog_at(self, peer: str, positions: Sequence[int]) -> Backlog:
+        return await self._read(lambda db: backlog.measure_positions(db, peer, positions))
+
     async def feed_wait(self, after: int) -> None:
         while self._feed_end <= after:
             await self._fed.wait()
@@ -350,9 +358,22 @@ class SqliteNames:
         return await self._read(lambda db: peers.read_cursor(db, peer))
 
     async def inbox(
-        self, peer: str, *, due_ms: int | None = None, after: int = 0, limit: int = 100
+        self,
+        peer: str,
+        *,
+        due_ms: int | None = None,
+        after: int = 0,
+        limit: int = 100,
+        failing: bool = False,
     ) -> list[Inboxed]:
-        return await self._read(lambda db: peers.read_inbox(db, peer, due_ms, after, limit))
+        return await self._read(
+            lambda db: peers.read_inbox(db, peer, due_ms, after, limit, failing)
+        )
+
+    async def inbox_open(
+        self, peer: str, limit: int, failing_max: int
+    ) -> tuple[list[int], list[tuple[int, str]], int]:
+        return await self._read(lambda db: peers.inbox_open(db, peer, limit, failing_max))
 
     async def inbox_update(self, entries: Sequence[Inboxed]) -> None:
         await self._writer.action(lambda transaction: peers.update_inbox(transaction, entries))

@@ -59,8 +59,10 @@ class Tree:
     def __init__(self, leaves: bytes = b"") -> None:
         self._sparse: dict[int, int] = {}
         self._dense = bytearray(leaves)
+        self._root: str | None = None
 
     def add(self, leaf: int, value: int) -> None:
+        self._root = None
         if self._dense:
             at = leaf * HASH_BYTES
             old = int.from_bytes(self._dense[at : at + HASH_BYTES], "little")
@@ -90,10 +92,11 @@ class Tree:
         return not any(self._dense) if self._dense else not self._sparse
 
     def root(self) -> str:
-        """32 hex digits; "" of an empty tree."""
-        if self.is_empty():
-            return ""
-        return blake2b(self.leaves(), digest_size=HASH_BYTES).hexdigest()
+        """32 hex digits; "" of an empty tree. Found anew only after a change."""
+        if self._root is None:
+            empty = self.is_empty()
+            self._root = "" if empty else blake2b(self.leaves(), digest_size=HASH_BYTES).hexdigest()
+        return self._root
 
 
 class Trees:
