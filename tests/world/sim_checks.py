@@ -10,6 +10,7 @@ from dc.names.conflicts import CONFLICT
 from dc.names.merge import TOMBSTONE
 from dc.names.model import Version
 from dc.names.registers import FEED_BUCKET, FEED_KEY, FEED_SITE, FEED_USER
+from dc.names.seen import saw
 from dc.objects.api import ObjectsError
 
 _STATE = {
@@ -91,8 +92,10 @@ async def check_items(dcs: list[Dc], model: Model, clients: Clients, fail: Fail)
             acked = _latest(item, attempts)
             found = stamps.get(item, "")
             latest = model.find(item, acked)
-            if not found and latest is not None and latest.version is None:
+            if not found and _may_be_deleted(attempts, acked):
                 # Its tombstone may have been collected.
+                continue
+            if latest is not None and _came_later(latest, found, model):
                 continue
             gone = item[2] and latest is not None and latest.version is None
             if gone and await dc.names.version(*item) is not None:
@@ -118,6 +121,21 @@ async def _check_standing(
             await clients.check_version(dc, version)
         except ObjectsError as error:
             fail("bytes", f"{dc.name} cannot read the {attempt}: {error}")
+
+
+def _came_later(latest: Attempt, found: str, model: Model) -> bool:
+    """Whether a deletion, made of something that its DC did not have, may have been forgotten when
+    that came, with DCs that were paired later."""
+    if latest.version is not None or latest.at >= model.joined_at:
+        return False
+    return not saw(latest.stamp, latest.seen or "", found)
+
+
+def _may_be_deleted(attempts: list[Attempt], since: str) -> bool:
+    """Whether the latest write may be a deletion: acknowledged, or perhaps done and not answered."""
+    return any(
+        one.version is None and one.fate != REFUSED and one.stamp >= since for one in attempts
+    )
 
 
 def _latest(item: tuple[str, str, str], attempts: list[Attempt]) -> str:

@@ -126,6 +126,7 @@ class Clients:
         shown, seen = dc.write_of(*item)
         if shown == attempt.stamp:
             attempt.seen = seen
+        attempt.at = dc.loop.time()
         if shown < attempt.stamp and not (item[2] and attempt.version is None):
             self._fail("read your write", f"{item} in {dc.name}: {attempt}, but shown is {shown!r}")
         return f"{item[1]} {item[2][:8]} {attempt.stamp}"

@@ -28,6 +28,8 @@ class Attempt:
     fate: str = OPEN
     seen: str | None = None
     """What it had seen; None when that was not found out."""
+    at: float = 0.0
+    """When it was acknowledged, in simulated seconds."""
 
     def __str__(self) -> str:
         what = f"version of {self.version.size} bytes" if self.version else "deletion"
@@ -68,6 +70,8 @@ class Model:
         self.keys: dict[str, KeyLife] = {}
         self.acked: dict[str, Stamp] = {}
         """By DC the latest stamp of an acknowledged write."""
+        self.joined_at = 0.0
+        """When the last two DCs were paired."""
         self.told = 0
         """Acknowledged operations."""
 

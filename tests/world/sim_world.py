@@ -252,6 +252,7 @@ class World:
                     task.cancel()
             await asyncio.sleep(wait if not self.healing else 1.0)
             wait = min(wait * 1.6, 10.0)
+        self.model.joined_at = self.loop.time()
         self.loop.note(f"{one.name} and {other.name} are paired")
 
     async def _join(self, one: Dc, other: Dc) -> None:
