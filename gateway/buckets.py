@@ -108,7 +108,7 @@ async def head_bucket(_context: Context, request: Request) -> Reply:
 
 async def delete_bucket(context: Context, request: Request) -> Reply:
     try:
-        await context.names.delete_bucket(request.bucket.name)
+        await context.names.delete_bucket(request.bucket.id)
     except BucketNotEmpty:
         raise S3Error("BucketNotEmpty", extra={"BucketName": request.bucket.name}) from None
     return Reply(204)

@@ -156,8 +156,10 @@ class Names(Protocol):
         """BucketExists when the name is taken, also by the same owner."""
         ...
 
-    async def delete_bucket(self, name: str) -> None:
-        """NoSuchBucket; BucketNotEmpty when it holds a version. Its open uploads are dropped."""
+    async def delete_bucket(self, bucket_id: str) -> None:
+        """Not by its name: another owner's bucket may have that a moment later.
+
+        NoSuchBucket; BucketNotEmpty when it holds a version. Its open uploads are dropped."""
         ...
 
     async def set_bucket_registers(self, bucket_id: str, values: Mapping[str, str]) -> None:

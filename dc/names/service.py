@@ -158,13 +158,10 @@ class SqliteNames:
         await self._writer.action(lambda transaction: registers.create_bucket(transaction, bucket))
         return bucket
 
-    async def delete_bucket(self, name: str) -> None:
-        bucket = self._directory.bucket(name)
-        if bucket is None:
-            raise NoSuchBucket(name)
-        identity, stamp = bucket.id, self.clock.now()
+    async def delete_bucket(self, bucket_id: str) -> None:
+        stamp = self.clock.now()
         await self._writer.action(
-            lambda transaction: registers.delete_bucket(transaction, identity, stamp)
+            lambda transaction: registers.delete_bucket(transaction, bucket_id, stamp)
         )
 
     async def set_bucket_registers(self, bucket_id: str, values: Mapping[str, str]) -> None:

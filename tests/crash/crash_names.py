@@ -199,7 +199,7 @@ class Script:
         ]
         await self.step(names.delete(tombstones=gone))
         await self.step(names.create_bucket(name="empty", owner=OWNER, region="eu"))
-        await self.step(names.delete_bucket(name="empty"))
+        await self.step(names.delete_bucket(bucket_id=bucket_id(OWNER, "empty")))
 
     async def upload(self, number: int = 0) -> None:
         names, now = self.names, self.names.clock.now

@@ -120,7 +120,7 @@ async def test_a_bucket_with_stamps_of_two_dcs_is_nobodys_own(tmp_path: Path) ->
         await pair(paris, tokyo)
         bucket = await paris.bucket()
         await settled(paris, tokyo)
-        await tokyo.names.delete_bucket("photos")
+        await tokyo.names.delete_bucket(bucket.id)
         await settled(paris, tokyo)
         deleted = paris.names.directory.bucket_by_id(bucket.id)
         assert deleted is not None and stamp_origin(deleted.deleted) == tokyo.dc_id

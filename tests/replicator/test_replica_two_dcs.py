@@ -82,7 +82,7 @@ async def test_deletes_markers_and_versions_travel(tmp_path: Path) -> None:
             await tokyo.delete(bucket, key, kept.vid)
             await tokyo.delete(bucket, key, current.vid)
         await settled(paris, tokyo)
-        await paris.names.delete_bucket("photos")
+        await paris.names.delete_bucket(bucket.id)
         await settled(paris, tokyo)
         assert tokyo.names.directory.bucket("photos") is None
 

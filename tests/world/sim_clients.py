@@ -289,7 +289,7 @@ class Clients:
         life.deletes.append(("", OPEN))
         before = dc.names.clock.last
         try:
-            await dc.names.delete_bucket(bucket.name)
+            await dc.names.delete_bucket(bucket.id)
         except REFUSALS:
             life.deletes[place] = ("", REFUSED)
             raise

@@ -116,12 +116,12 @@ async def test_bucket_names_are_exclusive_and_reusable(names):
         assert error.value.bucket == bucket
     await names.put(version(bucket.id, "k", names.clock.now()))
     with pytest.raises(BucketNotEmpty):
-        await names.delete_bucket("photos")
+        await names.delete_bucket(bucket.id)
     await names.delete([tombstone(bucket.id, "k", names.clock.now())])
-    await names.delete_bucket("photos")
+    await names.delete_bucket(bucket.id)
     assert names.directory.bucket("photos") is None
     with pytest.raises(NoSuchBucket):
-        await names.delete_bucket("photos")
+        await names.delete_bucket(bucket.id)
     with pytest.raises(NoSuchBucket):
         await names.put(version(bucket.id, "k", names.clock.now()))
     again = await names.create_bucket("photos", "b" * 64, "eu")
@@ -132,7 +132,7 @@ async def test_a_put_that_races_the_deletion_of_its_bucket_is_refused(names):
     """The put was let in while the bucket lived; its commit comes after the deletion's."""
     bucket = await names.create_bucket("photos", OWNER, "eu")
     other = await names.create_bucket("other", OWNER, "eu")
-    deletion = asyncio.ensure_future(names.delete_bucket("photos"))
+    deletion = asyncio.ensure_future(names.delete_bucket(bucket.id))
     await asyncio.sleep(0)
     late = asyncio.ensure_future(names.put(version(bucket.id, "k", names.clock.now())))
     fine = asyncio.ensure_future(names.put(version(other.id, "k", names.clock.now())))
@@ -246,7 +246,7 @@ async def test_uploads_live_until_completed_or_aborted(names):
     await names.abort_upload("u1")
     assert await names.parts("u0") == [] and await names.upload("u1") is None
     await names.delete([tombstone(bucket.id, "big", names.clock.now())])
-    await names.delete_bucket("photos")
+    await names.delete_bucket(bucket.id)
     assert await names.upload("u2") is None
 
 
@@ -315,7 +315,7 @@ async def test_the_feed_wakes_who_waits_for_it(names):
 
 async def test_an_object_brings_a_bucket_back_that_was_deleted_without_knowing_it(names):
     bucket = await names.create_bucket("photos", OWNER, "eu")
-    await names.delete_bucket("photos")
+    await names.delete_bucket(bucket.id)
     unseen = stamp_at(1_000, origin="9" * 16)
     await names.apply([version(bucket.id, "k", unseen)])
     assert names.directory.bucket("photos") is not None
