@@ -3,11 +3,11 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from bench import proc
+from bench import proc, wrk
 from bench.arrival import await_all
 from bench.datacenter import Datacenter
 from bench.lag import lags
-from bench.small import Figures
+from bench.small import PUTS_PER_SECOND_MAX, Figures
 from bench.stats import percentile
 from bench.world import World
 
@@ -16,6 +16,7 @@ IDLE_SECONDS = 10
 IDLE_SETTLE_SECONDS = 3
 PUTS_PER_SECOND = 20
 WARM_UP = 20
+COPYING_TURNS = 3
 
 
 def seed(world: World) -> Figures:
@@ -77,6 +78,69 @@ def lag(world: World) -> Figures:
         "other_cores": meter.facts(1, 0.0)["other_cores"],
         "stolen_cores": meter.facts(1, 0.0)["stolen_cores"],
     }
+
+
+def lag_both(world: World) -> Figures:
+    """The same in both directions at once."""
+    north, south = world.pair()
+    count = world.settings.count(400, 100)
+    body = world.small_body
+    buckets = [
+        _replicated_bucket(*ends, world, f"lag-{number}")
+        for number, ends in enumerate(((north, south), (south, north)))
+    ]
+    keys = world.new_keys(count)
+    with world.measured(north, south) as meter, ThreadPoolExecutor(1) as pool:
+        there = pool.submit(lags, north, south, buckets[0], keys, body, PUTS_PER_SECOND)
+        seconds = lags(south, north, buckets[1], keys, body, PUTS_PER_SECOND)
+        seconds += there.result()
+    return {
+        "p50_ms": percentile(seconds, 50) * 1000,
+        "p99_ms": percentile(seconds, 99) * 1000,
+        "max_ms": max(seconds) * 1000,
+        "objects": 2 * count,
+        "other_cores": meter.facts(1, 0.0)["other_cores"],
+        "stolen_cores": meter.facts(1, 0.0)["stolen_cores"],
+    }
+
+
+def copying(world: World) -> Figures:
+    """The rate of PUTs while a peer takes them all, as a part of the rate without a peer; in turns,
+    since the machine may not be equally fast all the time."""
+    alone, (north, south) = world.solo(), world.pair()
+    rates: dict[str, list[float]] = {"alone": [], "copied": []}
+    with world.measured(alone, north, south) as meter:
+        for _ in range(COPYING_TURNS):
+            for kind, datacenter in (("alone", alone), ("copied", north)):
+                bucket = world.new_bucket(datacenter, f"copying-{kind}")
+                rates[kind].append(_put_for_a_while(world, datacenter, bucket))
+                if kind == "copied":
+                    await_all(south.s3, bucket, datacenter.s3.keys(bucket), ARRIVAL_SECONDS_MAX)
+    put_alone, put_copied = (sum(rates[kind]) / COPYING_TURNS for kind in ("alone", "copied"))
+    return {
+        "percent": 100 * put_copied / put_alone,
+        "alone_rate": put_alone,
+        "copied_rate": put_copied,
+        "other_cores": meter.facts(1, 0.0)["other_cores"],
+        "stolen_cores": meter.facts(1, 0.0)["stolen_cores"],
+    }
+
+
+def _put_for_a_while(world: World, datacenter: Datacenter, bucket: str) -> float:
+    """PUTs a second."""
+    seconds = max(2, world.settings.seconds // 2)
+    keys = world.new_keys(PUTS_PER_SECOND_MAX * seconds)
+    load = wrk.run(
+        datacenter.address,
+        "PUT",
+        datacenter.s3.presigner.paths("PUT", bucket, keys),
+        world.folder,
+        connections=16,
+        seconds=seconds,
+        body=world.small_body,
+        once=True,
+    )
+    return load.rate
 
 
 def burst(world: World) -> Figures:

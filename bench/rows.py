@@ -67,6 +67,20 @@ ROWS = (
         (Goal("p50_ms", "ms", most=10), Goal("p99_ms", "ms", most=50)),
         "167 / 414 ms",
     ),
+    Row(
+        "lag-both",
+        "lag, both ways at once, p99",
+        replication.lag_both,
+        (Goal("p99_ms", "ms", most=100),),
+        "0.5 to 7.9 s",
+    ),
+    Row(
+        "copying",
+        "PUT rate while a peer copies, of that alone",
+        replication.copying,
+        (Goal("percent", "%", least=70),),
+        "12 %",
+    ),
     Row("burst", "2,000 new objects at the other DC", replication.burst, _rate(2000), "92 /s"),
     Row(
         "rss-load",
