@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEEDS ?= 1000
 FROM ?= 0
+SECONDS ?= 3600
+RATE ?= 200
 STATES ?= 1000000
 
-.PHONY: setup lab test simulate crash-states check bench image clean
+.PHONY: setup lab test simulate simulate-partition crash-states check bench image clean
 
 setup: $(STAMP)
 
@@ -25,6 +27,9 @@ test: setup
 
 simulate: setup
 	$(BIN)/python tests/world/simulate.py --seeds $(SEEDS) --from $(FROM) --jobs 2
+
+simulate-partition: setup
+	$(BIN)/python tests/world/partition.py --seconds $(SECONDS) --rate $(RATE)
 
 crash-states: setup
 	$(BIN)/python tests/crash/explore.py --states $(STATES) --from $(FROM)

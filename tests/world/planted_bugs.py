@@ -14,11 +14,11 @@ import dc.names.registers
 import dc.names.service
 from dc.names import feed, merge
 from dc.names.api import NamesError
-from dc.names.model import Change, Tombstone
+from dc.names.model import Change, Tombstone, Version
 from dc.names.uploads import _known_part
 from dc.stamps import HybridClock
 from dc.worker import spawn
-from replicator import feed_stream
+from replicator import feed_server, feed_stream
 from replicator.consumer import Consumer, Prepared
 from replicator.inbox import Inbox
 
@@ -27,17 +27,26 @@ Plant = Callable[[], Any]
 
 def tie_broken_by_arrival() -> Any:
     """Stamps are compared by their milliseconds only: within one, what comes last stands."""
-    drop = merge._DROP_LOSERS.replace(
-        "v.stamp >= batch.stamp",
-        "(substr(v.stamp, 1, 12) > substr(batch.stamp, 1, 12) OR v.stamp = batch.stamp)",
-    )
-    return mock.patch.object(merge, "_DROP_LOSERS", drop)
+    decide = merge._decide
+
+    def arrival(new: Any, old: Any) -> Any:
+        if new.stamp != old.stamp and new.stamp[:12] == old.stamp[:12]:
+            return merge.Verdict.WINS, False
+        return decide(new, old)
+
+    return mock.patch.object(merge, "_decide", arrival)
 
 
 def tombstone_ignored() -> Any:
     """An older version that comes after its deletion is let in."""
-    drop = merge._DROP_LOSERS.replace("t.stamp >= batch.stamp", "t.stamp = batch.stamp")
-    return mock.patch.object(merge, "_DROP_LOSERS", drop)
+    decide = merge._decide
+
+    def ignores(new: Any, old: Any) -> Any:
+        if old.kind == merge.TOMBSTONE and isinstance(new, Version):
+            return merge.Verdict.WINS, False
+        return decide(new, old)
+
+    return mock.patch.object(merge, "_decide", ignores)
 
 
 @contextmanager
@@ -164,8 +173,8 @@ def cursor_by_page() -> Any:
     read = feed.read_feed
 
     def too_far(db: Any, after: int, limit: int) -> Any:
-        entries, end = read(db, after, limit)
-        return entries, end + 1 if len(entries) == limit else end
+        entries, end, complete = read(db, after, limit)
+        return entries, end if complete else end + 1, complete
 
     return mock.patch.object(dc.names.service.feed, "read_feed", too_far)
 
@@ -177,7 +186,7 @@ def empty_bucket_stays_dead() -> Any:
 
 def feed_row_left() -> Any:
     """The feed keeps the row of an item's earlier change."""
-    return mock.patch.object(merge, "_UNFEED_VERSIONS", "DELETE FROM feed WHERE 0")
+    return mock.patch.object(merge, "_UNFEED", "DELETE FROM feed WHERE ?1 IS NULL")
 
 
 @contextmanager
@@ -193,6 +202,29 @@ def inbox_apart_from_cursor() -> Iterator[None]:
 
     with mock.patch.object(Consumer, "_commit", commit):
         yield
+
+
+@contextmanager
+def revival_not_told() -> Iterator[None]:
+    """A bucket that comes back for a later object keeps its old position in the feed."""
+    registers = dc.names.registers
+    revive = registers.revive_buckets
+
+    def position(transaction: Any, kind: int, item: str, table: str) -> int:
+        query = f"SELECT seq FROM {table} WHERE id = ?"
+        return int(transaction.db.execute(query, (item,)).fetchone()[0])
+
+    def quietly(transaction: Any, numbers: set[int]) -> None:
+        with mock.patch.object(registers, "_feed", position):
+            revive(transaction, numbers)
+
+    with mock.patch.object(registers, "revive_buckets", quietly):
+        yield
+
+
+def late_acknowledgement_counts() -> Any:
+    """Of two acknowledgements the one that comes last counts, whichever is of more."""
+    return mock.patch.object(feed_server, "max", lambda *positions: positions[-1], create=True)
 
 
 PLANTED: dict[str, Plant] = {
@@ -214,5 +246,7 @@ PLANTED: dict[str, Plant] = {
         empty_bucket_stays_dead,
         feed_row_left,
         inbox_apart_from_cursor,
+        revival_not_told,
+        late_acknowledgement_counts,
     )
 }

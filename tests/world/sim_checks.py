@@ -10,17 +10,18 @@ from dc.names.conflicts import CONFLICT
 from dc.names.merge import TOMBSTONE
 from dc.names.model import Version
 from dc.names.registers import FEED_BUCKET, FEED_KEY, FEED_SITE, FEED_USER
-from dc.names.seen import saw
+from dc.names.seen import INFERRED
 from dc.objects.api import ObjectsError
 
 _STATE = {
-    "versions": "SELECT b.id, v.key, v.vid, v.stamp, v.kind, v.size, v.etag, v.meta, v.seen,"
-    " v.registers, v.leaf FROM versions v JOIN buckets b ON b.number = v.bucket ORDER BY 1, 2, 3",
-    "conflicts": "SELECT b.id, c.key, c.vid, c.stamp, c.winner, c.size, c.etag, c.meta, c.seen,"
+    "versions": "SELECT b.id, v.key, v.vid, v.stamp, v.kind, v.size, v.etag, v.meta,"
+    " v.seen, v.registers, v.leaf FROM versions v JOIN buckets b ON b.number = v.bucket"
+    " ORDER BY 1, 2, 3",
+    "conflicts": "SELECT b.id, c.key, c.stamp, c.winner, c.vid, c.size, c.etag, c.meta, c.seen,"
     " c.registers, c.leaf FROM conflicts c JOIN buckets b ON b.number = c.bucket"
-    " WHERE NOT c.gone ORDER BY 1, 2, 3, 4",
+    " WHERE NOT c.gone ORDER BY 1, 2, 3",
     "buckets": "SELECT id, name, owner, region, created, deleted, revived, registers"
-    " FROM buckets ORDER BY 1",
+    " FROM buckets WHERE created != '' ORDER BY 1",
     "sites": "SELECT id, name, region, stamp FROM sites ORDER BY 1",
     "users": "SELECT id, email, stamp, deleted FROM users ORDER BY 1",
     "keys": "SELECT id, user, stamp, deleted FROM keys ORDER BY 1",
@@ -29,12 +30,17 @@ _ITEMS = {
     "versions": f"SELECT v.seq, min(v.kind, {TOMBSTONE - 1}), v.bucket, v.key, v.vid"
     " FROM versions v",
     "tombstones": f"SELECT seq, {TOMBSTONE}, bucket, key, vid FROM tombstones",
+    "buckets": f"SELECT seq, {FEED_BUCKET}, 0, id, '' FROM buckets WHERE created != ''",
     "conflicts": f"SELECT seq, {CONFLICT}, bucket, key, stamp FROM conflicts",
     "sites": f"SELECT seq, {FEED_SITE}, 0, id, '' FROM sites",
-    "buckets": f"SELECT seq, {FEED_BUCKET}, 0, id, '' FROM buckets WHERE created != ''",
     "users": f"SELECT seq, {FEED_USER}, 0, id, '' FROM users",
     "keys": f"SELECT seq, {FEED_KEY}, 0, id, '' FROM keys",
 }
+_TOMBSTONES = (
+    "SELECT b.id, t.key, t.vid, t.stamp, t.seen"
+    " FROM tombstones t JOIN buckets b ON b.number = t.bucket ORDER BY 1, 2, 3"
+)
+"""Each DC collects its own when it may: they need not be the same."""
 State = dict[str, list[tuple[Any, ...]]]
 
 
@@ -52,7 +58,7 @@ def difference(one: State, other: State) -> tuple[str, str]:
     return "", ""
 
 
-def check_feed(dc: Dc, fail: Fail) -> None:
+def check_feed(dc: Dc, gone: set[str], fail: Fail) -> None:
     """Each item stands in the feed once, at its position; positions do not pass the end."""
     db = dc.tables
     feed = set(db.execute("SELECT seq, kind, bucket, key, vid FROM feed").fetchall())
@@ -65,7 +71,7 @@ def check_feed(dc: Dc, fail: Fail) -> None:
     last = max((row[0] for row in feed), default=0)
     if last > dc.names.feed_end:
         fail("feed", f"{dc.name}: position {last} is past the end {dc.names.feed_end}")
-    left = db.execute("SELECT peer, seq, error FROM inbox").fetchall()
+    left = [row for row in db.execute("SELECT peer, seq, error FROM inbox") if row[0] not in gone]
     if left:
         fail("inbox", f"{dc.name}: {left[:3]}")
 
@@ -75,7 +81,7 @@ def check_memory(dc: Dc, state: State, fail: Fail) -> None:
     directory = dc.names.directory
     for row in state["buckets"]:
         known = directory.bucket_by_id(row[0])
-        if row[4] and (known is None or (known.created, known.deleted) != row[4:6]):
+        if known is None or (known.created, known.deleted, known.revived) != row[4:7]:
             fail("directory", f"{dc.name}: bucket {row}, in memory {known}")
     users = sorted((user.id, user.email, user.stamp) for user in directory.users())
     if users != [row[:3] for row in state["users"] if not row[3]]:
@@ -83,78 +89,69 @@ def check_memory(dc: Dc, state: State, fail: Fail) -> None:
 
 
 async def check_items(dcs: list[Dc], model: Model, clients: Clients, fail: Fail) -> None:
-    """Of each item the latest write stands, or a later one that may have happened."""
+    """Of each item the latest write stands, or a later one that may have happened. Of a version
+    id, which is never written again, a deletion stands whenever it was made."""
     for dc in dcs:
-        stamps = _stamps(dc)
-        for item in stamps.keys() - model.items.keys():
-            fail("invented", f"{dc.name} has {item} at {stamps[item]}, which nobody wrote")
+        versions = {row[:3]: row[3] for row in state_of(dc)["versions"]}
+        tombstones = {row[:3]: row[3:] for row in dc.tables.execute(_TOMBSTONES)}
+        for item in (versions.keys() | tombstones.keys()) - model.items.keys():
+            fail("invented", f"{dc.name} has {item}, which nobody wrote")
         for item, attempts in model.items.items():
-            acked = _latest(item, attempts)
-            found = stamps.get(item, "")
-            latest = model.find(item, acked)
-            if not found and _may_be_deleted(attempts, acked):
-                # Its tombstone may have been collected.
-                continue
-            if latest is not None and _came_later(latest, found, model):
-                continue
-            gone = item[2] and latest is not None and latest.version is None
-            if gone and await dc.names.version(*item) is not None:
-                fail("deleted", f"{dc.name} shows {item}, though acknowledged is the {latest}")
-            if found < acked and not gone:
-                fail("lost", f"{dc.name} has {item} at {found!r}, acknowledged: {latest}")
-            elif found:
-                standing = model.find(item, found)
-                if standing is None or standing.fate == REFUSED:
-                    fail("invented", f"{dc.name} has {item} at {found}: {standing}")
+            possible = _may_stand(item, attempts)
+            if item in versions:
+                standing = model.find(item, versions[item])
+                if standing not in possible or standing is None or standing.version is None:
+                    fail("lost", f"{dc.name} has {standing}, which cannot stand: {_told(attempts)}")
                 else:
                     await _check_standing(dc, item, standing, clients, fail)
+            elif all(one.version is not None for one in possible) and _was_told(attempts):
+                fail("lost", f"{dc.name} has {tombstones.get(item)}: {_told(attempts)}")
+            elif (
+                item in tombstones
+                and tombstones[item][1] != INFERRED
+                and model.find(item, tombstones[item][0]) not in possible
+            ):
+                fail("lost", f"{dc.name} has {tombstones[item]}: {_told(attempts)}")
+
+
+def _may_stand(item: tuple[str, str, str], attempts: list[Attempt]) -> list[Attempt]:
+    """The writes of an item that may be the last."""
+    real = [one for one in attempts if one.fate != REFUSED]
+    gone = [one for one in real if one.version is None]
+    if item[2] and gone:
+        return gone if any(one.fate == ACKED for one in gone) else real
+    return [
+        one
+        for one in real
+        if not any(
+            later.fate == ACKED
+            and later.stamp > one.stamp
+            # A deletion may be forgotten for DCs that come later, and with it all before it.
+            and all(one.dc in last.knows for last in gone if last.stamp >= later.stamp)
+            for later in real
+        )
+    ]
+
+
+def _was_told(attempts: list[Attempt]) -> bool:
+    return any(one.fate == ACKED for one in attempts)
+
+
+def _told(attempts: list[Attempt]) -> str:
+    return "; ".join(map(str, attempts))
 
 
 async def _check_standing(
     dc: Dc, item: tuple[str, str, str], attempt: Attempt, clients: Clients, fail: Fail
 ) -> None:
     version: Version | None = await dc.names.version(*item)
-    if (version is None) != (attempt.version is None):
-        fail("deleted", f"{dc.name} shows {version}, though what stands is the {attempt}")
-    if version is not None:
-        try:
-            await clients.check_version(dc, version)
-        except ObjectsError as error:
-            fail("bytes", f"{dc.name} cannot read the {attempt}: {error}")
-
-
-def _came_later(latest: Attempt, found: str, model: Model) -> bool:
-    """Whether a deletion, made of something that its DC did not have, may have been forgotten when
-    that came, with DCs that were paired later."""
-    if latest.version is not None or latest.at >= model.joined_at:
-        return False
-    return not saw(latest.stamp, latest.seen or "", found)
-
-
-def _may_be_deleted(attempts: list[Attempt], since: str) -> bool:
-    """Whether the latest write may be a deletion: acknowledged, or perhaps done and not answered."""
-    return any(
-        one.version is None and one.fate != REFUSED and one.stamp >= since for one in attempts
-    )
-
-
-def _latest(item: tuple[str, str, str], attempts: list[Attempt]) -> str:
-    """The stamp of what must stand at least: the deletion of a version with an id, the latest
-    write of a null version."""
-    acked = [one for one in attempts if one.fate == ACKED]
-    if item[2]:
-        acked = [one for one in acked if one.version is None] or acked
-    return max((one.stamp for one in acked), default="")
-
-
-def _stamps(dc: Dc) -> dict[tuple[str, str, str], str]:
-    rows: list[tuple[str, str, str, str]] = []
-    for table in ("versions", "tombstones"):
-        rows += dc.tables.execute(
-            f"SELECT b.id, t.key, t.vid, t.stamp FROM {table} t"
-            " JOIN buckets b ON b.number = t.bucket"
-        ).fetchall()
-    return {(bucket, key, vid): stamp for bucket, key, vid, stamp in rows}
+    if version is None:
+        fail("deleted", f"{dc.name} shows nothing, though what stands is the {attempt}")
+        return
+    try:
+        await clients.check_version(dc, version)
+    except ObjectsError as error:
+        fail("bytes", f"{dc.name} cannot read the {attempt}: {error}")
 
 
 def check_registers(dc: Dc, state: State, model: Model, fail: Fail) -> None:
@@ -170,8 +167,7 @@ def check_registers(dc: Dc, state: State, model: Model, fail: Fail) -> None:
         _, _, _, _, created, deleted, revived, _ = buckets.get(bucket, ("",) * 8)
         if created < made or deleted < gone:
             fail("bucket", f"{dc.name}: {bucket} is {created}/{deleted}, told {made}/{gone}")
-        lives = max(created, revived) > deleted
-        if created and latest.get(bucket, "") > deleted and not lives:
+        if created and latest.get(bucket, "") > deleted and max(created, revived) <= deleted:
             fail("bucket", f"{dc.name}: {bucket} is gone with a later object in it")
     users = {row[0]: row for row in state["users"]}
     for user, life in model.users.items():

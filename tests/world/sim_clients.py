@@ -18,6 +18,7 @@ from dc.names.api import (
     NamesError,
     NoSuchBucket,
     NoSuchUpload,
+    StampTooOld,
 )
 from dc.names.model import (
     Bucket,
@@ -36,7 +37,7 @@ from dc.objects.ident import body_ident
 from dc.stamps import Stamp, version_id
 
 OWNERS = ("a" * 64, "b" * 64)
-REFUSALS = (NoSuchBucket, BucketExists, BucketNotEmpty, NoSuchUpload)
+REFUSALS = (NoSuchBucket, BucketExists, BucketNotEmpty, NoSuchUpload, StampTooOld)
 SMALL = 100_000
 Fail = Callable[[str, str], None]
 
@@ -126,8 +127,8 @@ class Clients:
         shown, seen = dc.write_of(*item)
         if shown == attempt.stamp:
             attempt.seen = seen
-        attempt.at = dc.loop.time()
-        if shown < attempt.stamp and not (item[2] and attempt.version is None):
+        collected = attempt.version is None and not shown
+        if shown < attempt.stamp and not collected:
             self._fail("read your write", f"{item} in {dc.name}: {attempt}, but shown is {shown!r}")
         return f"{item[1]} {item[2][:8]} {attempt.stamp}"
 
@@ -174,6 +175,7 @@ class Clients:
         stamp = await self._stamp(dc, event, *item)
         gone = Tombstone(bucket=item[0], key=item[1], vid=item[2], stamp=stamp)
         attempt = Attempt(event.number, dc.name, stamp, None)
+        attempt.knows = self._model.connected(dc.name)
         return await self._commit(dc, item, attempt, lambda: dc.names.delete([gone]))
 
     async def _get(self, event: Event, dc: Dc) -> str:
@@ -233,7 +235,7 @@ class Clients:
             parts=[Part(part.number, part.size, part.etag) for part in parts],
         )
         if await names.upload(upload_id) is None:
-            return "the upload went with its bucket"
+            return "the upload is gone, with its bucket"
         if crc != crc64nvme(body):
             self._fail("bytes", f"#{event.number}: the parts are not those that were sent")
         extents = [extent for part in parts for extent in part.extents]

@@ -11,13 +11,17 @@ import random
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dc.ports import Database
 
 T = TypeVar("T")
 _SHORTEST_S = 0.00002
 _NO_LIMIT = 1 << 30
+
+
+class SimConnection(sqlite3.Connection):
+    """One whose `execute` can be put in another's place."""
 
 
 def open_memory(path: Path) -> sqlite3.Connection:
@@ -28,6 +32,7 @@ def open_memory(path: Path) -> sqlite3.Connection:
         timeout=0,
         isolation_level=None,
         cached_statements=256,
+        factory=SimConnection,
     )
 
 
@@ -51,6 +56,9 @@ class SimDatabases:
         self.fuse = 0
         """The process dies at the n-th unit of work from now; `fuse_after`: when it is done."""
         self.fuse_after = False
+        self.commit_fuse = 0
+        """The n-th commit from now fails; `commit_after`: though it took effect."""
+        self.commit_after = False
         self.faults = faults
         self._died = died
         self._opened: list[SimDatabase] = []
@@ -113,12 +121,38 @@ class SimDatabase:
             rate = self._faults.error_rate
             if rate and self._faults.rng.random() < rate:
                 raise sqlite3.OperationalError("disk I/O error")
-            result = work(self._connection)
+            if self._all.commit_fuse:
+                result = self._with_failing_commit(work)
+            else:
+                result = work(self._connection)
         except Exception as error:
             loop.call_at(at, _fail, future, error)
         else:
             if not self._all.burns(before=False):
                 loop.call_at(at, _give, future, result)
+
+    def _with_failing_commit(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection, everything = self._connection, self._all
+        execute, writes = connection.execute, False
+
+        def failing(sql: str, *values: Any) -> sqlite3.Cursor:
+            nonlocal writes
+            if sql == "BEGIN IMMEDIATE":
+                writes = True
+            if sql != "COMMIT" or not writes or not everything.commit_fuse:
+                return execute(sql, *values)
+            everything.commit_fuse -= 1
+            if everything.commit_fuse:
+                return execute(sql, *values)
+            if everything.commit_after:
+                execute(sql, *values)
+            raise sqlite3.OperationalError("disk I/O error")
+
+        connection.execute = failing  # type: ignore[method-assign,assignment]
+        try:
+            return work(connection)
+        finally:
+            del connection.execute
 
     def _limit(self) -> None:
         """A full disk: the file may not grow, by SQLite's own limit."""

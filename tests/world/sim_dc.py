@@ -217,6 +217,11 @@ class Dc:
             self._disk.fuse, self._databases.fuse = disk, database
             self._disk.fuse_after = self._databases.fuse_after = after and disk + database > 0
 
+    def fail_commit(self, calls: int, after: bool) -> None:
+        """The n-th commit from now fails, before or after it has taken effect. 0 is never."""
+        if self.node is not None and hasattr(self, "_databases"):
+            self._databases.commit_fuse, self._databases.commit_after = calls, after
+
     # -- what a client sees ----------------------------------------------------------------------
 
     async def body(self, version: Version) -> bytes:
@@ -231,15 +236,16 @@ class Dc:
 
     async def stamp_of(self, bucket_id: str, key: str, vid: str) -> Stamp:
         """The stamp of the version or tombstone that is here, or ""."""
+        await self.names.version(bucket_id, key, vid)
         return self.write_of(bucket_id, key, vid)[0]
 
     def write_of(self, bucket_id: str, key: str, vid: str) -> tuple[Stamp, str]:
         """(stamp, what it had seen) of the version or tombstone that is here; "" if none."""
+        number = self.names.directory.number(bucket_id)
         for table in ("versions", "tombstones"):
             row = self.tables.execute(
-                f"SELECT stamp, seen FROM {table} WHERE key = ? AND vid = ?"
-                " AND bucket = (SELECT number FROM buckets WHERE id = ?)",
-                (key, vid, bucket_id),
+                f"SELECT stamp, seen FROM {table} WHERE bucket = ? AND key = ? AND vid = ?",
+                (number, key, vid),
             ).fetchone()
             if row:
                 return row[0], row[1]

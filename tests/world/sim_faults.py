@@ -72,6 +72,7 @@ class Faults:
             dc.disk_state.full = dc.database_faults.full = False
             dc.disk_state.error_rate = dc.database_faults.error_rate = 0.0
             dc.burn(0, 0, False)
+            dc.fail_commit(0, False)
             if dc.node is not None and dc.node.frozen:
                 world.loop.thaw(dc.node)
             if dc.node is None:
@@ -149,6 +150,22 @@ class Faults:
     def reset(self, event: Event) -> None:
         self._world.fabric.reset(event.args["pick"])
 
+    def replay(self, event: Event) -> None:
+        """A proxy sends a request twice, the second time much later."""
+        self._replay(event, feeds=False)
+
+    def replay_feed(self, event: Event) -> None:
+        """The same of a request that opens a feed."""
+        self._replay(event, feeds=True)
+
+    def _replay(self, event: Event, feeds: bool) -> None:
+        again = self._world.fabric.replay(event.args["pick"], event.args["seconds"], feeds)
+        self._world.loop.create_task(again, name="replay")
+
+    def cut(self, event: Event) -> None:
+        """Some connections are accepted, and reset before all is said."""
+        self._world.fabric.cuts += event.args["calls"]
+
     # -- clocks ---------------------------------------------------------------------------------
 
     def skew(self, event: Event) -> None:
@@ -173,6 +190,21 @@ class Faults:
         faults = self._dc(event).database_faults
         faults.full = True
         self._later(event.args["seconds"], lambda: setattr(faults, "full", False))
+
+    def commit_fails(self, event: Event) -> None:
+        """A transaction fails at its very end, and has no effect."""
+        self._dc(event).fail_commit(event.args["calls"], after=False)
+
+    def commit_lost(self, event: Event) -> None:
+        """A transaction is durable, and is said to have failed."""
+        self._dc(event).fail_commit(event.args["calls"], after=True)
+
+    # -- leaving --------------------------------------------------------------------------------
+
+    def leave(self, event: Event) -> None:
+        """A DC leaves for ever: it removes the others, or they remove it, or both; perhaps it is
+        dead when they do."""
+        self._world.leave(self._dc(event), event.args["how"])
 
     def database_errors(self, event: Event) -> None:
         faults = self._dc(event).database_faults

@@ -26,10 +26,11 @@ class Attempt:
     stamp: Stamp
     version: Version | None
     fate: str = OPEN
+    knows: set[str] = field(default_factory=set)
+    """Of a deletion, the DCs that are connected with its own then, directly or not. It need not be
+    remembered for others, which come later with what they have."""
     seen: str | None = None
     """What it had seen; None when that was not found out."""
-    at: float = 0.0
-    """When it was acknowledged, in simulated seconds."""
 
     def __str__(self) -> str:
         what = f"version of {self.version.size} bytes" if self.version else "deletion"
@@ -70,8 +71,8 @@ class Model:
         self.keys: dict[str, KeyLife] = {}
         self.acked: dict[str, Stamp] = {}
         """By DC the latest stamp of an acknowledged write."""
-        self.joined_at = 0.0
-        """When the last two DCs were paired."""
+        self.pairs: list[tuple[str, str]] = []
+        """Names of DCs that were paired."""
         self.told = 0
         """Acknowledged operations."""
 
@@ -86,6 +87,22 @@ class Model:
         attempt.fate = ACKED
         self.told += 1
         self.acked[attempt.dc] = max(self.acked.get(attempt.dc, ""), attempt.stamp)
+
+    def connected(self, dc: str) -> set[str]:
+        """The DCs that one can be reached from, itself among them."""
+        found: set[str] = set()
+        new = {dc}
+        while new:
+            found |= new
+            new = {two for pair in self.pairs for two in pair if found & set(pair)} - found
+        return found
+
+    def forget_answers(self, dcs: list[str]) -> None:
+        """What these DCs were told may be anywhere or nowhere now."""
+        for attempts in self.items.values():
+            for attempt in attempts:
+                if attempt.dc in dcs and attempt.fate == ACKED:
+                    attempt.fate = OPEN
 
     def vids(self, bucket_id: str, key: str) -> list[str]:
         """Version ids of a key that a client may know, oldest attempt first."""

@@ -11,7 +11,9 @@ import errno
 import random
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context, copy_context
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -42,6 +44,10 @@ class Fabric:
         self.up: set[str] = set()
         self.connections: list[Connection] = []
         self.connectors: list[SimConnector] = []
+        self.requests: deque[Request] = deque(maxlen=60)
+        """The last ones, for a proxy that sends one again."""
+        self.cuts = 0
+        """Connections that are yet to be reset halfway."""
 
     def is_blocked(self, source: str, target: str) -> bool:
         return self.blocked.get((source, target), 0) > 0
@@ -60,6 +66,21 @@ class Fabric:
         self.blocked.clear()
         self.slow.clear()
         self.stalls = 0.0
+        self.cuts = 0
+
+    async def replay(self, choice: int, seconds: float, feeds: bool) -> None:
+        """Send a request of a while ago once more, and read what comes for some time."""
+        known = [one for one in self.requests if (b"/feed?" in one.data[:20]) == feeds]
+        if not known:
+            return
+        request = known[choice % len(known)]
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(5.0):
+                protocol = await self.connect(request.source, request.target, _Replayer)
+            assert isinstance(protocol, _Replayer) and protocol.transport is not None
+            protocol.transport.write(bytes(request.data))
+            await asyncio.sleep(seconds)
+            protocol.transport.abort()
 
     def reset(self, choice: int) -> bool:
         """Reset one of the open connections."""
@@ -97,10 +118,34 @@ class Fabric:
         client = factory()
         connection = Connection(self, source, target, copy_context(), listener.context)
         self.connections.append(connection)
+        if self.cuts:
+            self.cuts -= 1
+            connection.left = self.rng.choice(
+                [0, self.rng.randrange(600), self.rng.randrange(9000)]
+            )
         connection.ends[1].serve(listener.server)
         connection.ends[0].begin(client)
         await asyncio.sleep(self.delay(target, source, 0))
         return client
+
+
+@dataclass
+class Request:
+    """The bytes of an HTTP request."""
+
+    source: str
+    target: str
+    data: bytearray
+
+
+class _Replayer(asyncio.Protocol):
+    """Who sends a request again; answers are of no interest."""
+
+    transport: "SimTransport | None" = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, SimTransport)
+        self.transport = transport
 
 
 class Connection:
@@ -111,10 +156,23 @@ class Connection:
     ) -> None:
         self.fabric = fabric
         self.broken = False
+        self.left: int | None = None
+        """How many bytes go through before it is reset; None for all."""
         self.ends = (
             SimTransport(self, source, target, client),
             SimTransport(self, target, source, server),
         )
+
+    def passes(self, size: int) -> bool:
+        """Whether bytes get through; what was too much is lost, and with it the connection."""
+        if self.left is None:
+            return True
+        self.left -= size
+        if self.left >= 0:
+            return True
+        self.left = 1 << 60
+        self.reset()
+        return False
 
     @property
     def over(self) -> bool:
@@ -155,6 +213,8 @@ class SimTransport(asyncio.Transport):
         self.there = there
         self.context = context
         self.lost = False
+        self.request: Request | None = None
+        """At a client's end, what it sends."""
         self._connection = connection
         self._fabric = connection.fabric
         self._protocol: Any = None
@@ -177,6 +237,8 @@ class SimTransport(asyncio.Transport):
 
     def begin(self, protocol: asyncio.Protocol) -> None:
         self._protocol = protocol
+        if isinstance(protocol, ResponseHandler):
+            self.request = Request(self.here, self.there, bytearray())
         protocol.connection_made(self)
 
     # -- what the protocol calls ------------------------------------------------------------------
@@ -212,10 +274,22 @@ class SimTransport(asyncio.Transport):
     def write(self, data: Any) -> None:
         if self.is_closing() or not data:
             return
-        self._send(bytes(data))
+        data = bytes(data)
+        if self.request is not None:
+            self._remember(data)
+        if not self._connection.passes(len(data)):
+            return
+        self._send(data)
         if self._on_way > _HIGH_BYTES and not self._writing_paused:
             self._writing_paused = True
             self._protocol.pause_writing()
+
+    def _remember(self, data: bytes) -> None:
+        if data.startswith((b"GET ", b"POST ")):
+            self.request = Request(self.here, self.there, bytearray())
+            self._fabric.requests.append(self.request)
+        assert self.request is not None
+        self.request.data += data
 
     def writelines(self, list_of_data: Any) -> None:
         self.write(b"".join(list_of_data))

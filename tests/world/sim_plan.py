@@ -32,14 +32,28 @@ FAULTS = {
     "partition": 4,
     "one_way": 2,
     "reset": 4,
+    "replay": 4,
+    "cut": 2,
     "slow": 2,
     "skew": 3,
     "disk_full": 1,
     "database_full": 1,
     "disk_errors": 1,
     "database_errors": 1,
+    "commit_fails": 2,
     "freeze": 2,
 }
+ON_DEMAND = {"commit_lost": 3, "replay_feed": 4}
+"""Faults that are not withstood yet; drawn when they are asked for by name."""
+REGISTER_KINDS = (
+    "bucket_create",
+    "bucket_delete",
+    "user_add",
+    "user_delete",
+    "key_add",
+    "key_revoke",
+)
+HOW_TO_LEAVE = ("it removes", "they remove", "both", "dead")
 
 
 @dataclass(frozen=True)
@@ -88,8 +102,8 @@ class Plan:
         return "\n".join([head, *map(str, self.events)])
 
 
-def plan_of(seed: int) -> Plan:
-    """The world of a seed."""
+def plan_of(seed: int, also: tuple[str, ...] = ()) -> Plan:
+    """The world of a seed; `also` with faults of `ON_DEMAND`."""
     rng = random.Random(f"{seed}/plan")
     topology = rng.choice(TOPOLOGIES)
     dcs = 2 if topology == "pair" else rng.choice([3, 3, 3, 3, 4, 5])
@@ -117,8 +131,11 @@ def plan_of(seed: int) -> Plan:
         edges=_edges(topology, dcs),
     )
     operations = _operations(rng, plan)
-    faults = _faults(rng, plan, skew_ms, [event.at for event in operations])
-    events = [*_pairings(rng, plan), *operations, *faults]
+    kinds = FAULTS | {kind: ON_DEMAND[kind] for kind in also}
+    faults = _faults(rng, plan, kinds, skew_ms, [event.at for event in operations])
+    events = [*_pairings(rng, plan), *operations, *faults, *_revivals(rng, plan)]
+    if topology != "pair" and rng.random() < 0.15:
+        events = _with_leaving(rng, plan, events)
     events.sort(key=lambda event: event.at)
     return plan.only([replace(event, number=n) for n, event in enumerate(events)])
 
@@ -194,6 +211,46 @@ def _operations(rng: random.Random, plan: Plan) -> list[Event]:
     return events
 
 
+def _revivals(rng: random.Random, plan: Plan) -> list[Event]:
+    """A bucket is emptied and deleted in one DC while another one, cut off, writes into it; what
+    it wrote may be deleted again before somebody else, cut off for longer, has seen it."""
+    events: list[Event] = []
+    for _ in range(rng.choice([0, 0, 0, 1, 3])):
+        order = list(range(plan.dcs))
+        rng.shuffle(order)
+        deletes, writes, late = order[0], order[1], order[-1]
+        at = rng.uniform(2, plan.fault_seconds)
+        seconds = rng.choice([2.0, 8.0])
+        what = {"bucket": 0, "key": rng.randrange(3), "owner": 0, "size": 7, "pick": 1}
+        cut = [(writes, one, at, seconds) for one in order if one != writes]
+        if late != writes:
+            cut += [
+                (late, one, at + 0.1, seconds + 5) for one in order if one not in (late, writes)
+            ]
+        for one, other, when, length in cut:
+            args = {"other": other, "seconds": length}
+            events.append(Event(0, when, "partition", one, args))
+        events.append(Event(0, at - 1, "bucket_create", deletes, what))
+        events.append(Event(0, at + 0.5, "put", writes, what))
+        events.append(Event(0, at + rng.uniform(0.3, 0.7), "bucket_delete", deletes, what))
+        if rng.random() < 0.7:
+            again = at + seconds + rng.uniform(0.5, 4)
+            events.append(Event(0, again, "delete", rng.choice([deletes, writes]), what))
+        if rng.random() < 0.3:
+            events.append(Event(0, at + seconds + 1, "bucket_create", late, what))
+    return events
+
+
+def _with_leaving(rng: random.Random, plan: Plan, events: list[Event]) -> list[Event]:
+    """One DC leaves in the middle: one without which the others are still connected, and which
+    makes nothing but objects, so that what it made may be there or not."""
+    leaver = plan.dcs - 1
+    at = rng.uniform(0.2, 0.8) * plan.fault_seconds
+    left = Event(0, at, "leave", leaver, {"how": rng.choice(HOW_TO_LEAVE)})
+    stays = [one for one in events if one.dc != leaver or one.kind not in REGISTER_KINDS]
+    return [*stays, left]
+
+
 def _size(rng: random.Random, plan: Plan) -> int:
     """Mostly small; some just around the limits."""
     inline, span = plan.knobs["inline"], plan.knobs["range"]
@@ -205,9 +262,11 @@ def _size(rng: random.Random, plan: Plan) -> int:
     return min(inline + rng.randrange(3 * span), 1_200_000)
 
 
-def _faults(rng: random.Random, plan: Plan, skew_ms: int, busy: list[float]) -> list[Event]:
+def _faults(
+    rng: random.Random, plan: Plan, kinds: dict[str, int], skew_ms: int, busy: list[float]
+) -> list[Event]:
     """Half of them fall where something is going on: `busy` are moments of operations."""
-    weights = _weights(rng, FAULTS)
+    weights = _weights(rng, kinds)
     count = rng.choice([0, 3, 10, 25])
     if not weights:
         return []
@@ -250,6 +309,11 @@ _USED: dict[str, tuple[str, ...]] = {
     "partition": ("other", "seconds"),
     "one_way": ("other", "seconds"),
     "reset": ("pick",),
+    "replay": ("pick", "seconds"),
+    "replay_feed": ("pick", "seconds"),
+    "cut": ("calls",),
+    "commit_fails": ("calls",),
+    "commit_lost": ("calls",),
     "slow": ("other", "seconds"),
     "skew": ("skew_ms",),
     "disk_full": ("seconds",),

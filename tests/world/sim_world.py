@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
@@ -72,6 +72,11 @@ class Failed(Exception):
 
 def run(plan: Plan, verbose: bool = False) -> Result:
     """Run a plan."""
+    return play_world(plan, verbose, World)
+
+
+def play_world(plan: Plan, verbose: bool, make: "Callable[..., World]") -> Result:
+    """Run a plan in a world of some kind."""
     result = Result(plan.seed)
     loop = SimLoop(str(plan.seed), plan.shuffle)
     loop.notes = result.notes if verbose else None
@@ -81,7 +86,7 @@ def run(plan: Plan, verbose: bool = False) -> Result:
     gc.disable()
     try:
         with _surroundings(plan, loop) as logs:
-            world = World(plan, loop, result, logs)
+            world = make(plan, loop, result, logs)
             asyncio.set_event_loop(loop)
             try:
                 loop.run_until_complete(world.play())
@@ -182,11 +187,13 @@ class World:
         self.dcs = [
             Dc(loop, self.fabric, f"dc{n}", str(plan.seed), container) for n in range(plan.dcs)
         ]
+        self._by_id = {dc.dc_id: dc for dc in self.dcs}
         for dc, skew_ms, drift in zip(self.dcs, plan.skews_ms, plan.drifts, strict=True):
             dc.clock.skew_ms, dc.clock.drift = skew_ms, drift
         self.model = Model()
         self.clients = Clients(plan.seed, self.model, self.fail)
         self.faults = Faults(self)
+        self.left: list[Dc] = []
         self._logs = logs
         self._tasks: list[tuple[SimTask, Dc, int]] = []
         self._pairs: list[tuple[Dc, Dc]] = []
@@ -245,6 +252,8 @@ class World:
         """Pair two DCs, as often as it takes; their operators talk to each other."""
         wait = 1.0
         while not self.over and other.dc_id not in self._peers(one):
+            if one in self.left or other in self.left:
+                return
             if one.ready and other.ready:
                 task = other.spawn(self._join(one, other), "join")
                 await asyncio.wait([task], timeout=30)
@@ -252,7 +261,7 @@ class World:
                     task.cancel()
             await asyncio.sleep(wait if not self.healing else 1.0)
             wait = min(wait * 1.6, 10.0)
-        self.model.joined_at = self.loop.time()
+        self.model.pairs.append((one.name, other.name))
         self.loop.note(f"{one.name} and {other.name} are paired")
 
     async def _join(self, one: Dc, other: Dc) -> None:
@@ -264,13 +273,48 @@ class World:
         else:
             self.loop.note(f"paired: {report.steps}")
 
+    @property
+    def staying(self) -> list[Dc]:
+        return [dc for dc in self.dcs if dc not in self.left]
+
+    def leave(self, leaver: Dc, how: str) -> None:
+        """A DC leaves. What it was told is durable there, and need not have gone anywhere."""
+        if leaver in self.left:
+            return
+        self.left.append(leaver)
+        if how == "dead":
+            leaver.went_down = lambda _: None
+            leaver.kill(silent=True)
+        removals = [(dc, leaver) for dc in self.staying if how != "it removes"]
+        if how in ("it removes", "both"):
+            removals += [(leaver, dc) for dc in self.staying]
+        for dc, gone in removals:
+            self.loop.create_task(self._remove(dc, gone), name="removal")
+
+    async def _remove(self, dc: Dc, gone: Dc) -> None:
+        """One side of a removal, as often as it takes."""
+        while not self.over:
+            if dc.ready:
+                if all(peer.dc_id != gone.dc_id for peer in dc.names.peers()):
+                    self.loop.note(f"{dc.name} does not know {gone.name}")
+                    return
+                task = dc.spawn(self._try_remove(dc, gone), "removal")
+                await asyncio.wait([task], timeout=30)
+            await asyncio.sleep(1.0)
+
+    async def _try_remove(self, dc: Dc, gone: Dc) -> None:
+        try:
+            await dc.replicator.remove_peer(gone.dc_id)
+        except Exception as error:
+            self.loop.note(f"removal failed: {type(error).__name__}: {error}")
+
     def _peers(self, dc: Dc) -> set[str]:
         """Peers that know this DC as well."""
         if not dc.ready:
             return set()
         both = set()
         for peer in dc.names.peers():
-            other = next(one for one in self.dcs if one.dc_id == peer.dc_id)
+            other = self._by_id[peer.dc_id]
             if other.ready and any(one.dc_id == dc.dc_id for one in other.names.peers()):
                 both.add(peer.dc_id)
         return both
@@ -295,35 +339,35 @@ class World:
             await asyncio.sleep(1.0)
             self._stop_if_failed()
             if self._is_settled():
-                ends = [dc.names.feed_end for dc in self.dcs]
+                ends = [dc.names.feed_end for dc in self.staying]
                 await asyncio.sleep(self.plan.pace["quiet"])
-                if ends == [dc.names.feed_end for dc in self.dcs] and self._is_settled():
+                if self._is_settled() and ends == [dc.names.feed_end for dc in self.staying]:
                     break
             if self.loop.time() > until:
                 self.fail("liveness", self._unsettled())
                 raise Failed
-        states = [state_of(dc) for dc in self.dcs]
-        for dc, state in zip(self.dcs, states, strict=True):
+        states = [state_of(dc) for dc in self.staying]
+        for dc, state in zip(self.staying, states, strict=True):
             table, rows = difference(states[0], state)
             if table:
-                self.fail(f"diverged {table}", f"{self.dcs[0].name} and {dc.name}: {rows}")
+                self.fail(f"diverged {table}", f"{self.staying[0].name} and {dc.name}: {rows}")
         self._stop_if_failed()
         return states[0]
 
     def _is_settled(self) -> bool:
-        wanted = {(one.name, other.name) for one, other in self._pairs}
+        staying, gone = self.staying, {dc.dc_id for dc in self.left}
         return (
-            all(dc.ready for dc in self.dcs)
+            all(dc.ready for dc in staying)
             and all(
                 other.dc_id in self._peers(one)
-                for one in self.dcs
-                for other in self.dcs
-                if (one.name, other.name) in wanted
+                for one, other in self._pairs
+                if one in staying and other in staying
             )
             and all(
                 peer.behind == 0 and peer.our_behind == 0 and peer.state == "STREAMING"
-                for dc in self.dcs
+                for dc in staying
                 for peer in dc.replicator.status().peers
+                if peer.dc_id not in gone
             )
         )
 
@@ -342,15 +386,16 @@ class World:
         return "\n    ".join(lines)
 
     async def _check(self, state: dict[str, Any]) -> None:
-        for dc in self.dcs:
-            check_feed(dc, self.fail)
+        self.model.forget_answers([dc.name for dc in self.left])
+        for dc in self.staying:
+            check_feed(dc, {one.dc_id for one in self.left}, self.fail)
             check_trees(dc, self.fail)
             check_memory(dc, state, self.fail)
             check_registers(dc, state, self.model, self.fail)
         self._stop_if_failed()
-        check_roots(self.dcs, self.fail)
-        check_losers(self.dcs, self.model, self.fail)
-        await check_items(self.dcs, self.model, self.clients, self.fail)
+        check_roots(self.staying, self.fail)
+        check_losers(self.staying, self.model, self.fail)
+        await check_items(self.staying, self.model, self.clients, self.fail)
         for row in orphans(state):
             self.fail("bucket", f"the bucket of an object is gone: {row}")
         self.loop.note(f"state {state}")
@@ -359,7 +404,7 @@ class World:
     async def _go_down(self) -> None:
         """Stop everything in an orderly way: that must end, too."""
         self.over = True
-        for dc in self.dcs:
+        for dc in self.staying:
             task = dc.spawn(dc.stop(), "stop")
             await asyncio.wait([task], timeout=STOP_SECONDS_MAX)
             if not task.done():

@@ -9,11 +9,12 @@ import gc
 import multiprocessing
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from sim_plan import Plan, plan_of
+from sim_plan import ON_DEMAND, Plan, plan_of
 from sim_shrink import shrink
 from sim_world import Result, run
 
@@ -31,20 +32,21 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="with --seed: tell everything")
     parser.add_argument("--keep-going", action="store_true", help="do not end at a failure")
     parser.add_argument("--no-shrink", action="store_true")
+    parser.add_argument("--also", nargs="*", default=[], choices=ON_DEMAND, help="more faults")
     asked = parser.parse_args()
+    asked.also = tuple(asked.also)
     if asked.seed is not None:
-        return _one(asked.seed, asked.verbose, not asked.no_shrink)
+        return _one(plan_of(asked.seed, asked.also), asked.verbose, not asked.no_shrink)
     return _many(asked)
 
 
-def _one(seed: int, verbose: bool, shrinks: bool) -> int:
-    plan = plan_of(seed)
+def _one(plan: Plan, verbose: bool, shrinks: bool) -> int:
     result = run(plan, verbose)
     if verbose:
         print(plan)
         print("\n".join(result.notes))
     if not result.check:
-        print(f"seed {seed} passed: {_figures(result)}")
+        print(f"seed {plan.seed} passed: {_figures(result)}")
         return 0
     _tell(plan, result, shrinks)
     return 1
@@ -57,7 +59,7 @@ def _many(asked: argparse.Namespace) -> int:
     passed, failed, simulated, told, steps = 0, [], 0.0, 0, 0
     context = multiprocessing.get_context("spawn")
     with context.Pool(asked.jobs, _prepare_worker, maxtasksperchild=WORLDS_EACH) as pool:
-        for result in pool.imap(_world, seeds):
+        for result in pool.imap(partial(_world, also=asked.also), seeds):
             simulated, told = simulated + result.seconds, told + result.told
             steps += result.steps
             if result.check:
@@ -78,7 +80,7 @@ def _many(asked: argparse.Namespace) -> int:
         f" simulated hours, {told} acknowledged operations, {steps} steps in {took:.0f} s"
     )
     if failed and not asked.no_shrink:
-        plan = plan_of(failed[0])
+        plan = plan_of(failed[0], asked.also)
         _tell(plan, run(plan), True)
     return 1 if failed else 0
 
@@ -90,8 +92,8 @@ def _prepare_worker() -> None:
     gc.disable()
 
 
-def _world(seed: int) -> Result:
-    return run(plan_of(seed))
+def _world(seed: int, also: tuple[str, ...]) -> Result:
+    return run(plan_of(seed, also))
 
 
 def _tell(plan: Plan, result: Result, shrinks: bool) -> None:

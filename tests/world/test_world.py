@@ -12,7 +12,7 @@ from sim_world import run
 SEEDS = int(os.environ.get("WORLD_SEEDS", "40"))
 """About 20 s of an idle core."""
 GROUP = 10
-KEPT = (4105,)
+KEPT = (124,)
 """Seeds that found something once. They do so as long as `sim_plan.py` draws the same."""
 
 
