@@ -110,9 +110,9 @@ def copying(world: World) -> Figures:
     alone, (north, south) = world.solo(), world.pair()
     rates: dict[str, list[float]] = {"alone": [], "copied": []}
     with world.measured(alone, north, south) as meter:
-        for _ in range(COPYING_TURNS):
+        for turn in range(COPYING_TURNS):
             for kind, datacenter in (("alone", alone), ("copied", north)):
-                bucket = world.new_bucket(datacenter, f"copying-{kind}")
+                bucket = world.new_bucket(datacenter, f"copying-{kind}-{turn}")
                 rates[kind].append(_put_for_a_while(world, datacenter, bucket))
                 if kind == "copied":
                     await_all(south.s3, bucket, datacenter.s3.keys(bucket), ARRIVAL_SECONDS_MAX)
