@@ -22,6 +22,7 @@ from dc.names.model import (
     FeedEntry,
     Inboxed,
     Interval,
+    ItemState,
     Known,
     LeafItem,
     Page,
@@ -305,7 +306,9 @@ class Names(Protocol):
         must have been observed by `clock`. Buckets of versions need not exist or be live.
 
         A version without extents is a write that is HELD here (`known`); BytesMissing when it is
-        not. One that is not here, but covered, becomes a tombstone, unless `restoring`."""
+        not. One that is not here, but covered, becomes a tombstone, unless `restoring`: then it
+        was lost here, not deleted. A version that is here with other content under the same stamp
+        is damaged, and replaced when `restoring`."""
         ...
 
     # -- conflicts ----------------------------------------------------------------------------
@@ -346,8 +349,19 @@ class Names(Protocol):
     async def leaf_items(
         self, bucket_id: str, leaves: frozenset[int], after: str, limit: int
     ) -> tuple[list[LeafItem], str]:
-        """The items in these leaves, of about `limit` items after the key `after`; and what to go
-        on after, "" at the end. Tombstones and settled conflicts come along, without a hash."""
+        """The items in these leaves by key, those of about `limit` keys after `after`; and what to
+        go on after, "" at the end. Of the directory all at once."""
+        ...
+
+    async def states(
+        self, bucket_id: str, items: Sequence[tuple[int, str, str]]
+    ) -> list[ItemState | None]:
+        """What each item is now, by the (kind, key, vid) that `leaf_items` told. A version's kind
+        may be any of 0, 1 and 2, there and here: it is one item."""
+        ...
+
+    async def item_counts(self, bucket_id: str = "") -> dict[str, int]:
+        """How many items are in a bucket's tree, of one bucket or of all, by bucket id."""
         ...
 
     async def records(
@@ -388,6 +402,10 @@ class Names(Protocol):
 
     async def remove_peer(self, dc_id: str) -> None:
         """NoSuchPeer. Forgets cursor and inbox too."""
+        ...
+
+    async def token_used(self, token_id: str) -> bool:
+        """Whether a pairing token was used here."""
         ...
 
     async def cursor(self, peer: str) -> Cursor | None: ...

@@ -1,11 +1,20 @@
-"""What two DCs exchange to find out how they differ: the items of leaves, and records by item.
+"""What two DCs exchange to find out how they differ: the items of leaves, what items are now, and
+their records.
 
-A leaf's items are found by reading through the bucket, a page at a time: leaves are asked for only
-when they differ, and an index for it would cost every write.
+A leaf's items are found by reading through the bucket's keys, a page at a time: leaves are asked
+for only when they differ, and an index for it would cost every write. A page of keys comes as one
+text, so the interpreter lock is free while SQLite reads; of the few keys that belong to the leaves
+the rows are read.
+
+Tombstones are in no leaf. Whether an item that one side has was deleted at the other is seen when
+its state is asked for.
 """
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from zlib import crc32
+
+import msgspec
 
 from dc.names import conflicts, registers
 from dc.names.merge import TOMBSTONE
@@ -14,13 +23,14 @@ from dc.names.model import (
     Bucket,
     Change,
     FeedEntry,
+    ItemState,
     LeafItem,
     Site,
     Tombstone,
     User,
 )
 from dc.names.rows import read_version
-from dc.names.trees import leaf_of
+from dc.names.trees import LEAVES, leaf_of
 
 DIRECTORY_KINDS: dict[type, int] = {
     Bucket: registers.FEED_BUCKET,
@@ -28,60 +38,108 @@ DIRECTORY_KINDS: dict[type, int] = {
     AccessKey: registers.FEED_KEY,
     Site: registers.FEED_SITE,
 }
+_TABLES = {
+    registers.FEED_BUCKET: "buckets",
+    registers.FEED_USER: "users",
+    registers.FEED_KEY: "keys",
+    registers.FEED_SITE: "sites",
+}
+_KEYS = """
+SELECT count(*), max(key), group_concat(key, char(0)) FROM
+(SELECT key FROM {table} WHERE bucket = ?1 AND key > ?2 ORDER BY key LIMIT ?3)
+"""
+_VERSIONS = """
+SELECT v.kind, v.key, v.vid, v.stamp, v.leaf FROM json_each(?2) j CROSS JOIN versions v
+ON v.bucket = ?1 AND v.key = j.value
+"""
+_CONFLICTS = f"""
+SELECT {conflicts.CONFLICT}, c.key, c.stamp, c.winner, c.leaf FROM json_each(?2) j
+CROSS JOIN conflicts c ON c.bucket = ?1 AND c.key = j.value AND NOT c.gone
+"""
+_COUNTS = """
+SELECT b.id, (SELECT count(*) FROM versions v WHERE v.bucket = b.number)
+    + (SELECT count(*) FROM conflicts c WHERE c.bucket = b.number AND NOT c.gone)
+FROM buckets b WHERE ?1 = '' OR b.id = ?1
+"""
+_encode = msgspec.json.Encoder().encode
 
 
 def leaf_items(
     db: sqlite3.Connection, number: int, leaves: frozenset[int], after: str, limit: int
 ) -> tuple[list[LeafItem], str]:
-    """The items whose keys are after `after` and belong to those leaves: of the next `limit` rows
-    or so. The second is what to go on after, "" at the end."""
-    rows = db.execute(
-        "SELECT key, vid, stamp, kind, leaf FROM versions WHERE bucket = ? AND key > ?"
-        " ORDER BY key LIMIT ?",
-        (number, after, limit),
-    ).fetchall()
+    """The items whose keys are after `after` and belong to those leaves, by key: of the next
+    `limit` keys or so. The second is what to go on after, "" at the end."""
     last = ""
-    if len(rows) == limit:
-        # All versions of the last key, or none: the next page begins after a key.
-        last = rows[-1][0]
-        if rows[0][0] == last:
-            rows = db.execute(
-                "SELECT key, vid, stamp, kind, leaf FROM versions WHERE bucket = ? AND key = ?",
-                (number, last),
-            ).fetchall()
-        else:
-            rows = [row for row in rows if row[0] != last]
-            last = rows[-1][0]
-    span = (number, after, last, last)
-    found = [LeafItem(row[3], row[0], row[1], row[2], row[4]) for row in rows]
-    found += [
-        LeafItem(TOMBSTONE, key, vid, stamp, "")
-        for key, vid, stamp in db.execute(
-            "SELECT key, vid, stamp FROM tombstones WHERE bucket = ? AND key > ?"
-            " AND (? = '' OR key <= ?)",
-            span,
-        )
-    ]
-    found += [
-        LeafItem(conflicts.CONFLICT, key, stamp, winner, leaf)
-        for key, stamp, winner, leaf in db.execute(
-            "SELECT key, stamp, winner, leaf FROM conflicts WHERE bucket = ? AND key > ?"
-            " AND (? = '' OR key <= ?)",
-            span,
-        )
-    ]
-    return [one for one in found if leaf_of(one.key) in leaves], last
+    keys: set[str] = set()
+    for table in ("versions", "conflicts"):
+        count, reached, text = db.execute(
+            _KEYS.format(table=table), (number, after, limit)
+        ).fetchone()
+        if count == limit:
+            last = min(last or reached, reached)
+        if count:
+            # No key has a NUL in it: the doors refuse them.
+            mask = LEAVES - 1
+            keys.update(key for key in text.split("\0") if crc32(key.encode()) & mask in leaves)
+    wanted = _encode([key for key in keys if not last or key <= last]).decode()
+    rows = db.execute(_VERSIONS, (number, wanted)).fetchall()
+    rows += db.execute(_CONFLICTS, (number, wanted)).fetchall()
+    found = [LeafItem(*row) for row in rows]
+    found.sort(key=lambda one: one.key)
+    return found, last
 
 
 def directory_items(everything: Iterable[Change], leaves: frozenset[int]) -> list[LeafItem]:
-    """The same of buckets, users, keys and sites."""
+    """The same of buckets, users, keys and sites, all at once."""
     found = []
     for change in everything:
         item = registers.id_of(change)
         if leaf_of(item) in leaves and not (isinstance(change, Bucket) and not change.created):
             kind = DIRECTORY_KINDS[type(change)]
             found.append(LeafItem(kind, item, "", change.stamp, registers.hash_of(change)))
+    found.sort(key=lambda one: one.key)
     return found
+
+
+def counts(db: sqlite3.Connection, bucket_id: str) -> dict[str, int]:
+    """How many live items there are, by bucket id; of one bucket, or ("") of all."""
+    return dict(db.execute(_COUNTS, (bucket_id,)).fetchall())
+
+
+# -- what items are now -------------------------------------------------------------------------
+
+
+def states(
+    db: sqlite3.Connection, number: int, items: Sequence[tuple[int, str, str]]
+) -> list[ItemState | None]:
+    """What each item is now, asked for as in `records`; None when it is not here."""
+    return [_state(db, number, *item) for item in items]
+
+
+def _state(db: sqlite3.Connection, number: int, kind: int, key: str, vid: str) -> ItemState | None:
+    if kind >= registers.FEED_BUCKET:
+        change = registers.read(db, kind, key)
+        if change is None or (isinstance(change, Bucket) and not change.created):
+            return None
+        return ItemState(kind, change.stamp, registers.hash_of(change), "")
+    if kind == conflicts.CONFLICT:
+        row = db.execute(
+            "SELECT winner, leaf, seen FROM conflicts WHERE bucket = ? AND key = ? AND stamp = ?",
+            (number, key, vid),
+        ).fetchone()
+        return ItemState(kind, *row) if row else None
+    item = (number, key, vid)
+    row = db.execute(
+        "SELECT kind, stamp, leaf, seen FROM versions WHERE bucket = ? AND key = ? AND vid = ?",
+        item,
+    ).fetchone()
+    if row is None:
+        row = db.execute(
+            f"SELECT {TOMBSTONE}, stamp, '', seen FROM tombstones"
+            " WHERE bucket = ? AND key = ? AND vid = ?",
+            item,
+        ).fetchone()
+    return ItemState(*row) if row else None
 
 
 def records(
@@ -106,15 +164,9 @@ def records(
 
 def _register(db: sqlite3.Connection, kind: int, item: str) -> FeedEntry | None:
     change = registers.read(db, kind, item)
-    if change is None:
+    if change is None or (isinstance(change, Bucket) and not change.created):
         return None
-    table = {
-        registers.FEED_BUCKET: "buckets",
-        registers.FEED_USER: "users",
-        registers.FEED_KEY: "keys",
-        registers.FEED_SITE: "sites",
-    }[kind]
-    (seq,) = db.execute(f"SELECT seq FROM {table} WHERE id = ?", (item,)).fetchone()
+    (seq,) = db.execute(f"SELECT seq FROM {_TABLES[kind]} WHERE id = ?", (item,)).fetchone()
     return FeedEntry(seq, change)
 
 

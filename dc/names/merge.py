@@ -140,7 +140,8 @@ def merge(
     restoring: bool = False,
 ) -> None:
     """Merge records inside the open transaction. `local`: they are made here and now. `restoring`:
-    what is not here is taken, whatever is covered: it was lost, not deleted."""
+    what is not here is taken, whatever is covered: it was lost, not deleted; and a version that has
+    other content here is damaged, and replaced."""
     for some in _rounds(records):
         _merge_round(transaction, some, local=local, restoring=restoring)
     transaction.items += [one.item for one in records]
@@ -187,7 +188,7 @@ def _merge_round(
             continue
         verdict, concurrent = _decide(new.change, there)
         if verdict == Verdict.JOINS:
-            joined = _joined(transaction, new, there)
+            joined = (_replaced if restoring else _joined)(transaction, new, there)
             if joined is not None:
                 winners.append(joined)
                 replaced.append((joined, there))
@@ -298,6 +299,14 @@ def _joined(transaction: Transaction, new: Record, old: _Old) -> Record | None:
     here = read_version(transaction.db, new.number, change.key, change.vid, change.bucket)
     assert here is not None
     return record(new.number, msgspec.structs.replace(here, registers=registers))
+
+
+def _replaced(transaction: Transaction, new: Record, old: _Old) -> Record | None:
+    """The record that comes, with the registers of both; None when that is what is here."""
+    assert isinstance(new.change, Version)
+    registers = join_registers(old.registers or {}, new.change.registers)
+    again = record(new.number, msgspec.structs.replace(new.change, registers=registers))
+    return None if again.hash == old.leaf else _with_bytes(again)
 
 
 def _write(

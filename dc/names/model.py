@@ -236,13 +236,27 @@ class Known(IntEnum):
 
 
 class LeafItem(msgspec.Struct, frozen=True, array_like=True):
-    """An item in a leaf of a bucket's hash tree. Without `hash`: a tombstone."""
+    """An item in a leaf of a bucket's hash tree."""
 
     kind: int
+    """As of feed rows: 0 and 1 versions, 3 conflicts, from 10 on buckets, users, keys, sites."""
     key: str
     vid: str
+    """Of a conflict: the loser's stamp."""
+    stamp: Stamp
+    """Of a conflict: the winner's."""
+    hash: str
+
+
+class ItemState(msgspec.Struct, frozen=True, array_like=True):
+    """What an item is now."""
+
+    kind: int
+    """As in `LeafItem`; 2 is a tombstone."""
     stamp: Stamp
     hash: str
+    """"" of what is in no tree: a tombstone, a settled conflict."""
+    seen: Seen
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -314,6 +328,9 @@ class Cursor(msgspec.Struct, frozen=True):
 
     epoch: str
     seq: int
+    missed: bool = False
+    """The peer had collected tombstones that this DC did not see, when the stream was opened: the
+    two are to be compared, and until then what only this DC has may have been deleted."""
 
 
 class Inboxed(msgspec.Struct, frozen=True, kw_only=True):
@@ -330,6 +347,8 @@ class Inboxed(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     next_try_ms: int = 0
     error: str = ""
+    restoring: bool = False
+    """It was found to lack here though the feed is past it: see `Names.apply`."""
 
 
 def bucket_id(owner: str, name: str) -> str:

@@ -15,7 +15,7 @@ from dc.names.transaction import Transaction
 _decode = msgspec.msgpack.Decoder(Peer).decode
 _extents = msgspec.json.Decoder(list[tuple[int, Extent]]).decode
 
-_INBOX = "SELECT peer, seq, change, extents, attempts, next_try_ms, error FROM inbox"
+_INBOX = "SELECT peer, seq, change, extents, attempts, next_try_ms, error, restoring FROM inbox"
 
 
 def load(db: sqlite3.Connection) -> list[Peer]:
@@ -57,12 +57,17 @@ def remove(transaction: Transaction, dc_id: str) -> None:
     transaction.peers = load(db)
 
 
+def token_used(db: sqlite3.Connection, token_id: str) -> bool:
+    found = db.execute("SELECT 1 FROM used_tokens WHERE id = ?", (token_id,)).fetchone()
+    return found is not None
+
+
 # -- cursor and inbox ---------------------------------------------------------------------------
 
 
 def read_cursor(db: sqlite3.Connection, peer: str) -> Cursor | None:
-    row = db.execute("SELECT epoch, seq FROM cursors WHERE peer = ?", (peer,)).fetchone()
-    return Cursor(*row) if row else None
+    row = db.execute("SELECT epoch, seq, missed FROM cursors WHERE peer = ?", (peer,)).fetchone()
+    return Cursor(row[0], row[1], bool(row[2])) if row else None
 
 
 def advance(
@@ -78,21 +83,22 @@ def advance(
         raise NoSuchPeer(peer)
     if cursor is not None:
         db.execute(
-            "INSERT OR REPLACE INTO cursors VALUES(?, ?, ?)", (peer, cursor.epoch, cursor.seq)
+            "INSERT OR REPLACE INTO cursors VALUES(?, ?, ?, ?)",
+            (peer, cursor.epoch, cursor.seq, cursor.missed),
         )
-    db.executemany("INSERT OR REPLACE INTO inbox VALUES(?, ?, ?, ?, ?, ?, ?)", map(_row, inbox))
+    db.executemany("INSERT OR REPLACE INTO inbox VALUES(?, ?, ?, ?, ?, ?, ?, ?)", map(_row, inbox))
     db.executemany("DELETE FROM inbox WHERE peer = ? AND seq = ?", [(peer, seq) for seq in done])
 
 
 def update_inbox(transaction: Transaction, entries: Sequence[Inboxed]) -> None:
     transaction.db.executemany(
-        "UPDATE inbox SET change = ?3, extents = ?4, attempts = ?5, next_try_ms = ?6, error = ?7"
-        " WHERE peer = ?1 AND seq = ?2",
+        "UPDATE inbox SET change = ?3, extents = ?4, attempts = ?5, next_try_ms = ?6, error = ?7,"
+        " restoring = ?8 WHERE peer = ?1 AND seq = ?2",
         map(_row, entries),
     )
 
 
-def _row(entry: Inboxed) -> tuple[str, int, bytes, str, int, int, str]:
+def _row(entry: Inboxed) -> tuple[str, int, bytes, str, int, int, str, bool]:
     extents = msgspec.json.encode(entry.extents).decode()
     return (
         entry.peer,
@@ -102,6 +108,7 @@ def _row(entry: Inboxed) -> tuple[str, int, bytes, str, int, int, str]:
         entry.attempts,
         entry.next_try_ms,
         entry.error,
+        entry.restoring,
     )
 
 
@@ -136,6 +143,7 @@ def read_inbox(
             attempts=row[4],
             next_try_ms=row[5],
             error=row[6],
+            restoring=bool(row[7]),
         )
         for row in rows.fetchall()
     ]

@@ -170,7 +170,13 @@ _V3 = """
 CREATE INDEX inbox_failing ON inbox(peer, seq, attempts, error) WHERE error != '';
 """
 
-MIGRATIONS = [_V1, _V2, _V3]
+# What a comparison brings back is told apart, and that one is due outlives a restart.
+_V4 = """
+ALTER TABLE inbox ADD COLUMN restoring INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE cursors ADD COLUMN missed INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS = [_V1, _V2, _V3, _V4]
 """MIGRATIONS[n] brings a database from schema version n to n + 1."""
 
 

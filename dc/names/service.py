@@ -39,6 +39,7 @@ from dc.names.model import (
     FeedEntry,
     Inboxed,
     Interval,
+    ItemState,
     Known,
     LeafItem,
     Page,
@@ -351,6 +352,9 @@ class SqliteNames:
         await self._writer.action(lambda transaction: peers.remove(transaction, dc_id))
         self.knowledge.note_progress(dc_id, None)
 
+    async def token_used(self, token_id: str) -> bool:
+        return await self._read(lambda db: peers.token_used(db, token_id))
+
     async def cursor(self, peer: str) -> Cursor | None:
         return await self._read(lambda db: peers.read_cursor(db, peer))
 
@@ -412,7 +416,10 @@ class SqliteNames:
         return found | {self._directory.id_of(number): root for number, root in roots.items()}
 
     def leaves(self, bucket_id: str) -> bytes:
-        return self._trees.leaves(self._tree(bucket_id))
+        if not bucket_id:
+            return self._trees.leaves(trees.DIRECTORY)
+        number = self._directory.number(bucket_id)
+        return self._trees.leaves(number) if number else bytes(trees.TREE_BYTES)
 
     async def leaf_items(
         self, bucket_id: str, leaves: frozenset[int], after: str, limit: int
@@ -428,8 +435,14 @@ class SqliteNames:
         number = self._directory.number(bucket_id)
         return await self._read(lambda db: compare.records(db, number, bucket_id, items))
 
-    def _tree(self, bucket_id: str) -> int:
-        return self._directory.number(bucket_id) if bucket_id else trees.DIRECTORY
+    async def states(
+        self, bucket_id: str, items: Sequence[tuple[int, str, str]]
+    ) -> list[ItemState | None]:
+        number = self._directory.number(bucket_id)
+        return await self._read(lambda db: compare.states(db, number, items))
+
+    async def item_counts(self, bucket_id: str = "") -> dict[str, int]:
+        return await self._read(lambda db: compare.counts(db, bucket_id))
 
     # -- what is known, and chores ------------------------------------------------------------
 
