@@ -85,7 +85,7 @@ class Replication(Protocol):
 
     async def remove_peer(self, dc_id: str) -> None: ...
 
-    def status(self) -> ReplicationStatus: ...
+    async def counted_status(self) -> ReplicationStatus: ...
 
 
 class AdminApi:
@@ -238,7 +238,7 @@ class AdminApi:
         raise names_api.NoSuchPeer(f"{name[:80]!r} is not paired with this datacenter")
 
     async def _replication(self, _: web.Request) -> web.Response:
-        return _answer(self._replicator.status())
+        return _answer(await self._replicator.counted_status())
 
 
 def _answer(facts: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

@@ -121,6 +121,19 @@ async def open_parts(
     try:
         await objects.open()
         accounts = Accounts(names, secrets, randomness)
+        replicator = Replicator(
+            names=names,
+            objects=objects,
+            identity=files.identity,
+            own=lambda port: Place(
+                config.name, config.region, tuple(config.advertised(port)), files.fingerprint
+            ),
+            secrets=secrets,
+            tls=files.tls,
+            clock=clock,
+            randomness=randomness,
+            network=network,
+        )
         gateway = Gateway(
             names=names,
             objects=objects,
@@ -134,19 +147,7 @@ async def open_parts(
                 host_id=config.name,
             ),
             offload=disk,
-        )
-        replicator = Replicator(
-            names=names,
-            objects=objects,
-            identity=files.identity,
-            own=lambda port: Place(
-                config.name, config.region, tuple(config.advertised(port)), files.fingerprint
-            ),
-            secrets=secrets,
-            tls=files.tls,
-            clock=clock,
-            randomness=randomness,
-            network=network,
+            replication=replicator.mark,
         )
     except BaseException:
         await names.close()

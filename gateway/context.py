@@ -7,10 +7,14 @@ import msgspec
 
 from dc.accounts import Credential as Credential
 from dc.names.api import Names
+from dc.names.model import Version
 from dc.objects.api import ObjectStore
 from dc.ports import Randomness
 
 T = TypeVar("T")
+Replication = Callable[[Version], str]
+"""What `x-amz-replication-status` says of a version that was read here; "" for no such header. It
+is asked on every GET and HEAD, and answers from memory."""
 
 
 class Credentials(Protocol):
@@ -24,6 +28,11 @@ class Offload(Protocol):
     """Does blocking work away from the event loop; a `dc.ports.Disk` is one."""
 
     async def run(self, work: Callable[[], T]) -> T: ...
+
+
+def alone(_: Version) -> str:
+    """The `Replication` of a DC that will never have a peer."""
+    return ""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,3 +56,4 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     offload: Offload
     randomness: Randomness
     config: Config
+    replication: Replication = alone

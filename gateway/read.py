@@ -73,11 +73,11 @@ async def get_object(context: Context, request: Request) -> Reply | None:
             context, request.bucket.id, target.key, target.query.get("versionId")
         )
     if request.plain and not target.query:
-        status, head, start, stop = 200, object_head(version), 0, version.size
+        status, head, start, stop = 200, _head(context, version), 0, version.size
     elif check_read(request.headers, version):
         return Reply(304, object_head(version))
     else:
-        status, head, start, stop = _selection(request, version)
+        status, head, start, stop = _selection(context, request, version)
     size = stop - start
     if size <= SMALL_BYTES_MAX and size == version.size:
         body = context.objects.read_cached(version.extents)
@@ -91,18 +91,25 @@ async def head_object(context: Context, request: Request) -> Reply:
         context, request.bucket.id, request.target.key, request.query.get("versionId")
     )
     if request.plain and not request.target.query:
-        return Reply(200, object_head(version), length=version.size)
+        return Reply(200, _head(context, version), length=version.size)
     if check_read(request.headers, version):
         return Reply(304, object_head(version))
-    status, head, start, stop = _selection(request, version)
+    status, head, start, stop = _selection(context, request, version)
     return Reply(status, head, length=stop - start)
 
 
-def _selection(request: Request, version: Version) -> tuple[int, str, int, int]:
+def _head(context: Context, version: Version) -> str:
+    """The header lines of an object, with how far its replication is."""
+    said = context.replication(version)
+    head = object_head(version)
+    return f"{head}x-amz-replication-status: {said}\r\n" if said else head
+
+
+def _selection(context: Context, request: Request, version: Version) -> tuple[int, str, int, int]:
     """Status, header lines, and which bytes: all, a range, or a part."""
     headers, query = request.headers, request.query
     size = version.size
-    head = object_head(version)
+    head = _head(context, version)
     span = parse_range(headers.get("Range"), size) if "Range" in headers else None
     if query:
         if "partNumber" in query:

@@ -20,7 +20,15 @@ from dc.objects.api import ObjectsError, ObjectStore, OutOfSpace
 from dc.ports import Clock, Randomness
 from gateway.buckets import check_bucket_name, create_bucket, list_buckets
 from gateway.connection import Connection, Server
-from gateway.context import Config, Context, Credential, Credentials, Offload
+from gateway.context import (
+    Config,
+    Context,
+    Credential,
+    Credentials,
+    Offload,
+    Replication,
+    alone,
+)
 from gateway.dates import http_date
 from gateway.errors import S3Error
 from gateway.metadata import check_headers
@@ -49,9 +57,15 @@ class Gateway:
         randomness: Randomness,
         config: Config,
         offload: Offload,
+        replication: Replication = alone,
     ) -> None:
         self._context = Context(
-            names=names, objects=objects, offload=offload, randomness=randomness, config=config
+            names=names,
+            objects=objects,
+            offload=offload,
+            randomness=randomness,
+            config=config,
+            replication=replication,
         )
         self._directory = names.directory
         self._credentials = credentials

@@ -102,8 +102,7 @@ class PeerClient:
         status, data = await self._exchange("GET", "entry", ask=ask)
         return None if status == 404 else wire.decode_record(data)
 
-    async def ack(self, epoch: str, position: int, failing: list[tuple[int, str]]) -> None:
-        ack = messages.Ack(epoch=epoch, position=position, failing=failing)
+    async def ack(self, ack: messages.Ack) -> None:
         await self._exchange("POST", "ack", body=messages.encode_body(ack))
 
     async def state(self) -> messages.State:

@@ -27,13 +27,15 @@ from dc.names.model import Change, Cursor, Extent, Inboxed, Known, Peer
 from dc.stamps import StampAhead, stamp_origin
 from replicator import messages, wire
 from replicator.client import PeerClient
-from replicator.errors import ReplicatorError, WireError, printable
+from replicator.errors import ReplicatorError, Stuck, WireError, printable
 from replicator.home import Home
 from replicator.inbox import Inbox
 from replicator.limits import (
     ERROR_CHARACTERS_MAX,
+    NEWS_BYTES_MIN,
     RELAY_DELAY_MS,
     RETRY_FIRST_SECONDS,
+    STUCK_SECONDS_MAX,
 )
 from replicator.records import (
     body_asked,
@@ -116,7 +118,18 @@ class Consumer:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._receive(content, cursor.seq, received))
             group.create_task(self._store(cursor.epoch, received, prepared))
-            group.create_task(self._apply(prepared))
+            apply = group.create_task(self._apply(prepared))
+            watch = group.create_task(self._watch())
+            apply.add_done_callback(lambda _: watch.cancel())
+
+    async def _watch(self) -> None:
+        """Nothing but a new stream helps when one of the three waits for ever, here or there."""
+        while self._inbound.stuck_seconds < STUCK_SECONDS_MAX:
+            await self._home.clock.sleep(STUCK_SECONDS_MAX / 4)
+        raise Stuck(
+            f"nothing of the peer's feed came for {self._inbound.stuck_seconds:.0f} seconds, at"
+            f" position {self._inbound.position} of {self._inbound.end}; the stream is opened anew"
+        )
 
     # -- receive --------------------------------------------------------------------------------
 
@@ -128,7 +141,7 @@ class Consumer:
     ) -> None:
         while True:
             try:
-                frame = await _frame(content)
+                frame = await _frame(content, self._inbound)
             except asyncio.IncompleteReadError as error:
                 if error.partial:
                     raise WireError("the stream ended inside a frame") from None
@@ -278,10 +291,15 @@ class Consumer:
         return failed
 
 
-async def _frame(content: aiohttp.StreamReader) -> wire.Frame:
+async def _frame(content: aiohttp.StreamReader, inbound: Inbound | None = None) -> wire.Frame:
     length = wire.frame_length(await content.readexactly(wire.LENGTH_BYTES))
-    try:
-        body = await content.readexactly(length)
-    except asyncio.IncompleteReadError:
-        raise WireError("the stream ended inside a frame") from None
-    return wire.decode_frame(body)
+    body = bytearray()
+    while len(body) < length:
+        block = await content.read(length - len(body))
+        if not block:
+            raise WireError("the stream ended inside a frame")
+        body += block
+        if inbound is not None and length >= NEWS_BYTES_MIN:
+            # A large batch on a slow line takes its time.
+            inbound.news()
+    return wire.decode_frame(bytes(body))

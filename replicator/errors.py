@@ -2,6 +2,7 @@
 
 ReplicatorError
     WireError           a peer sent what the protocol does not allow; the connection is dropped
+    Stuck               a peer's feed has more, and nothing of it comes
     Refused             a peer does not let this DC in
     Unreachable         no endpoint of a peer answers
     BodyUnavailable     a peer cannot give a body now; try again
@@ -16,6 +17,10 @@ class ReplicatorError(Exception):
 
 class WireError(ReplicatorError):
     """A peer sent something outside the protocol."""
+
+
+class Stuck(ReplicatorError):
+    """The stream is open and has more, but nothing of it comes: it is opened anew."""
 
 
 class Refused(ReplicatorError):

@@ -4,7 +4,7 @@
     GET  /v2/body    a range of the bytes of one version, followed by the range's CRC-64/NVME
     GET  /v2/entry   one record of the feed again
     POST /v2/ack     how far the caller has taken our feed
-    GET  /v2/state   epoch and end of our feed
+    GET  /v2/state   epoch and end of our feed, our root, and what the caller lacks
     POST /v2/pair    become a peer, by a pairing token (`replicator/pairing.py`)
 
 Every request but the last must carry an access token of a DC that is a peer *now*; this is decided
@@ -28,9 +28,11 @@ from dc.objects.api import ObjectsError
 from dc.worker import spawn
 from replicator import messages, wire
 from replicator.errors import WireError, printable
-from replicator.feed_stream import FeedStream, Outbound
+from replicator.feed_stream import FeedStream
 from replicator.home import Home
 from replicator.limits import REQUEST_BODY_BYTES_MAX, REQUEST_SECONDS_MAX, STREAMS_PER_PEER_MAX
+from replicator.marks import Marks
+from replicator.outbound import Outbound
 from replicator.records import outgoing
 from tokens.access import AccessVerifier
 from tokens.errors import AccessDenied
@@ -59,6 +61,7 @@ class PeerServer:
         self._closing = False
         self._streams: dict[str, list[asyncio.Task[None]]] = {}
         self._outbound: dict[str, Outbound] = {}
+        self.marks = Marks(home.names, home.dc_id, self.outbound)
         self._routes: dict[tuple[str, str], Handler] = {
             ("GET", "feed"): self._feed,
             ("GET", "body"): self._body,
@@ -155,10 +158,11 @@ class PeerServer:
         knowledge = names.knowledge
         known = knowledge.recognises(ask.epoch, ask.after, names.feed_end)
         outbound = self.outbound(peer.dc_id)
+        after = ask.after if known else 0
         stream = FeedStream(
             self._home,
             peer,
-            ask.after if known else 0,
+            after,
             frozenset(ask.direct),
             outbound,
             give_back_until=0 if known and not ask.own else names.feed_end,
@@ -171,13 +175,8 @@ class PeerServer:
             open_streams[0].cancel()
         task = spawn(self._run(stream, response), f"feed to {peer.name}")
         open_streams.append(task)
-        outbound.streams += 1
-        acked = outbound.acked
-        if not known:
-            outbound.sent_last = 0
-        if not known or (acked is not None and ask.after < acked):
-            # It goes on from further back than it was, as after an old backup: it tells anew.
-            knowledge.note_progress(peer.dc_id, None)
+        outbound.opened(stream, after, known)
+        self.marks.changed()
         self._heard(peer.dc_id)
         try:
             await asyncio.wait([task])
@@ -213,20 +212,33 @@ class PeerServer:
     async def _ack(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         ack = messages.decode_body(await _read(request), messages.Ack)
         names = self._home.names
-        if names.knowledge.recognises(ack.epoch, ack.position, names.feed_end):
-            # One that was long on its way may come after a later one.
-            outbound = self.outbound(peer.dc_id)
-            names.knowledge.note_progress(peer.dc_id, max(outbound.acked or 0, ack.position))
-            outbound.failing = dict(ack.failing)
+        if self._home.peer(peer.dc_id) is None:
+            # It was removed while the request came in: nothing is remembered of it any more.
+            return web.Response(status=403)
+        furthest = max(ack.position, ack.taken)
+        if names.knowledge.recognises(ack.epoch, furthest, names.feed_end):
+            self.outbound(peer.dc_id).acknowledged(ack)
+            self.marks.changed()
         return web.Response(status=204)
 
     async def _state(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         names = self._home.names
+        outbound = self.outbound(peer.dc_id)
+        lacking = outbound.lacking
         state = messages.State(
             dc_id=self._home.dc_id,
             epoch=names.epoch,
             end=names.feed_end,
-            streaming=self.outbound(peer.dc_id).streams > 0,
+            streaming=outbound.streams > 0,
+            root=self._home.root(),
+            lacks=None
+            if lacking is None
+            else messages.Lacks(
+                changes=lacking.changes,
+                bytes=lacking.bytes,
+                oldest_ms=lacking.oldest_ms,
+                at_least=not lacking.complete,
+            ),
         )
         return web.Response(body=messages.encode_body(state))
 

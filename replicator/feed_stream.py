@@ -15,7 +15,6 @@ most.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from dc.names.knowledge import Knowledge
 from dc.names.model import FeedEntry, Interval, Peer, Version
 from dc.objects.api import ObjectsError
 from dc.stamps import stamp_origin
@@ -32,42 +31,13 @@ from replicator.limits import (
     PROGRESS_SECONDS,
     STALLED_SECONDS_MAX,
 )
+from replicator.outbound import Outbound
 from replicator.records import body_in, is_from, outgoing
 
 _RECORD_BYTES = 512
 _PART_BYTES = 160
 
 Send = Callable[[bytes], Awaitable[None]]
-
-
-class Outbound:
-    """What is known of a peer's progress in our feed; outlives single streams."""
-
-    def __init__(self, knowledge: Knowledge, peer: str) -> None:
-        self._knowledge = knowledge
-        self._peer = peer
-        self.streams = 0
-        self.failing: dict[int, str] = {}
-        """Positions whose changes the peer has tried in vain, and why."""
-        self.looked = 0
-        self.sent_last = 0
-        """The last position that the peer had to be told of: nothing after it is its business."""
-        self.records = 0
-        self.bytes = 0
-
-    @property
-    def acked(self) -> int | None:
-        """The position up to which all has taken effect there; None if unknown."""
-        progress = self._knowledge.progress(self._peer)
-        return progress.acked if progress else None
-
-    @property
-    def settled(self) -> int | None:
-        """The position up to which the peer has all that is its business; None if unknown."""
-        acked = self.acked
-        if acked is not None and self.streams and acked >= self.sent_last:
-            return max(acked, self.looked)
-        return acked
 
 
 class FeedStream:
@@ -108,7 +78,8 @@ class FeedStream:
             if names.feed_end > self._after or not self._complete:
                 entries, looked, self._complete = await names.feed(self._after, FEED_ITEMS)
                 await self._send_entries(send, entries, looked)
-                self._after = self._outbound.looked = looked
+                self._after = looked
+                self._outbound.looked_until(self, looked)
             if self._complete and covered != self._covered:
                 await self._send_covered(send, covered)
             behind = self._told < self._after
@@ -182,7 +153,7 @@ class FeedStream:
             await self._tell(send, last, group[half:])
             return
         if group:
-            self._outbound.sent_last = group[-1].seq
+            self._outbound.sends(self, group[-1].seq)
         end = max(self._home.names.feed_end, last)
         await self._send(send, wire.encode_batch(self._told, last, end, records))
         self._outbound.records += len(records)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dc.names.api import Names
 from dc.names.model import Peer
+from dc.names.trees import root_of
 from dc.objects.api import ObjectStore
 from dc.ports import Clock, Network, Randomness
 from replicator.records import Sealer
@@ -43,6 +44,10 @@ class Home:
             if peer.dc_id == dc_id:
                 return peer
         return None
+
+    def root(self) -> str:
+        """The root of this DC: the same text in every DC that holds the same."""
+        return root_of(self.names.roots().items())
 
     def now_seconds(self) -> int:
         """Epoch seconds, for tokens."""

@@ -90,6 +90,8 @@ REGISTER_CHARACTERS_MAX: Final = 64 * KIB
 INTERVALS_MAX: Final = 4096
 # Changes that cannot be applied, told to who made them.
 FAILING_TOLD_MAX: Final = 50
+# Changes that are not finished, told likewise: an acknowledgement stays small.
+UNFINISHED_TOLD_MAX: Final = 500
 # How often the name server's chores are done; also the grain of coverage.
 UPKEEP_SECONDS: Final = 30.0
 
@@ -103,7 +105,20 @@ PEERS_MAX: Final = 64
 # A consumer that was not caught up for this long is BEHIND, no longer STREAMING.
 BEHIND_SECONDS: Final = 2.0
 MEASURE_SECONDS: Final = 1.0
-# Entries looked through for the oldest one that the peer has not acknowledged.
-LAG_ENTRIES_MAX: Final = 200
+# Who asks for the status again and again does not have conflicts counted each time.
+CONFLICTS_SECONDS: Final = 1.0
+# Positions looked at in one go for what a peer has not acknowledged: some 30 ms of a thread.
+BACKLOG_POSITIONS_MAX: Final = 10_000
+# How often that is done when there are more.
+BACKLOG_SECONDS: Final = 2.0
+# Until the next stretch, when the first had nothing for the peer.
+BACKLOG_PAGE_SECONDS: Final = 0.1
+# How often at most a peer is asked for its root, and, when we are behind, for how much.
+ROOTS_SECONDS: Final = 3.0
+ASK_SECONDS: Final = 1.0
+# The peer's feed has more, and for this long nothing of it came: the stream is opened anew.
+STUCK_SECONDS_MAX: Final = 60.0
+# Frames without news are shorter.
+NEWS_BYTES_MIN: Final = 1 * KIB
 PROBLEMS_SHOWN: Final = 20
 ERROR_CHARACTERS_MAX: Final = 300

@@ -10,7 +10,12 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from replicator.errors import WireError, printable
-from replicator.limits import ERROR_CHARACTERS_MAX, FAILING_TOLD_MAX, PEERS_MAX
+from replicator.limits import (
+    ERROR_CHARACTERS_MAX,
+    FAILING_TOLD_MAX,
+    PEERS_MAX,
+    UNFINISHED_TOLD_MAX,
+)
 from replicator.wire import Count, Size
 from tokens import base64url
 
@@ -49,24 +54,40 @@ class EntryAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 
 class Ack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything up to `position` has taken effect at the consumer. `failing`: positions whose
-    changes it has tried in vain, with the reasons."""
+    """Everything up to `position` has taken effect at the consumer, and everything up to `taken`
+    but what is `unfinished`. `failing`: positions whose changes it has tried in vain, with the
+    reasons; the first of them."""
 
     epoch: str
     position: Count
+    taken: Count = 0
+    unfinished: Annotated[list[Count], msgspec.Meta(max_length=UNFINISHED_TOLD_MAX)] = []
     failing: Annotated[
         list[tuple[Count, Annotated[str, msgspec.Meta(max_length=ERROR_CHARACTERS_MAX)]]],
         msgspec.Meta(max_length=FAILING_TOLD_MAX),
     ] = []
 
 
+class Lacks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the asking DC has not acknowledged of the answering one's changes: how many, of how
+    many bytes, when the oldest was made. `at_least`: not all of them were counted."""
+
+    changes: Count
+    bytes: Count
+    oldest_ms: Count
+    at_least: bool
+
+
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What GET /v2/state says: about the answering DC, and its stream to the asking one."""
+    """What GET /v2/state says: about the answering DC, its stream to the asking one, and the root
+    of all that it holds at the feed's end."""
 
     dc_id: str
     epoch: str
     end: Count
     streaming: bool
+    root: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    lacks: Lacks | None = None
 
 
 class PairCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -77,10 +98,14 @@ class PairCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class PairReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Its answer: a signed yes, or, to who holds a valid token, a reason."""
+    """Its answer: a signed yes, or, to who holds a valid token, a reason. With a yes, the change
+    by which the joiner sees that changes come: the stamp of the issuer's site, put anew, and the
+    position in its feed at which it is there."""
 
     answer: str = ""
     problem: str = ""
+    site: Annotated[str, msgspec.Meta(max_length=32)] = ""
+    position: Count = 0
 
 
 def encode_ask(ask: FeedAsk | BodyAsk | EntryAsk) -> str:

@@ -20,29 +20,27 @@ import structlog
 
 from dc.names.api import NamesError, NoSuchPeer
 from dc.names.model import Interval, Peer
-from dc.stamps import StampAhead, stamp_ms
+from dc.stamps import StampAhead
 from dc.worker import Worker, spawn
-from replicator import status, wire
+from replicator import messages, status
+from replicator.agreement import Agreement
 from replicator.client import PeerClient
 from replicator.consumer import Consumer
 from replicator.errors import Refused, ReplicatorError, Unreachable, leaf, printable
 from replicator.feed_server import PeerServer
-from replicator.feed_stream import Outbound
 from replicator.home import Home
 from replicator.inbox import Inbox
 from replicator.limits import (
     ACK_SECONDS,
     ERROR_CHARACTERS_MAX,
     FAILING_TOLD_MAX,
-    LAG_ENTRIES_MAX,
-    MEASURE_SECONDS,
-    PROBLEMS_SHOWN,
     REFUSED_RETRY_SECONDS,
     RETRY_FIRST_SECONDS,
     RETRY_MAX_SECONDS,
+    UNFINISHED_TOLD_MAX,
     WORKED_SECONDS,
 )
-from replicator.records import describe, is_from
+from replicator.measures import Measures, open_positions
 
 log = structlog.get_logger("replicator")
 
@@ -56,22 +54,24 @@ class Link:
         self.peer = peer
         self._given_back = given_back
         self._home = home
-        self._server = server
+        self._outbound = server.outbound(peer.dc_id)
         self._client = PeerClient(home, peer)
         self.inbound = status.Inbound(home.clock)
         self._inbox = Inbox(home, peer, self._client, self.inbound)
         self._consumer = Consumer(home, peer, self._client, self._inbox, self.inbound)
         self._state = status.CONNECTING
         self._last_error = ""
+        self._error_at = 0.0
         self._failures = 0
         self._retry_at = 0.0
         self._kick = asyncio.Event()
-        self._oldest_ms: int | None = None
-        self._problems: list[status.Problem] = []
+        self._measures = Measures(home, peer, self._outbound, self.inbound)
+        self._agreement = Agreement(home, self._client, self._outbound, self.inbound)
         self._workers = [
             Worker(f"feed of {peer.name}", home.clock, self._follow),
             Worker(f"acks to {peer.name}", home.clock, self._acknowledge),
-            Worker(f"measures of {peer.name}", home.clock, self._measure),
+            Worker(f"measures of {peer.name}", home.clock, self._measures.look),
+            Worker(f"agreement with {peer.name}", home.clock, self._agreement.look),
         ]
 
     def start(self) -> None:
@@ -122,6 +122,7 @@ class Link:
     def _note(self, state: str, error: str) -> None:
         self._state = state
         self._last_error = error[:ERROR_CHARACTERS_MAX]
+        self._error_at = self._home.clock.monotonic()
 
     def _note_failure(self, error: BaseException) -> None:
         text = printable(error) or type(error).__name__
@@ -159,8 +160,15 @@ class Link:
         await self._inbox.moved.wait()
         self._inbox.moved.clear()
         cursor = self.inbound.cursor
+        positions: list[int] = []
+        failing: list[tuple[int, str]] = []
+        names, dc_id = self._home.names, self.peer.dc_id
         try:
-            count, lowest = await self._home.names.inbox_state(self.peer.dc_id)
+            count, lowest = await names.inbox_state(dc_id)
+            if count:
+                positions, failing, self.inbound.failing = await names.inbox_open(
+                    dc_id, UNFINISHED_TOLD_MAX, FAILING_TOLD_MAX
+                )
         except NamesError:
             # The worker comes again, and must find that there is something to tell.
             self._inbox.moved.set()
@@ -170,9 +178,16 @@ class Link:
             return 0
         position = lowest - 1 if count else cursor.seq
         self._settled(position)
-        failing = [(one.position, one.reason) for one in self._problems if one.reason]
+        taken, unfinished = open_positions(cursor.seq, positions, UNFINISHED_TOLD_MAX)
+        ack = messages.Ack(
+            epoch=cursor.epoch,
+            position=position,
+            taken=taken,
+            unfinished=unfinished,
+            failing=failing,
+        )
         try:
-            await self._client.ack(cursor.epoch, position, failing[:FAILING_TOLD_MAX])
+            await self._client.ack(ack)
         except (ReplicatorError, aiohttp.ClientError, OSError, TimeoutError) as error:
             # The stream will notice what is wrong; the next acknowledgement says it all again.
             log.info("an acknowledgement failed", peer=self.peer.name, error=printable(error))
@@ -195,78 +210,49 @@ class Link:
         if self.inbound.given_back:
             self._given_back()
 
-    # -- measuring ------------------------------------------------------------------------------
-
-    async def _measure(self) -> float:
-        """Look up what the status shows and memory does not know."""
-        self._oldest_ms = await self._oldest()
-        if self.inbound.inbox or self._problems:
-            self._problems = await self._find_problems()
-        return MEASURE_SECONDS
-
-    async def _oldest(self) -> int | None:
-        """When the oldest change was made that the peer has not acknowledged."""
-        names = self._home.names
-        settled = self._server.outbound(self.peer.dc_id).settled
-        if settled is None or settled >= names.feed_end:
-            return None
-        entries, _, _ = await names.feed(settled, LAG_ENTRIES_MAX)
-        for entry in entries:
-            if not is_from(entry.change, self.peer.dc_id):
-                return stamp_ms(entry.change.stamp)
-        return None
-
-    async def _find_problems(self) -> list[status.Problem]:
-        now = self._home.clock.wall_ms()
-        entries = await self._home.names.inbox(self.peer.dc_id, limit=PROBLEMS_SHOWN)
-        return [
-            status.Problem(
-                position=entry.seq,
-                what=_what(entry.change),
-                attempts=entry.attempts,
-                next_try_seconds=max(0.0, (entry.next_try_ms - now) / 1000),
-                reason=entry.error,
-            )
-            for entry in entries
-        ]
-
     # -- status ---------------------------------------------------------------------------------
 
     def word(self) -> str:
-        return self.inbound.word() if self.inbound.connected else self._state
+        """The state: one of the words of `replicator/status.py`."""
+        if not self.inbound.connected:
+            return self._state
+        word = self.inbound.word()
+        return status.IDENTICAL if word == status.STREAMING and self._agreement.root else word
 
     def status(self) -> status.PeerStatus:
-        out: Outbound = self._server.outbound(self.peer.dc_id)
-        names, inbound, now = self._home.names, self.inbound, self._home.clock.monotonic()
-        connected = inbound.connected
-        settled = out.settled
-        lag: float | None = None
-        if settled is not None:
-            oldest = self._oldest_ms
-            late = settled < names.feed_end and oldest is not None
-            lag = max(0, self._home.clock.wall_ms() - (oldest or 0)) / 1000 if late else 0.0
+        out, inbound = self._outbound, self.inbound
+        now, end = self._home.clock.monotonic(), self._home.names.feed_end
+        connected, settled, word = inbound.connected, out.settled, self.word()
+        to_give = self._measures.to_give()
+        recovered = connected and inbound.caught_up_at > self._error_at
         return status.PeerStatus(
             dc_id=self.peer.dc_id,
             name=self.peer.name,
             region=self.peer.region,
             endpoints=self.peer.endpoints,
             endpoint=self._client.endpoint,
-            state=self.word(),
-            their_position=inbound.cursor.seq if inbound.cursor else 0,
+            state=word,
+            root=self._agreement.root if word == status.IDENTICAL else "",
+            differs=self._agreement.differs,
+            their_position=inbound.position,
             their_end=inbound.end,
             behind=inbound.behind,
             our_acked=settled,
-            our_end=names.feed_end,
-            our_behind=None if settled is None else names.feed_end - settled,
-            lag_seconds=lag,
+            our_end=end,
+            our_behind=None if settled is None else end - settled,
+            lag_seconds=None if to_give is None else to_give.oldest_seconds,
+            to_give=to_give,
+            to_take=self._agreement.to_take(),
             streaming_to=out.streams > 0,
             changes_in=inbound.changes,
             bytes_in=inbound.bytes,
             changes_out=out.records,
             bytes_out=out.bytes,
             inbox=inbound.inbox,
-            problems=self._problems,
-            last_error="" if connected else self._last_error,
+            failing=inbound.failing,
+            problems=self._measures.problems,
+            their_problems=self._measures.their_problems,
+            last_error="" if recovered else self._last_error,
             retry_seconds=0.0 if connected else max(0.0, self._retry_at - now),
         )
 
@@ -338,10 +324,3 @@ class Peers:
     def links(self) -> list[Link]:
         """By the peers' names."""
         return sorted(self._links.values(), key=lambda link: link.peer.name)
-
-
-def _what(change: bytes) -> str:
-    try:
-        return describe(wire.decode_record(change))
-    except ReplicatorError:
-        return "an unreadable entry"

@@ -11,7 +11,13 @@ from dc.ports import Clock, Listener, Network, Randomness
 from dc.worker import Worker
 from replicator.feed_server import PeerServer
 from replicator.home import Home, Own
-from replicator.limits import KEEPALIVE_SECONDS, STOP_SECONDS, STOP_TURNS, UPKEEP_SECONDS
+from replicator.limits import (
+    CONFLICTS_SECONDS,
+    KEEPALIVE_SECONDS,
+    STOP_SECONDS,
+    STOP_TURNS,
+    UPKEEP_SECONDS,
+)
 from replicator.messages import PairReply
 from replicator.pairing import IssuedToken, Pairing, PairingReport
 from replicator.peers import Peers
@@ -65,6 +71,10 @@ class Replicator:
         )
         self._listener: Listener | None = None
         self._upkeep = Worker("upkeep", clock, self._keep_up)
+        self._conflicts: int | None = None
+        self._counted_at = 0.0
+        self.mark = self._server.marks
+        """What `x-amz-replication-status` says of a version that was read here; "" for nothing."""
 
     async def start(self, host: str, port: int) -> int:
         """Listen for peers and follow those there are; returns the port. OSError."""
@@ -105,6 +115,14 @@ class Replicator:
         """End the pairing, from this side alone: dc.names.api.NoSuchPeer."""
         await self._peers.remove(dc_id)
 
+    async def counted_status(self) -> ReplicationStatus:
+        """The status, with conflicts counted at most a second ago."""
+        now = self._home.clock.monotonic()
+        if self._conflicts is None or now - self._counted_at > CONFLICTS_SECONDS:
+            self._conflicts = await self._home.names.conflict_count()
+            self._counted_at = now
+        return self.status()
+
     def status(self) -> ReplicationStatus:
         names = self._home.names
         return ReplicationStatus(
@@ -112,6 +130,7 @@ class Replicator:
             name=self._home.place.name,
             epoch=names.epoch,
             end=names.feed_end,
+            conflicts=self._conflicts,
             peers=[link.status() for link in self._peers.links()],
         )
 

@@ -11,6 +11,7 @@ CONNECTING = "CONNECTING"
 SEEDING = "SEEDING"
 STREAMING = "STREAMING"
 BEHIND = "BEHIND"
+IDENTICAL = "IDENTICAL"
 UNREACHABLE = "UNREACHABLE"
 REFUSED = "REFUSED"
 FAILED = "FAILED"
@@ -27,6 +28,29 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """Empty while its body is on the way."""
 
 
+class TheirProblem(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of ours that the peer says it has tried in vain."""
+
+    position: int
+    what: str
+    reason: str
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """What one of two DCs lacks of the other's changes."""
+
+    changes: int
+    bytes: int
+    """Of the objects among them."""
+    oldest_seconds: float
+    """How long ago the oldest was made; 0 when there is none."""
+    at_least: bool
+    """There are more: not all were counted."""
+
+
+NOTHING = Waiting(changes=0, bytes=0, oldest_seconds=0.0, at_least=False)
+
+
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One peer. `their_*`: its feed, which we take; `our_*`: our feed, which it takes."""
 
@@ -38,6 +62,10 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The one that answered last."""
     state: str
     """One of the words above; `docs/replication.md` defines them."""
+    root: str
+    """Of the hash trees of both DCs, while the state is IDENTICAL."""
+    differs: bool
+    """Both had everything of each other, and the roots were not equal; nothing changed since."""
     their_position: int
     """Everything up to here is applied or in the inbox."""
     their_end: int
@@ -50,6 +78,10 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Positions of our feed that they have not acknowledged."""
     lag_seconds: float | None
     """The age of our oldest change that they have not acknowledged; 0 when there is none."""
+    to_give: Waiting | None
+    """What they have not acknowledged of ours; None when that is not known."""
+    to_take: Waiting | None
+    """What we have not acknowledged of theirs, as they said last; None when that is not known."""
     streaming_to: bool
     """They have our feed open."""
     changes_in: int
@@ -57,8 +89,13 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     changes_out: int
     bytes_out: int
     inbox: int
+    failing: int
+    """Entries of the inbox that were tried in vain."""
     problems: list[Problem]
+    """The first of the inbox, those that were tried in vain before the others."""
+    their_problems: list[TheirProblem]
     last_error: str
+    """Why the stream ended last; empty when all that was there was taken since."""
     retry_seconds: float
     """Until the next attempt to connect; 0 while connected."""
 
@@ -70,6 +107,8 @@ class ReplicationStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     epoch: str
     end: int
+    conflicts: int | None
+    """Losers of concurrent writes that are kept; None when they were not counted yet."""
     peers: list[PeerStatus]
 
 
@@ -83,10 +122,13 @@ class Inbound:
         self.end = 0
         self.seeded = False
         self.inbox = 0
+        self.failing = 0
         self.changes = 0
         self.bytes = 0
         self._seed_end = 0
-        self._caught_up_at = 0.0
+        self.caught_up_at = 0.0
+        """When all that was announced was here last, by the monotonic clock."""
+        self._news_at = 0.0
         self.given_back = False
         """Since this process began, all that the peer had when first met was taken in: whatever
         this DC may have forgotten, and the peer knew, is here again."""
@@ -101,6 +143,7 @@ class Inbound:
         self.cursor = cursor
         self._seed_end = end
         self.seeded = False
+        self.news()
         self.heard(end)
         self._notice()
 
@@ -125,7 +168,21 @@ class Inbound:
         self.connected = False
 
     def heard(self, end: int) -> None:
+        if self.position >= self.end:
+            # Only from here on is there something to wait for.
+            self.news()
         self.end = end
+
+    def news(self) -> None:
+        """Something of the feed comes."""
+        self._news_at = self._clock.monotonic()
+
+    @property
+    def stuck_seconds(self) -> float:
+        """For how long nothing of the feed has come, though there is more."""
+        if not self.connected or self.position >= self.end:
+            return 0.0
+        return self._clock.monotonic() - self._news_at
 
     def took(self, changes: int, size: int) -> None:
         self.changes += changes
@@ -136,23 +193,28 @@ class Inbound:
 
     def applied(self, cursor: Cursor) -> None:
         self.cursor = cursor
+        self.news()
         self._notice()
 
     def inbox_is(self, count: int) -> None:
         self.inbox = count
+        if not count:
+            self.failing = 0
         self._notice()
 
     def _notice(self) -> None:
-        position = self.cursor.seq if self.cursor else 0
-        if position >= self._seed_end:
+        if self.position >= self._seed_end:
             self.seeded = True
-        if position >= self.end and not self.inbox:
-            self._caught_up_at = self._clock.monotonic()
+        if self.position >= self.end and not self.inbox:
+            self.caught_up_at = self._clock.monotonic()
+
+    @property
+    def position(self) -> int:
+        return self.cursor.seq if self.cursor else 0
 
     @property
     def behind(self) -> int:
-        position = self.cursor.seq if self.cursor else 0
-        return max(0, self.end - position) + self.inbox
+        return max(0, self.end - self.position) + self.inbox
 
     def word(self) -> str:
         """SEEDING, STREAMING or BEHIND, of an open stream."""
@@ -160,5 +222,5 @@ class Inbound:
             return SEEDING
         if not self.behind:
             return STREAMING
-        late = self._clock.monotonic() - self._caught_up_at
+        late = self._clock.monotonic() - self.caught_up_at
         return BEHIND if late > BEHIND_SECONDS else STREAMING

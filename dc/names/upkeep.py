@@ -27,6 +27,8 @@ def work(transaction: Transaction, chores: Chores) -> None:
     """One round."""
     db = transaction.db
     coverage.store(db, chores.intervals)
+    # What is not known any more must not be taken for known after a crash.
+    db.execute("DELETE FROM progress")
     db.executemany(
         "INSERT OR REPLACE INTO progress SELECT ?1, ?2, ?3, ?4"
         " WHERE EXISTS(SELECT 1 FROM peers WHERE dc_id = ?1)",

@@ -63,8 +63,10 @@ class FakeReplicator:
             raise NoSuchPeer("not paired")
         self.known.clear()
 
-    def status(self) -> ReplicationStatus:
-        return ReplicationStatus(dc_id="00000000000000aa", name="paris", epoch="e", end=7, peers=[])
+    async def counted_status(self) -> ReplicationStatus:
+        return ReplicationStatus(
+            dc_id="00000000000000aa", name="paris", epoch="e", end=7, conflicts=0, peers=[]
+        )
 
 
 class Server:

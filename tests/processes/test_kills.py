@@ -144,7 +144,7 @@ def test_an_absence_of_a_minute_is_caught_up_alone(fresh_two):
 
     def caught_up() -> bool:
         (peer,) = two.paris.facts("replication", "status")["peers"]
-        return bool(peer["state"] == "STREAMING" and peer["behind"] == 0)
+        return peer["state"] in ("STREAMING", "IDENTICAL") and peer["behind"] == 0
 
     eventually("the status says so", caught_up)
 

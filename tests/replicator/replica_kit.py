@@ -207,7 +207,7 @@ async def settled(*dcs: Dc) -> None:
 
     def quiet() -> bool:
         return all(
-            peer.behind == 0 and peer.our_behind == 0 and peer.state == "STREAMING"
+            peer.behind == 0 and peer.our_behind == 0 and peer.state in ("STREAMING", "IDENTICAL")
             for dc in dcs
             for peer in dc.replicator.status().peers
         )

@@ -364,7 +364,9 @@ class World:
                 if one in staying and other in staying
             )
             and all(
-                peer.behind == 0 and peer.our_behind == 0 and peer.state == "STREAMING"
+                peer.behind == 0
+                and peer.our_behind == 0
+                and peer.state in ("STREAMING", "IDENTICAL")
                 for dc in staying
                 for peer in dc.replicator.status().peers
                 if peer.dc_id not in gone
