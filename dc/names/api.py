@@ -113,6 +113,14 @@ class Directory(Protocol):
         """The bucket with that identity, live or deleted."""
         ...
 
+    def shown_name(self, bucket_id: str) -> str:
+        """The name that a live bucket is found by here; "" of any other."""
+        ...
+
+    def renamed_buckets(self) -> list[Bucket]:
+        """The live buckets that are shown by another name than their own, with their own."""
+        ...
+
     def buckets_of(self, owner: str) -> list[Bucket]:
         """The live buckets of a user, by name."""
         ...
@@ -154,7 +162,8 @@ class Names(Protocol):
     # -- buckets ------------------------------------------------------------------------------
 
     async def create_bucket(self, name: str, owner: str, region: str) -> Bucket:
-        """BucketExists when the name is taken, also by the same owner."""
+        """BucketExists when the name is taken, also by the same owner, or when another bucket is
+        shown by it."""
         ...
 
     async def delete_bucket(self, bucket_id: str) -> None:
@@ -322,6 +331,10 @@ class Names(Protocol):
 
     async def conflict(self, bucket_id: str, key: str, stamp: Stamp) -> Conflict | None:
         """The conflict of the loser with that stamp, also when it is gone."""
+        ...
+
+    async def conflicts_of(self, bucket_id: str, stamps: Sequence[Stamp]) -> list[Conflict]:
+        """Those of a bucket whose losers have these stamps, also when they are gone."""
         ...
 
     async def conflict_count(self) -> int: ...

@@ -183,6 +183,18 @@ def page(
     return [_kept(row[2:], row[0], row[1]).conflict for row in rows]
 
 
+def find(
+    db: sqlite3.Connection, number: int, bucket_id: str, stamps: Sequence[Stamp]
+) -> list[Conflict]:
+    """Those of a bucket whose losers have these stamps, by key."""
+    rows = db.execute(
+        f"SELECT v.key, {CONFLICT_ROW}, winner, gone, leaf FROM conflicts v"
+        " WHERE bucket = ? AND stamp IN (SELECT value FROM json_each(?)) ORDER BY v.key, v.stamp",
+        (number, _encode(list(stamps))),
+    ).fetchall()
+    return [_kept(row[1:], bucket_id, row[0]).conflict for row in rows]
+
+
 def count(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT count(*) FROM conflicts WHERE NOT gone").fetchone()[0])
 

@@ -5,10 +5,15 @@ told of every change right after the commit, before the change's caller is.
 
 Two live buckets of different owners under one name can exist after two DCs made them apart from
 each other. The one created first has the name; the others are shown, to their owners, under
-`NAME--conflict-` and the id of the DC that made them.
+`NAME--conflict-` and the name of the DC that made them: what that DC says of itself, or eight
+digits of its id while it is not known, or where the name cannot end a bucket's name. It follows
+from the records alone, so all DCs that have the same records show the same. A bucket that was made
+under such a name keeps it: the others are numbered. When the bucket with the name is deleted, the
+next has it.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -16,6 +21,9 @@ from dc.names.model import AccessKey, Bucket, Change, Site, User
 from dc.stamps import stamp_origin
 
 _NAME_MAX = 63
+_USABLE = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
+"""What may follow `--conflict-`: as the name of a DC, but for what S3 reserves or refuses."""
+_RESERVED = ("s3alias", "-s3")
 
 
 class MemoryDirectory:
@@ -26,6 +34,7 @@ class MemoryDirectory:
         self._numbers: dict[str, int] = {}
         self._ids: dict[int, str] = {}
         self._named: dict[str, Bucket] = {}
+        self._shown: dict[str, str] = {}
         self._users: dict[str, User] = {}
         self._keys: dict[str, AccessKey] = {}
         self._sites: dict[str, Site] = {}
@@ -66,8 +75,10 @@ class MemoryDirectory:
                 self._keys[change.id] = change
             elif isinstance(change, Site):
                 self._sites[change.dc_id] = change
+                rename = True
         if rename:
-            self._named = _by_name(self._buckets.values())
+            self._named = _by_name(self._buckets.values(), self._sites)
+            self._shown = {bucket.id: name for name, bucket in self._named.items()}
 
     # -- what everybody asks -------------------------------------------------------------------
 
@@ -76,6 +87,17 @@ class MemoryDirectory:
 
     def bucket_by_id(self, bucket_id: str) -> Bucket | None:
         return self._buckets.get(bucket_id)
+
+    def shown_name(self, bucket_id: str) -> str:
+        return self._shown.get(bucket_id, "")
+
+    def renamed_buckets(self) -> list[Bucket]:
+        renamed = [
+            self._buckets[bucket.id]
+            for name, bucket in self._named.items()
+            if self._buckets[bucket.id].name != name
+        ]
+        return sorted(renamed, key=lambda bucket: (bucket.name, bucket.created))
 
     def buckets_of(self, owner: str) -> list[Bucket]:
         mine = [bucket for bucket in self._named.values() if bucket.owner == owner]
@@ -107,23 +129,29 @@ class MemoryDirectory:
         return sorted(live, key=lambda key: (key.stamp, key.id))
 
 
-def _by_name(buckets: Iterable[Bucket]) -> dict[str, Bucket]:
+def _by_name(buckets: Iterable[Bucket], sites: Mapping[str, Site]) -> dict[str, Bucket]:
     """The live buckets under the names they are shown by."""
     named: dict[str, Bucket] = {}
+    others: list[Bucket] = []
     for bucket in sorted(buckets, key=lambda bucket: (bucket.created, bucket.id)):
-        if not bucket.live:
-            continue
-        name = bucket.name
-        if name in named:
-            suffix = f"--conflict-{stamp_origin(bucket.created)[:8]}"
-            name = bucket.name[: _NAME_MAX - len(suffix)] + suffix
-        again, number = name, 2
+        if bucket.live and named.setdefault(bucket.name, bucket) is not bucket:
+            others.append(bucket)
+    for bucket in others:
+        suffix = f"--conflict-{_site_mark(stamp_origin(bucket.created), sites)}"
+        name, number = _ending(bucket.name, suffix), 2
         while name in named:
-            name = again[: _NAME_MAX - len(str(number)) - 1] + f"-{number}"
-            number += 1
-        named[name] = bucket if name == bucket.name else _renamed(bucket, name)
+            name, number = _ending(bucket.name, f"{suffix}-{number}"), number + 1
+        named[name] = msgspec.structs.replace(bucket, name=name)
     return named
 
 
-def _renamed(bucket: Bucket, name: str) -> Bucket:
-    return msgspec.structs.replace(bucket, name=name)
+def _ending(name: str, suffix: str) -> str:
+    return name[: _NAME_MAX - len(suffix)].rstrip("-.") + suffix
+
+
+def _site_mark(dc_id: str, sites: Mapping[str, Site]) -> str:
+    """What names a DC at the end of a bucket's name."""
+    site = sites.get(dc_id)
+    if site is None or not _USABLE.fullmatch(site.name) or site.name.endswith(_RESERVED):
+        return dc_id[:8]
+    return site.name

@@ -25,7 +25,7 @@ from dc.names import (
     upkeep,
     uploads,
 )
-from dc.names.api import NamesClosed, NoSuchBucket, StampTooOld
+from dc.names.api import BucketExists, NamesClosed, NoSuchBucket, StampTooOld
 from dc.names.directory import MemoryDirectory
 from dc.names.knowledge import Knowledge
 from dc.names.merge import record
@@ -149,13 +149,10 @@ class SqliteNames:
     # -- buckets ------------------------------------------------------------------------------
 
     async def create_bucket(self, name: str, owner: str, region: str) -> Bucket:
-        bucket = Bucket(
-            id=bucket_id(owner, name),
-            name=name,
-            owner=owner,
-            region=region,
-            created=self.clock.now(),
-        )
+        if (shown := self._directory.bucket(name)) is not None:
+            raise BucketExists(shown)
+        key, now = bucket_id(owner, name), self.clock.now()
+        bucket = Bucket(id=key, name=name, owner=owner, region=region, created=now)
         await self._writer.action(lambda transaction: registers.create_bucket(transaction, bucket))
         return bucket
 
@@ -392,6 +389,10 @@ class SqliteNames:
     async def conflict(self, bucket_id: str, key: str, stamp: Stamp) -> Conflict | None:
         number = self._directory.number(bucket_id)
         return await self._read(lambda db: conflicts.read(db, number, bucket_id, key, stamp))
+
+    async def conflicts_of(self, bucket_id: str, stamps: Sequence[Stamp]) -> list[Conflict]:
+        number = self._directory.number(bucket_id)
+        return await self._read(lambda db: conflicts.find(db, number, bucket_id, stamps))
 
     async def conflict_count(self) -> int:
         return await self._read(conflicts.count)
