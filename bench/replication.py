@@ -115,6 +115,8 @@ def copying(world: World) -> Figures:
                 bucket = world.new_bucket(datacenter, f"copying-{kind}-{turn}")
                 rates[kind].append(_put_for_a_while(world, datacenter, bucket))
                 if kind == "copied":
+                    # What was under way when the load ended is stored a moment later.
+                    time.sleep(1)
                     await_all(south.s3, bucket, datacenter.s3.keys(bucket), ARRIVAL_SECONDS_MAX)
     put_alone, put_copied = (sum(rates[kind]) / COPYING_TURNS for kind in ("alone", "copied"))
     return {
