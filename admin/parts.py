@@ -104,6 +104,14 @@ def _damaged(path: Path) -> AdminError:
     return AdminError(f"{path} is damaged: restore it from a backup")
 
 
+async def _say_site(names: SqliteNames, files: Files) -> None:
+    """Tell all datacenters what this one is called, when they do not know it."""
+    config = files.config
+    site = names.directory.site(files.identity.dc_id)
+    if site is None or (site.name, site.region) != (config.name, config.region):
+        await names.put_site(config.name, config.region)
+
+
 async def open_parts(
     files: Files, *, clock: Clock, disk: Disk, randomness: Randomness, network: Network
 ) -> Parts:
@@ -117,8 +125,11 @@ async def open_parts(
         randomness=randomness,
         dc_id=files.identity.dc_id,
     )
+    names.knowledge.conflict_retention_ms = config.conflict_retention_ms
+    names.knowledge.peer_absence_ms_max = config.peer_absence_ms_max
     objects = ContainerStore(layout.root, disk=disk, clock=clock, randomness=randomness)
     try:
+        await _say_site(names, files)
         await objects.open()
         accounts = Accounts(names, secrets, randomness)
         replicator = Replicator(

@@ -26,6 +26,11 @@ ENDPOINTS_MAX = 8
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
+_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATIONS = {"conflict_retention": ("1m", "3650d"), "peer_absence_max": ("1h", "3650d")}
+"""The least and the most. A peer that is not waited for is compared, item by item, when it comes
+back: not after every lunch."""
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 
 
@@ -113,10 +118,33 @@ class Config(_Section, frozen=True):
         str,
         Meta(description="The S3 region that clients sign for. Same rule as the name."),
     ]
+    conflict_retention: Annotated[
+        str,
+        Meta(
+            description="How long the losing write of a conflict is kept, counted from the write"
+            " that it lost to: 30d, 12h, 90m. Give all datacenters the same: what one of them lets"
+            " go is gone in all."
+        ),
+    ] = "30d"
+    peer_absence_max: Annotated[
+        str,
+        Meta(
+            description="How long another datacenter may be away without being waited for: 30d,"
+            " 12h. Deletions are remembered until all who were heard of since have taken them."
+        ),
+    ] = "30d"
     s3: Annotated[S3, Meta(description="S3 clients.")] = S3()
     peer: Annotated[Peer, Meta(description="Other datacenters.")] = Peer()
     admin: Annotated[Admin, Meta(description="Administration.")] = Admin()
     log: Annotated[Log, Meta(description="Messages on standard error.")] = Log()
+
+    @property
+    def conflict_retention_ms(self) -> int:
+        return parse_duration(self.conflict_retention)
+
+    @property
+    def peer_absence_ms_max(self) -> int:
+        return parse_duration(self.peer_absence_max)
 
     def advertised(self, bound_port: int) -> list[str]:
         """Where other DCs reach this one. Port 0 stands for the port that was bound."""
@@ -150,6 +178,14 @@ def parse_listen(text: str) -> tuple[str, int]:
     if not _HOST.fullmatch(host) or not _PORT.fullmatch(port) or int(port) > 65_535:
         raise ValueError(f"{text[:80]!r} is not HOST:PORT, for instance 127.0.0.1:8000")
     return host.strip("[]"), int(port)
+
+
+def parse_duration(text: str) -> int:
+    """Milliseconds; ValueError for what is no duration."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text[:80]!r} is no duration, for instance 30d, 12h, 90m or 45s")
+    return int(found[1]) * _UNITS_MS[found[2]]
 
 
 def is_any_address(host: str) -> bool:
@@ -310,12 +346,23 @@ def _check_values(config: Config, lines: _Lines) -> None:
         if address[1] and address in seen:
             raise lines.error(path, f"{listen} is the same address as {seen[address]}")
         seen[address] = path
+    _check_durations(config, lines)
     _check_advertise(config, lines)
     for number, domain in enumerate(config.s3.base_domains):
         if not _DOMAIN.fullmatch(domain):
             raise lines.error(
                 f"s3.base_domains[{number}]", f"{domain[:80]!r} is not a lowercase domain name"
             )
+
+
+def _check_durations(config: Config, lines: _Lines) -> None:
+    for path, (least, most) in _DURATIONS.items():
+        try:
+            milliseconds = parse_duration(getattr(config, path))
+        except ValueError as error:
+            raise lines.error(path, str(error)) from None
+        if not parse_duration(least) <= milliseconds <= parse_duration(most):
+            raise lines.error(path, f"must be from {least} to {most}")
 
 
 def _check_advertise(config: Config, lines: _Lines) -> None:

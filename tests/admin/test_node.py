@@ -57,6 +57,26 @@ async def test_it_starts_and_stops_and_starts_again(tmp_path: Path) -> None:
         await node.stop()
 
 
+async def test_it_says_what_it_is_called_and_minds_its_settings(tmp_path: Path) -> None:
+    layout = make(tmp_path)
+    said = set()
+    for name in ("paris", "paris", "lutetia"):
+        text = layout.config.read_text().replace('name = "paris"', f'name = "{name}"')
+        layout.config.write_text(text.replace('"30d"', '"40d"'))
+        node = node_of(layout)
+        await node.start()
+        assert node._parts is not None
+        names = node._parts.names
+        site = names.directory.site(node.status()["dc_id"])
+        assert site is not None and (site.name, site.region) == (name, "eu")
+        said.add(site.stamp)
+        forty_days = 40 * 86_400_000
+        assert names.knowledge.conflict_retention_ms == forty_days
+        assert names.knowledge.peer_absence_ms_max == forty_days
+        await node.stop()
+    assert len(said) == 2, "it is said when it is news"
+
+
 async def test_a_second_one_is_refused_and_does_no_harm(tmp_path: Path) -> None:
     layout = make(tmp_path)
     node = node_of(layout)

@@ -28,7 +28,11 @@ def test_what_is_written_is_read() -> None:
         peer=Peer(listen="0.0.0.0:7000", advertise=("a.example.com:7000", "10.0.0.1:7001")),
         admin=Admin(listen="localhost:9"),
         log=Log(level="debug", format="json"),
+        conflict_retention="90m",
+        peer_absence_max="45d",
     )
+    assert config.conflict_retention_ms == 90 * 60_000
+    assert config.peer_absence_ms_max == 45 * 86_400_000
     assert parse(configuration.render(config), "f") == config
 
 
@@ -53,6 +57,11 @@ def test_what_is_left_out_has_its_default() -> None:
         ('name = "paris"', 'name = "-paris"', 1, "name", "not a valid name"),
         ('name = "paris"', f'name = "{"p" * 33}"', 1, "name", "not a valid name"),
         ("[s3]", "[s3]\nport = 1", 5, "s3.port", "allowed here: listen, base_domains"),
+        ("[s3]", 'conflict_retention = "30"\n[s3]', 4, "conflict_retention", "no duration"),
+        ("[s3]", 'conflict_retention = "-1d"\n[s3]', 4, "conflict_retention", "no duration"),
+        ("[s3]", 'conflict_retention = "59s"\n[s3]', 4, "conflict_retention", "from 1m to 3650d"),
+        ("[s3]", 'peer_absence_max = "59m"\n[s3]', 4, "peer_absence_max", "from 1h to 3650d"),
+        ("[s3]", 'peer_absence_max = "3651d"\n[s3]', 4, "peer_absence_max", "from 1h to 3650d"),
         ("[s3]", "[ss3]", 4, "ss3", "did you mean s3?"),
         ("[s3]", "[s3.x]", 4, "s3.x", "unknown field"),
         ('listen = "127.0.0.1:8000"', "listen = 8000", 5, "s3.listen", "Expected `str`"),
