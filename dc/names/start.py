@@ -29,7 +29,7 @@ def set_up(db: sqlite3.Connection, epoch: str) -> State:
     facts = dict(db.execute("SELECT name, value FROM facts").fetchall())
     if "rebuild" in facts:
         rebuild.rebuild(db)
-    hlc, seq = facts["position"].split(" ")
+    hlc, seq = facts["position"].split(" ")[:2]
     upkeep.begin_epoch(db, epoch, int(seq) + 1)
     return State(
         hlc,

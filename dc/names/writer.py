@@ -77,6 +77,8 @@ class Writer:
         self._trees = trees
         self._covers = covers
         self._fold = False
+        self._attempts = 0
+        """Commits that were tried, to know each again."""
         self._dc_id = stamp_origin(clock.last)
         self._committed = committed
         self._queue: deque[_Waiting] = deque()
@@ -195,11 +197,18 @@ class Writer:
                 results = [_act(transaction, waiting.action) for waiting in group]
             if transaction.deltas:
                 log_deltas(db, transaction.seq, transaction.deltas)
-            db.execute(
-                "UPDATE facts SET value = ? WHERE name = 'position'",
-                (f"{hlc} {transaction.seq}",),
-            )
-            db.execute("COMMIT")
+            self._attempts += 1
+            position = f"{hlc} {transaction.seq} {self._attempts}"
+            db.execute("UPDATE facts SET value = ? WHERE name = 'position'", (position,))
+            try:
+                db.execute("COMMIT")
+            except sqlite3.Error as error:
+                if not _took_effect(db, position):
+                    raise
+                # Perhaps it is not durable: nobody may be told that it worked. But it shows, and
+                # what is in memory must follow.
+                log.error("a commit failed, and took effect", error=str(error))
+                results = [_translated(error)] * len(group)
         except BaseException:
             if db.in_transaction:
                 db.execute("ROLLBACK")
@@ -246,6 +255,14 @@ def _merge_live(transaction: Transaction, group: list[_Waiting]) -> list[Any]:
             results.append(None)
     merge(transaction, records, local=True)
     return results
+
+
+def _took_effect(db: sqlite3.Connection, position: str) -> bool:
+    """After a commit that failed, whether it nevertheless is what is there."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+    row = db.execute("SELECT value FROM facts WHERE name = 'position'").fetchone()
+    return bool(row[0] == position)
 
 
 def _act(transaction: Transaction, action: Action | None) -> Any:
