@@ -7,7 +7,7 @@
     GET    /users/{email}/keys          POST the same: a further key
     DELETE /users/{email}/keys/{key}
     POST   /tokens {"lifetime_seconds"} a pairing token
-    GET    /datacenters                 POST /datacenters {"token"}: pair
+    GET    /datacenters                 POST the same {"token", "timeout_seconds"}: pair
     DELETE /datacenters/{name}
     GET    /replication                 how far each peer is
 
@@ -35,6 +35,7 @@ from dc.names.model import Peer
 from dc.objects.api import OutOfSpace
 from dc.stamps import stamp_ms
 from replicator.errors import PairingError
+from replicator.limits import PAIRING_WAIT_SECONDS
 from replicator.pairing import IssuedToken, PairingReport
 from replicator.status import ReplicationStatus
 from tokens.errors import TokensError
@@ -74,6 +75,7 @@ class IssueToken(msgspec.Struct, forbid_unknown_fields=True):
 
 class AddDatacenter(msgspec.Struct, forbid_unknown_fields=True):
     token: Annotated[str, Meta(max_length=16_384)]
+    timeout_seconds: Annotated[float, Meta(ge=0, le=3_600)] = PAIRING_WAIT_SECONDS
 
 
 class Replication(Protocol):
@@ -81,7 +83,7 @@ class Replication(Protocol):
 
     def issue_token(self, lifetime_seconds: int) -> IssuedToken: ...
 
-    async def join(self, token: str) -> PairingReport: ...
+    async def join(self, token: str, timeout_seconds: float) -> PairingReport: ...
 
     async def remove_peer(self, dc_id: str) -> None: ...
 
@@ -225,8 +227,15 @@ class AdminApi:
 
     async def _add_datacenter(self, request: web.Request) -> web.Response:
         wanted = await _body(request, AddDatacenter)
-        report = await self._replicator.join(wanted.token)
-        facts = {"code": report.short_code, "steps": report.steps, "complete": report.complete}
+        report = await self._replicator.join(wanted.token, wanted.timeout_seconds)
+        facts = {
+            "code": report.short_code,
+            "steps": report.steps,
+            "went": report.went,
+            "came": report.came,
+            "missing": report.missing,
+            "complete": report.complete,
+        }
         return _answer(_shown(report.peer) | facts, 201)
 
     async def _remove_datacenter(self, request: web.Request) -> web.Response:

@@ -30,13 +30,19 @@ class AdminClient:
     def get(self, *path: str) -> Any:
         return self.request("GET", path)
 
-    def post(self, *path: str, body: Any = None) -> Any:
-        return self.request("POST", path, body)
+    def post(self, *path: str, body: Any = None, timeout_seconds: float = TIMEOUT_SECONDS) -> Any:
+        return self.request("POST", path, body, timeout_seconds)
 
     def delete(self, *path: str) -> Any:
         return self.request("DELETE", path)
 
-    def request(self, method: str, path: tuple[str, ...], body: Any = None) -> Any:
+    def request(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        body: Any = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> Any:
         """The decoded answer; AdminError with the server's words when it refuses."""
         host, port = _address(self._layout)
         token = _token(self._layout)
@@ -46,7 +52,7 @@ class AdminClient:
             data = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
         target = "/" + "/".join(quote(part, safe="") for part in path)
-        connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+        connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
         try:
             connection.request(method, target, data, headers)
             response = connection.getresponse()
@@ -56,7 +62,7 @@ class AdminClient:
         except TimeoutError:
             raise AdminError(
                 f"the datacenter in {self._layout.root} did not answer within"
-                f" {TIMEOUT_SECONDS:.0f} s"
+                f" {timeout_seconds:.0f} s"
             ) from None
         except (OSError, http.client.HTTPException) as error:
             raise AdminError(

@@ -1,5 +1,5 @@
 """What can go wrong in administration: one error whose text is the line that a person reads, and
-the exit codes of a process: 0 done, 1 refused or failed, 2 wrong usage.
+the exit codes of a process: 0 done, 1 refused or failed, 2 wrong usage, 3 to 5 see `Unconfirmed`.
 """
 
 import errno
@@ -21,6 +21,16 @@ class UsageError(AdminError):
     """An option or argument with a value that cannot be. Exit code 2."""
 
     exit_code = 2
+
+
+class Unconfirmed(AdminError):
+    """A pairing was made, and changes were not seen to travel. Exit code 3: they do not go there;
+    4: they do not come from there; 5: neither."""
+
+    def __init__(self, text: str, went: bool, came: bool) -> None:
+        assert not (went and came)
+        super().__init__(text)
+        self.exit_code = {(False, True): 3, (True, False): 4}.get((went, came), 5)
 
 
 def os_reason(error: OSError, path: Path | None = None) -> str:

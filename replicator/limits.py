@@ -71,7 +71,7 @@ REQUEST_BODY_BYTES_MAX: Final = 64 * KIB
 ANSWER_BYTES_MAX: Final = 64 * KIB
 READ_BUFFER_BYTES: Final = 1 * MIB
 ACK_SECONDS: Final = 0.1
-PAIRING_WAIT_SECONDS: Final = 10.0
+PAIRING_WAIT_SECONDS: Final = 30.0
 
 # -- what a record may hold ---------------------------------------------------------------------
 
@@ -122,3 +122,45 @@ STUCK_SECONDS_MAX: Final = 60.0
 NEWS_BYTES_MIN: Final = 1 * KIB
 PROBLEMS_SHOWN: Final = 20
 ERROR_CHARACTERS_MAX: Final = 300
+
+# -- comparing ----------------------------------------------------------------------------------
+
+# Bucket ids in one answer: some 1.2 MB.
+COMPARE_BUCKETS_MAX: Final = 20_000
+# Pages of anything taken from a peer in one comparison: 200 billion keys, or one that never ends.
+COMPARE_PAGES_MAX: Final = 1_000_000
+# Keys that a name server reads in one go: some 25 ms of a thread.
+COMPARE_PAGE_KEYS: Final = 20_000
+# The same when most keys read are also items found, which cost more.
+COMPARE_PAGE_ITEMS: Final = 2_000
+# Keys read for one request, so that it is answered within a second.
+COMPARE_KEYS_MAX: Final = 200_000
+# Items in one answer: it is ended after that many, and all versions of its last key. A key with
+# more versions than the second cannot be compared.
+COMPARE_ITEMS_MAX: Final = 4_000
+COMPARE_VERSIONS_MAX: Final = 60_000
+# Items asked for by name; their keys may have 1 KiB each.
+COMPARE_ITEMS_ASKED_MAX: Final = 500
+COMPARE_REQUEST_BYTES_MAX: Final = 1 * MIB
+COMPARE_ANSWER_BYTES_MAX: Final = 16 * MIB
+# Records are added to an answer until it has this much; one may be near 2 MiB.
+COMPARE_RECORDS_BYTES: Final = 2 * MIB
+# Scans of a name server that peers may have under way at once.
+COMPARE_SCANS_MAX: Final = 2
+# Possible differences that are looked into together: what a comparison holds in memory.
+COMPARE_CHUNK: Final = 2_000
+# Differences named in a report; all are counted.
+COMPARE_SHOWN_MAX: Final = 1_000
+# How often possible differences are looked at again while they are still changing.
+COMPARE_ROUNDS: Final = 4
+# How long a comparison waits for what is on its way; and a repair without any progress.
+COMPARE_WAIT_SECONDS: Final = 30.0
+COMPARE_POLL_SECONDS: Final = 0.05
+# A link compares by itself this long after a stream has come up, and not more often than that.
+VERIFY_DELAY_SECONDS: Final = 30.0
+VERIFY_PAUSE_SECONDS: Final = 600.0
+VERIFY_EVERY_SECONDS: Final = 86_400.0
+VERIFY_TICK_SECONDS: Final = 1.0
+# DCs that compare before they are paired; how long each may.
+GUESTS_MAX: Final = 8
+GUEST_SECONDS: Final = 900

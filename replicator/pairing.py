@@ -2,11 +2,14 @@
 
     issuer                                         joiner
       | -- pairing token, by hand ------------------> |  join: checks it
-      | <-- POST /v1/pair: the token, my request ---- |  over TLS pinned by the token
+      | <-- POST /v2/pair: the token, my request ---- |  over TLS pinned by the token
       |  checks both, then in one transaction:        |
       |  the token's id is used up, the peer is there |
       | -- a signed yes to exactly this request ----> |  records the peer
+      |     puts its site record anew                 |
       | <============ feed streams =================> |  both ways
+      | <-- the joiner's site record, put anew ------ |  waits for the acknowledgement,
+      | --- the issuer's site record ---------------> |  and for this one
 
 The issuer remembers nothing of a token it gave out. It recognises its own signature on the token
 that comes back with the request, and keeps the ids of used ones until they expire. If the answer is
@@ -25,8 +28,9 @@ from replicator import messages
 from replicator.client import PeerClient
 from replicator.errors import PairingError, ReplicatorError, printable
 from replicator.home import Home
-from replicator.limits import PAIRING_POLL_SECONDS, PAIRING_WAIT_SECONDS, PEERS_MAX
+from replicator.limits import PEERS_MAX
 from replicator.peers import Peers
+from replicator.proof import Proof, Step, Steps, put_site
 from tokens import exchange, pairing
 from tokens.claims import new_jti
 from tokens.errors import TokenError
@@ -43,12 +47,21 @@ class IssuedToken(msgspec.Struct, frozen=True):
 
 
 class PairingReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A pairing that was made. `complete`: both streams were seen to work."""
+    """A pairing that was made, and what was seen of it."""
 
     peer: Peer
     short_code: str
-    steps: list[str]
-    complete: bool
+    steps: list[Step]
+    went: bool
+    """A change made here took effect there."""
+    came: bool
+    """A change made there took effect here."""
+    missing: list[str]
+    """What was not seen in time, and why."""
+
+    @property
+    def complete(self) -> bool:
+        return self.went and self.came
 
 
 class Pairing:
@@ -70,24 +83,34 @@ class Pairing:
 
     # -- joining --------------------------------------------------------------------------------
 
-    async def join(self, token: str) -> PairingReport:
-        """Pair with the DC that issued the token. PairingError or a TokenError says what is wrong
-        and what to do; nothing has changed here then."""
+    async def join(self, token: str, timeout_seconds: float) -> PairingReport:
+        """Pair with the DC that issued the token, and see for up to `timeout_seconds` whether
+        changes go there and come from there. PairingError or a TokenError says what is wrong and
+        what to do; nothing has changed here then."""
         home = self._home
+        steps = Steps(home.clock)
         offer = pairing.read(token, home.now_seconds())
         where = f"DC {offer.place.name} ({offer.peer.dc_id})"
-        steps = [f"the token is valid: it was issued by {where}"]
+        steps.note(f"the token is valid: it was issued by {where}")
         peer = self._checked(offer.peer, offer.place, offer.jti)
-        endpoint = await self._ask(token, offer, peer)
-        steps.append(f"{offer.place.name} answered at {endpoint} and agreed")
+        reply, endpoint = await self._ask(token, offer, peer)
+        steps.note(f"{offer.place.name} answered at {endpoint} and agreed")
         try:
             await home.names.add_peer(peer)
         except PeerExists:
             raise _name_taken(peer.name) from None
         await self._peers.refresh()
-        steps.append("the pairing is recorded on both sides")
-        complete = await self._both_streams(peer, steps)
-        return PairingReport(peer=peer, short_code=peer.code, steps=steps, complete=complete)
+        steps.note("the pairing is recorded on both sides")
+        proof = Proof(home, self._peers, peer, reply, steps)
+        await proof.wait(timeout_seconds)
+        return PairingReport(
+            peer=peer,
+            short_code=peer.code,
+            steps=steps.done,
+            went=proof.went,
+            came=proof.came,
+            missing=proof.missing,
+        )
 
     def _checked(self, who: PublicIdentity, place: Place, jti: str) -> Peer:
         """The peer to be, unless it cannot become one."""
@@ -129,8 +152,10 @@ class Pairing:
             code=pairing.short_code(self._home.identity.public.signing_key, who.signing_key, jti),
         )
 
-    async def _ask(self, token: str, offer: pairing.PairingOffer, peer: Peer) -> str:
-        """Send the request; returns the endpoint that answered yes."""
+    async def _ask(
+        self, token: str, offer: pairing.PairingOffer, peer: Peer
+    ) -> tuple[messages.PairReply, str]:
+        """Send the request; returns the yes, and the endpoint that gave it."""
         home = self._home
         request = exchange.issue_request(home.identity, home.place, offer, now=home.now_seconds())
         client = PeerClient(home, peer)
@@ -149,33 +174,7 @@ class Pairing:
         if not reply.answer:
             raise PairingError(f"DC {peer.name} refuses: {printable(reply.problem)}")
         exchange.read_answer(reply.answer, offer, home.dc_id, request, home.now_seconds())
-        return endpoint
-
-    async def _both_streams(self, peer: Peer, steps: list[str]) -> bool:
-        """Wait until the feeds flow both ways; say in `steps` what happened."""
-        home = self._home
-        until = home.clock.monotonic() + PAIRING_WAIT_SECONDS
-        ours = theirs = False
-        while home.clock.monotonic() < until and not (ours and theirs):
-            link = self._peers.link(peer.dc_id)
-            if link is None:
-                break
-            shown = link.status()
-            if not ours and link.inbound.connected:
-                ours = True
-                steps.append(f"changes made in {peer.name} come here")
-            if not theirs and shown.streaming_to:
-                theirs = True
-                steps.append(f"changes made here go to {peer.name}")
-            await home.clock.sleep(PAIRING_POLL_SECONDS)
-        if not ours:
-            steps.append(f"changes of {peer.name} do not come yet; it is tried again and again")
-        if not theirs:
-            steps.append(
-                f"{peer.name} does not take our changes yet: it must reach this DC at"
-                f" {', '.join(home.place.endpoints)}"
-            )
-        return ours and theirs
+        return reply, endpoint
 
     # -- being joined ---------------------------------------------------------------------------
 
@@ -209,7 +208,12 @@ class Pairing:
         except PairingError as error:
             return messages.PairReply(problem=str(error))
         await self._peers.refresh()
-        return messages.PairReply(answer=exchange.issue_answer(home.identity, request, now=now))
+        stamp, position = await put_site(home)
+        return messages.PairReply(
+            answer=exchange.issue_answer(home.identity, request, now=now),
+            site=stamp,
+            position=position,
+        )
 
 
 def _name_taken(name: str) -> PairingError:

@@ -6,9 +6,9 @@ peers, whenever that has changed.
 
 A stream that ends or fails is opened again after a back-off that doubles from 0.2 to 15 seconds,
 with jitter, and starts anew after a stream that worked. A peer that refuses us is asked once a
-minute; it will hardly change its mind. But whenever a peer opens *our* feed, it is plainly there
-and on good terms with us, and the wait ends at once: after a pairing or an outage both directions
-come up together.
+minute; it will hardly change its mind, unless the pairing is so new that it may not have recorded
+it yet. But whenever a peer opens *our* feed, it is plainly there and on good terms with us, and the
+wait ends at once: after a pairing or an outage both directions come up together.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import structlog
 
 from dc.names.api import NamesError, NoSuchPeer
 from dc.names.model import Interval, Peer
-from dc.stamps import StampAhead
+from dc.stamps import StampAhead, stamp_ms
 from dc.worker import Worker, spawn
 from replicator import messages, status
 from replicator.agreement import Agreement
@@ -54,7 +54,7 @@ class Link:
         self.peer = peer
         self._given_back = given_back
         self._home = home
-        self._outbound = server.outbound(peer.dc_id)
+        self.outbound = server.outbound(peer.dc_id)
         self._client = PeerClient(home, peer)
         self.inbound = status.Inbound(home.clock)
         self._inbox = Inbox(home, peer, self._client, self.inbound)
@@ -65,8 +65,8 @@ class Link:
         self._failures = 0
         self._retry_at = 0.0
         self._kick = asyncio.Event()
-        self._measures = Measures(home, peer, self._outbound, self.inbound)
-        self._agreement = Agreement(home, self._client, self._outbound, self.inbound)
+        self._measures = Measures(home, peer, self.outbound, self.inbound)
+        self._agreement = Agreement(home, self._client, self.outbound, self.inbound)
         self._workers = [
             Worker(f"feed of {peer.name}", home.clock, self._follow),
             Worker(f"acks to {peer.name}", home.clock, self._acknowledge),
@@ -139,7 +139,8 @@ class Link:
         )
 
     async def _wait(self) -> None:
-        if self._state == status.REFUSED:
+        paired_seconds = (self._home.clock.wall_ms() - stamp_ms(self.peer.paired)) / 1000
+        if self._state == status.REFUSED and paired_seconds > REFUSED_RETRY_SECONDS:
             wait = self._home.backoff_seconds(0, REFUSED_RETRY_SECONDS, REFUSED_RETRY_SECONDS)
         else:
             wait = self._home.backoff_seconds(
@@ -220,7 +221,7 @@ class Link:
         return status.IDENTICAL if word == status.STREAMING and self._agreement.root else word
 
     def status(self) -> status.PeerStatus:
-        out, inbound = self._outbound, self.inbound
+        out, inbound = self.outbound, self.inbound
         now, end = self._home.clock.monotonic(), self._home.names.feed_end
         connected, settled, word = inbound.connected, out.settled, self.word()
         to_give = self._measures.to_give()

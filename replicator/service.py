@@ -14,6 +14,7 @@ from replicator.home import Home, Own
 from replicator.limits import (
     CONFLICTS_SECONDS,
     KEEPALIVE_SECONDS,
+    PAIRING_WAIT_SECONDS,
     STOP_SECONDS,
     STOP_TURNS,
     UPKEEP_SECONDS,
@@ -107,9 +108,13 @@ class Replicator:
         """A pairing token for one other DC."""
         return self._pairing.issue(lifetime_seconds)
 
-    async def join(self, token: str) -> PairingReport:
-        """Pair with the DC that issued the token: PairingError, or tokens.errors.TokenError."""
-        return await self._pairing.join(token)
+    async def join(
+        self, token: str, timeout_seconds: float = PAIRING_WAIT_SECONDS
+    ) -> PairingReport:
+        """Pair with the DC that issued the token: PairingError, or tokens.errors.TokenError. Then
+        wait until a change went there and one came from there; after `timeout_seconds` the report
+        says what is missing."""
+        return await self._pairing.join(token, timeout_seconds)
 
     async def remove_peer(self, dc_id: str) -> None:
         """End the pairing, from this side alone: dc.names.api.NoSuchPeer."""

@@ -5,7 +5,11 @@ from typing import Annotated
 import typer
 
 from admin.commands.common import AsJson, client, family
+from admin.errors import Unconfirmed
 from admin.output import print_fields, print_json, print_table
+
+PAIRING_SECONDS_MAX = 60.0
+"""What asking the other datacenter may take before the wait for changes begins."""
 
 app = family("The other datacenters.")
 
@@ -16,25 +20,45 @@ def add(
     token: Annotated[
         str, typer.Argument(metavar="TOKEN", help="What `farshore token issue` printed there.")
     ],
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout", min=0, max=3600, help="Seconds to wait until changes travel both ways."
+        ),
+    ] = 30.0,
     as_json: AsJson = False,
 ) -> None:
     """Pair with the datacenter that issued TOKEN, in both directions at once.
 
-    Both must be running. Compare the id, or at least the code, with the operator of the other one,
-    to whom `farshore dc list` shows them.
+    Both must be running. It ends when a change made here took effect there, and one made there took
+    effect here. Compare the id, or at least the code, with the operator of the other one, to whom
+    `farshore dc list` shows them.
 
     \b
     Example:
       farshore -C tokyo dc add v4.public.eyJwdXJwb3Nl...
     """
-    paired = client(context).post("datacenters", body={"token": token})
+    paired = client(context).post(
+        "datacenters",
+        body={"token": token, "timeout_seconds": timeout},
+        timeout_seconds=timeout + PAIRING_SECONDS_MAX,
+    )
     if as_json:
         print_json(paired)
-        return
-    for step in paired["steps"]:
-        print(f"- {step}")
-    print()
-    print_fields({"paired with": paired["name"], "its id": paired["dc_id"], "code": paired["code"]})
+    else:
+        for step in paired["steps"]:
+            print(f"{step['seconds']:8.2f} s  {step['text']}")
+        print()
+        print_fields(
+            {"paired with": paired["name"], "its id": paired["dc_id"], "code": paired["code"]}
+        )
+    if not paired["complete"]:
+        raise Unconfirmed(
+            f"paired, but after {timeout:g} s: {'; '.join(paired['missing'])}. The pairing stands"
+            " and this is tried again and again: see `farshore replication status`",
+            paired["went"],
+            paired["came"],
+        )
 
 
 @app.command("list")

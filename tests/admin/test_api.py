@@ -17,6 +17,7 @@ from dc.names.service import open_names
 from dc.system import SystemClock, SystemDatabases, SystemRandomness
 from replicator.errors import PairingError
 from replicator.pairing import IssuedToken, PairingReport
+from replicator.proof import Step
 from replicator.status import ReplicationStatus
 from tokens.errors import TokenExpired
 from tokens.secret_store import SecretStore
@@ -48,7 +49,7 @@ class FakeReplicator:
         self.lifetimes.append(lifetime_seconds)
         return IssuedToken("v4.public.token", 1_800_000_000)
 
-    async def join(self, token: str) -> PairingReport:
+    async def join(self, token: str, timeout_seconds: float) -> PairingReport:
         if token == "old":
             raise TokenExpired("the pairing token is over; issue a new one")
         if token == "bug":
@@ -56,7 +57,14 @@ class FakeReplicator:
         if self.known:
             raise PairingError("DC tokyo is already paired with this one")
         self.known.append(TOKYO)
-        return PairingReport(peer=TOKYO, short_code="123-456", steps=["one"], complete=True)
+        return PairingReport(
+            peer=TOKYO,
+            short_code="123-456",
+            steps=[Step("one", 0.5)],
+            went=True,
+            came=True,
+            missing=[],
+        )
 
     async def remove_peer(self, dc_id: str) -> None:
         if dc_id != TOKYO.dc_id or not self.known:
