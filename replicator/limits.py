@@ -71,6 +71,8 @@ REQUEST_BODY_BYTES_MAX: Final = 64 * KIB
 ANSWER_BYTES_MAX: Final = 64 * KIB
 READ_BUFFER_BYTES: Final = 1 * MIB
 ACK_SECONDS: Final = 0.1
+# An acknowledgement says also that this DC is there; whoever is silent too long is not waited for.
+ACK_IDLE_SECONDS: Final = 60.0
 PAIRING_WAIT_SECONDS: Final = 30.0
 
 # -- what a record may hold ---------------------------------------------------------------------

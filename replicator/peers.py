@@ -31,6 +31,7 @@ from replicator.feed_server import PeerServer
 from replicator.home import Home
 from replicator.inbox import Inbox
 from replicator.limits import (
+    ACK_IDLE_SECONDS,
     ACK_SECONDS,
     ERROR_CHARACTERS_MAX,
     FAILING_TOLD_MAX,
@@ -157,8 +158,11 @@ class Link:
     # -- acknowledging --------------------------------------------------------------------------
 
     async def _acknowledge(self) -> float:
-        """Tell the peer up to where everything has taken effect, when that has changed."""
-        await self._inbox.moved.wait()
+        """Tell the peer up to where everything has taken effect, when that has changed; and now
+        and then anyway, for the peer may have lost it, and sees by it that we are there."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ACK_IDLE_SECONDS):
+                await self._inbox.moved.wait()
         self._inbox.moved.clear()
         cursor = self.inbound.cursor
         positions: list[int] = []
