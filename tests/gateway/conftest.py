@@ -1,9 +1,13 @@
-"""Fixtures of the gateway's tests."""
+"""Fixtures of the gateway's tests, and the way to the kit of the replicator's."""
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent.parent / "replicator"))
+
 from gateway_kit import House, open_house
 
 
