@@ -79,10 +79,10 @@ class Measures:
     def to_give(self) -> status.Waiting | None:
         """What the peer lacks of ours."""
         found, settled = self._outbound.lacking, self._outbound.settled
+        if settled is not None and settled >= self._home.names.feed_end:
+            return status.NOTHING
         if found is None or settled is None:
             return None
-        if settled >= self._home.names.feed_end:
-            return status.NOTHING
         return waiting(found, self._home.clock.wall_ms())
 
     # -- single changes -----------------------------------------------------------------------
