@@ -20,6 +20,7 @@ from replicator.errors import BodyUnavailable, Refused, Unreachable, WireError, 
 from replicator.home import Home
 from replicator.limits import (
     ANSWER_BYTES_MAX,
+    COMPARE_ANSWER_BYTES_MAX,
     CONNECT_SECONDS_MAX,
     READ_BUFFER_BYTES,
     REQUEST_SECONDS_MAX,
@@ -115,6 +116,16 @@ class PeerClient:
             "POST", "pair", body=messages.encode_body(call), authorized=False
         )
         return None if status == 403 else messages.decode_body(data, messages.PairReply)
+
+    async def call(self, name: str, body: bytes) -> bytes:
+        """The answer to a request of a comparison (`replicator/compare_wire.py`)."""
+        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX, sock_connect=CONNECT_SECONDS_MAX)
+        response = await self._open("POST", name, timeout, body=body)
+        try:
+            _expect(response, 200)
+            return await _read(response, COMPARE_ANSWER_BYTES_MAX)
+        finally:
+            _drop(response)
 
     def _superseded(self, response: aiohttp.ClientResponse) -> None:
         text = response.headers.get(messages.FEED_END, "0")
@@ -215,10 +226,10 @@ def _drop(response: aiohttp.ClientResponse) -> None:
     response.close()
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse, limit: int = ANSWER_BYTES_MAX) -> bytes:
     data = bytearray()
     async for chunk in response.content.iter_any():
         data += chunk
-        if len(data) > ANSWER_BYTES_MAX:
+        if len(data) > limit:
             raise WireError("an answer of the peer is too long")
     return bytes(data)

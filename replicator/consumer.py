@@ -21,6 +21,7 @@ import asyncio
 from typing import NamedTuple
 
 import aiohttp
+import msgspec
 
 from dc.names.api import NamesError, NamesFull, NoSuchPeer
 from dc.names.model import Change, Cursor, Extent, Inboxed, Known, Peer
@@ -102,11 +103,12 @@ class Consumer:
         if hello.dc_id != self._peer.dc_id:
             raise WireError(f"DC {hello.dc_id} answers in place of {self._peer.dc_id}")
         self._inbound.met(cursor.seq if cursor else 0, hello)
+        self._inbound.missed_deletions |= cursor is not None and cursor.missed
         if cursor is not None and cursor.seq == hello.after:
-            return Cursor(hello.epoch, cursor.seq)
+            return Cursor(hello.epoch, cursor.seq, self._inbound.missed_deletions)
         if hello.after != 0:
             raise WireError(f"the stream starts at {hello.after}, which was not asked for")
-        fresh = Cursor(hello.epoch, 0)
+        fresh = Cursor(hello.epoch, 0, self._inbound.missed_deletions)
         self._client.superseded_until = 0
         if cursor is not None:
             await self._inbox.forget(fresh)
@@ -268,14 +270,15 @@ class Consumer:
     async def _commit(self, batch: Prepared) -> int:
         """Apply a batch; how many of its changes went to the inbox."""
         peer, apply = self._peer.dc_id, self._home.names.apply
+        cursor = msgspec.structs.replace(batch.cursor, missed=self._inbound.missed_deletions)
         try:
-            await apply(batch.changes, peer=peer, cursor=batch.cursor, inbox=batch.inbox)
+            await apply(batch.changes, peer=peer, cursor=cursor, inbox=batch.inbox)
             return len(batch.inbox)
         except (NamesFull, NoSuchPeer):
             raise
         except NamesError:
             inbox = batch.inbox + await self._one_by_one(batch)
-            await apply([], peer=peer, cursor=batch.cursor, inbox=inbox)
+            await apply([], peer=peer, cursor=cursor, inbox=inbox)
             return len(inbox)
 
     async def _one_by_one(self, batch: Prepared) -> list[Inboxed]:

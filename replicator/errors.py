@@ -7,6 +7,7 @@ ReplicatorError
     Unreachable         no endpoint of a peer answers
     BodyUnavailable     a peer cannot give a body now; try again
     BodyCorrupt         bytes of a body arrived that are not the object's; try again
+    NotCompared         two DCs cannot be compared now; the text says why
     PairingError        a pairing that cannot be; the text says what to do
 """
 
@@ -41,6 +42,10 @@ class BodyCorrupt(ReplicatorError):
 
 class PairingError(ReplicatorError):
     """Two DCs cannot be paired this way."""
+
+
+class NotCompared(ReplicatorError):
+    """Two DCs cannot be compared now."""
 
 
 def printable(error: object) -> str:

@@ -5,6 +5,7 @@
     GET  /v2/entry   one record of the feed again
     POST /v2/ack     how far the caller has taken our feed
     GET  /v2/state   epoch and end of our feed, our root, and what the caller lacks
+    POST /v2/...     what a comparison asks (`replicator/compare_wire.py`)
     POST /v2/pair    become a peer, by a pairing token (`replicator/pairing.py`)
 
 Every request but the last must carry an access token of a DC that is a peer *now*; this is decided
@@ -27,10 +28,16 @@ from dc.names.model import Kind, Peer
 from dc.objects.api import ObjectsError
 from dc.worker import spawn
 from replicator import messages, wire
+from replicator.compare_server import CompareServer
 from replicator.errors import WireError, printable
 from replicator.feed_stream import FeedStream
 from replicator.home import Home
-from replicator.limits import REQUEST_BODY_BYTES_MAX, REQUEST_SECONDS_MAX, STREAMS_PER_PEER_MAX
+from replicator.limits import (
+    COMPARE_REQUEST_BYTES_MAX,
+    REQUEST_BODY_BYTES_MAX,
+    REQUEST_SECONDS_MAX,
+    STREAMS_PER_PEER_MAX,
+)
 from replicator.marks import Marks
 from replicator.outbound import Outbound
 from replicator.records import outgoing
@@ -69,6 +76,11 @@ class PeerServer:
             ("POST", "ack"): self._ack,
             ("GET", "state"): self._state,
         }
+
+    def serve(self, comparisons: CompareServer) -> None:
+        """Answer what comparisons ask, too."""
+        for name, answer in comparisons.routes.items():
+            self._routes["POST", name] = _reading(answer)
 
     def outbound(self, dc_id: str) -> Outbound:
         """What is known of a peer's progress."""
@@ -294,14 +306,23 @@ def _ask(request: web.BaseRequest, shape: type[T]) -> T:
     return messages.decode_ask(texts[0], shape)
 
 
-async def _read(request: web.BaseRequest) -> bytes:
+def _reading(answer: Callable[[bytes, Peer], Awaitable[web.StreamResponse]]) -> Handler:
+    """A handler that reads the request's body first."""
+
+    async def handle(request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
+        return await answer(await _read(request, COMPARE_REQUEST_BYTES_MAX), peer)
+
+    return handle
+
+
+async def _read(request: web.BaseRequest, limit: int = REQUEST_BODY_BYTES_MAX) -> bytes:
     """The body of a request, of bounded length and in bounded time."""
     data = bytearray()
     try:
         async with asyncio.timeout(REQUEST_SECONDS_MAX):
             async for chunk in request.content.iter_any():
                 data += chunk
-                if len(data) > REQUEST_BODY_BYTES_MAX:
+                if len(data) > limit:
                     raise WireError("a request's body is too long")
     except RequestPayloadError:
         raise WireError("a request's body is not well-formed") from None

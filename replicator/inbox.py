@@ -19,7 +19,9 @@ import msgspec
 import structlog
 
 from dc.names.api import NamesClosed, NamesFull, NoSuchPeer
-from dc.names.model import Change, Cursor, Inboxed, Known, Peer
+from dc.names.applying import version_in
+from dc.names.model import Change, Conflict, Cursor, Extent, Inboxed, Known, Peer, Version
+from dc.stamps import stamp_origin
 from dc.worker import Worker, spawn
 from replicator import messages, wire
 from replicator.client import PeerClient
@@ -60,6 +62,8 @@ class Inbox:
         self._everything = True
         self._tried: set[int] = set()
         self._looked_ms = 0
+        self.ups = 0
+        """How many streams there were."""
         self.moved = asyncio.Event()
         """Set whenever the cursor or the inbox moved: there may be something to acknowledge."""
         self._worker = Worker(f"inbox of {peer.name}", home.clock, self._work)
@@ -74,6 +78,7 @@ class Inbox:
     def link_is_up(self) -> None:
         """A stream to the peer works: try everything now."""
         self._link = self._everything = True
+        self.ups += 1
         self._tried.clear()
         self._wake.set()
         self.moved.set()
@@ -192,7 +197,10 @@ class Inbox:
         progress = _Progress(self._home, entry)
         try:
             changes = await self._changes(progress, record)
-            await self._home.names.apply(changes, peer=self._peer.dc_id, done=[entry.seq])
+            restoring = entry.restoring and await self._may_replace(changes)
+            await self._home.names.apply(
+                changes, peer=self._peer.dc_id, done=[entry.seq], restoring=restoring
+            )
             self._inbound.took(1, 0)
         except Exception as error:
             # Whatever it was, it is shown and tried again: nothing may be lost here.
@@ -213,7 +221,12 @@ class Inbox:
         assert type(record) is wire.VersionRecord or type(record) is wire.ConflictRecord
         write = incoming_write(record, [])
         [held] = await self._home.names.known([write])
-        if held != Known.NEW:
+        if progress.entry.restoring and held != Known.PAST:
+            # What is covered need not be here: it was lost.
+            extents = await self._bytes_here(write)
+            if extents is not None:
+                return [incoming_write(record, extents)]
+        elif held != Known.NEW:
             return [write] if held == Known.HELD else []
         transfer = Transfer(
             self._home,
@@ -227,6 +240,27 @@ class Inbox:
         if extents is None:
             return []
         return [incoming_write(record, extents)]
+
+    async def _bytes_here(self, write: Version | Conflict) -> list[Extent] | None:
+        """Where the bytes of a write are that is here already; None when it is not."""
+        names, new = self._home.names, version_in(write)
+        here = await names.version(new.bucket, new.key, new.vid)
+        if here is None or here.stamp != new.stamp:
+            conflict = await names.conflict(new.bucket, new.key, new.stamp)
+            here = conflict.loser if conflict and not conflict.gone else None
+        if here is None or (here.size, here.meta.crc64) != (new.size, new.meta.crc64):
+            return None
+        return here.extents
+
+    async def _may_replace(self, changes: list[Change]) -> bool:
+        """Whether what the peer has may take the place of what is here of the same write: if the
+        peer made it. What is not here may come from anybody."""
+        for change in changes:
+            if isinstance(change, Version) and stamp_origin(change.stamp) != self._peer.dc_id:
+                here = await self._home.names.version(change.bucket, change.key, change.vid)
+                if here is not None and here.stamp == change.stamp:
+                    return False
+        return True
 
     async def _ask_again(self, record: wire.UnreadableRecord) -> wire.Record | None:
         """What the peer could not read before; None when it has changed since."""

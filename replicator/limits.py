@@ -158,6 +158,8 @@ COMPARE_ROUNDS: Final = 4
 # How long a comparison waits for what is on its way; and a repair without any progress.
 COMPARE_WAIT_SECONDS: Final = 30.0
 COMPARE_POLL_SECONDS: Final = 0.05
+# A repair waits for as long as something comes or goes, and then so long.
+REPAIR_PAUSE_SECONDS: Final = 5.0
 # A link compares by itself this long after a stream has come up, and not more often than that.
 VERIFY_DELAY_SECONDS: Final = 30.0
 VERIFY_PAUSE_SECONDS: Final = 600.0

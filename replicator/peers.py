@@ -24,7 +24,9 @@ from dc.stamps import StampAhead, stamp_ms
 from dc.worker import Worker, spawn
 from replicator import messages, status
 from replicator.agreement import Agreement
+from replicator.checks import Checks
 from replicator.client import PeerClient
+from replicator.compare_wire import Item
 from replicator.consumer import Consumer
 from replicator.errors import Refused, ReplicatorError, Unreachable, leaf, printable
 from replicator.feed_server import PeerServer
@@ -42,6 +44,7 @@ from replicator.limits import (
     WORKED_SECONDS,
 )
 from replicator.measures import Measures, open_positions
+from replicator.verify import VerifyReport
 
 log = structlog.get_logger("replicator")
 
@@ -68,11 +71,21 @@ class Link:
         self._kick = asyncio.Event()
         self._measures = Measures(home, peer, self.outbound, self.inbound)
         self._agreement = Agreement(home, self._client, self.outbound, self.inbound)
+        self.checks = Checks(
+            home,
+            peer,
+            self._client,
+            self._inbox,
+            self.inbound,
+            self.outbound,
+            self._agreement,
+        )
         self._workers = [
             Worker(f"feed of {peer.name}", home.clock, self._follow),
             Worker(f"acks to {peer.name}", home.clock, self._acknowledge),
             Worker(f"measures of {peer.name}", home.clock, self._measures.look),
             Worker(f"agreement with {peer.name}", home.clock, self._agreement.look),
+            Worker(f"comparing with {peer.name}", home.clock, self.checks.look),
         ]
 
     def start(self) -> None:
@@ -217,6 +230,11 @@ class Link:
 
     # -- status ---------------------------------------------------------------------------------
 
+    @property
+    def last_verify(self) -> VerifyReport | None:
+        """What the last comparison of everything found; None before the first."""
+        return self.checks.last
+
     def word(self) -> str:
         """The state: one of the words of `replicator/status.py`."""
         if not self.inbound.connected:
@@ -322,6 +340,16 @@ class Peers:
         """A peer has opened our feed."""
         if dc_id in self._links:
             self._links[dc_id].kick()
+
+    def reconciling(self, dc_id: str) -> bool:
+        """Whether this DC is about to find out which deletions of a peer it missed."""
+        link = self._links.get(dc_id)
+        return link is not None and link.inbound.missed_deletions
+
+    async def pull(self, dc_id: str, items: list[Item]) -> int:
+        """Fetch the records of items from a peer into its inbox; how many came."""
+        link = self._links.get(dc_id)
+        return 0 if link is None else await link.checks.restore(items)
 
     def link(self, dc_id: str) -> Link | None:
         return self._links.get(dc_id)

@@ -1,14 +1,16 @@
 """The replicator of one DC: its listener for peers, its links to them, pairing, status."""
 
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 
 from aiohttp import web
 
-from dc.names.api import Names
+from dc.names.api import Names, NoSuchPeer
 from dc.objects.api import ObjectStore
 from dc.ports import Clock, Listener, Network, Randomness
 from dc.worker import Worker
+from replicator.compare_server import CompareServer
 from replicator.feed_server import PeerServer
 from replicator.home import Home, Own
 from replicator.limits import (
@@ -24,6 +26,7 @@ from replicator.pairing import IssuedToken, Pairing, PairingReport
 from replicator.peers import Peers
 from replicator.records import Sealer
 from replicator.status import ReplicationStatus
+from replicator.verify import Options, Progress, VerifyReport
 from tokens.identity import Identity
 from tokens.limits import PAIRING_LIFETIME_SECONDS_DEFAULT
 from tokens.secret_store import SecretStore
@@ -62,6 +65,7 @@ class Replicator:
         self._tls = tls
         self._server = PeerServer(self._home, self._accept, self._heard)
         self._peers = Peers(self._home, self._server)
+        self._server.serve(CompareServer(self._home, self._peers))
         self._pairing = Pairing(self._home, self._peers)
         self._web = web.Server(
             self._server.handle,
@@ -119,6 +123,16 @@ class Replicator:
     async def remove_peer(self, dc_id: str) -> None:
         """End the pairing, from this side alone: dc.names.api.NoSuchPeer."""
         await self._peers.remove(dc_id)
+
+    async def verify(
+        self, dc_id: str, options: Options, said: Callable[[Progress], None]
+    ) -> VerifyReport:
+        """Compare with a peer, and repair if that is asked for: NoSuchPeer, or a ReplicatorError
+        when they cannot be compared now."""
+        link = self._peers.link(dc_id)
+        if link is None:
+            raise NoSuchPeer(f"DC {dc_id} is not paired with this one")
+        return await link.checks.run(options, said)
 
     async def counted_status(self) -> ReplicationStatus:
         """The status, with conflicts counted at most a second ago."""

@@ -121,6 +121,10 @@ class Directory(Protocol):
         """The live buckets that are shown by another name than their own, with their own."""
         ...
 
+    def all_buckets(self) -> list[Bucket]:
+        """All that were ever made, under the names they were made with."""
+        ...
+
     def buckets_of(self, owner: str) -> list[Bucket]:
         """The live buckets of a user, by name."""
         ...

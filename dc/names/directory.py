@@ -99,6 +99,9 @@ class MemoryDirectory:
         ]
         return sorted(renamed, key=lambda bucket: (bucket.name, bucket.created))
 
+    def all_buckets(self) -> list[Bucket]:
+        return list(self._buckets.values())
+
     def buckets_of(self, owner: str) -> list[Bucket]:
         mine = [bucket for bucket in self._named.values() if bucket.owner == owner]
         return sorted(mine, key=lambda bucket: bucket.name)

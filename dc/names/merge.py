@@ -176,6 +176,7 @@ def _merge_round(
 ) -> None:
     old, kept = _read(transaction, records)
     winners: list[Record] = []
+    unheard: list[_Old] = []
     replaced: list[tuple[Record, _Old]] = []
     for place, new in enumerate(records):
         there, conflicting = old.get(place), kept.get(place, ())
@@ -197,10 +198,15 @@ def _merge_round(
                 conflicts.keep_current(transaction, new.number, new.change)
             winners.append(_with_bytes(new))
             replaced.append((new, there))
-        elif concurrent and (local or restoring or not transaction.covers(new.change.stamp)):
-            _keep(transaction, new, there.stamp)
+        else:
+            if there.kind == TOMBSTONE and isinstance(new.change, Version) and not local:
+                unheard.append(there)
+            if concurrent and (local or restoring or not transaction.covers(new.change.stamp)):
+                _keep(transaction, new, there.stamp)
     if winners:
         _write(transaction, winners, replaced)
+    for tombstone in unheard:
+        _tell_again(transaction, tombstone.seq)
 
 
 def _with_bytes(new: Record) -> Record:
@@ -274,19 +280,15 @@ def _unless_deleted(transaction: Transaction, new: Record, conflicting: Sequence
         return new
     if any(one.stamp == change.stamp for one in conflicting):
         return new
-    gone = Tombstone(
-        bucket=change.bucket,
-        key=change.key,
-        vid=change.vid,
-        stamp=_next_stamp(change.stamp, transaction.dc_id),
-        seen=INFERRED,
-    )
+    gone = concluded(change.bucket, change.key, change.vid, change.stamp, transaction.dc_id)
     return record(new.number, gone)
 
 
-def _next_stamp(stamp: Stamp, dc_id: str) -> Stamp:
-    """The first moment after a stamp, in this DC's name."""
-    return f"{int(stamp[:16], 16) + 1:016x}{dc_id}"
+def concluded(bucket: str, key: str, vid: str, stamp: Stamp, dc_id: str) -> Tombstone:
+    """The tombstone of a version with that stamp of which this DC, `dc_id`, concludes that it was
+    deleted: of the first moment after it, in this DC's name."""
+    after = f"{int(stamp[:16], 16) + 1:016x}{dc_id}"
+    return Tombstone(bucket=bucket, key=key, vid=vid, stamp=after, seen=INFERRED)
 
 
 def _joined(transaction: Transaction, new: Record, old: _Old) -> Record | None:
@@ -335,6 +337,21 @@ def _write(
         old = old_hashes.get(one.item, "")
         if old or one.hash:
             transaction.deltas.append(delta(one.number, one.change.key, old, one.hash))
+
+
+def _tell_again(transaction: Transaction, old_seq: int) -> None:
+    """Give a tombstone a new place in the feed: who sent what it beats does not have it, and may
+    be the very DC that made it, and has collected it."""
+    db = transaction.db
+    bucket, key, vid = db.execute(
+        "SELECT bucket, key, vid FROM feed WHERE seq = ?", (old_seq,)
+    ).fetchone()
+    seq = transaction.take_seq()
+    db.execute("UPDATE feed SET seq = ? WHERE seq = ?", (seq, old_seq))
+    db.execute(
+        "UPDATE tombstones SET seq = ?, again = 1 WHERE bucket = ? AND key = ? AND vid = ?",
+        (seq, bucket, key, vid),
+    )
 
 
 def _drop_other_kind(transaction: Transaction, replaced: Sequence[tuple[Record, _Old]]) -> None:

@@ -1,0 +1,190 @@
+"""The comparisons of one link: one at a time, when asked for, and by itself.
+
+By itself a link compares after each reconnect, once all of the peer's feed is here; when both had
+everything of each other and their roots were not equal (`replicator/agreement.py`); and every day.
+Mostly that is one small request, for the roots are equal. A difference that is found is looked for
+a second time; what is found then is repaired, and logged as a warning with counts: two DCs that
+differ though the feeds say that they do not is a mistake of ours or damage, never usual.
+
+When this DC was away for so long that it missed deletions, it compares at once, and repairs.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from dc.names.model import Inboxed, Peer
+from replicator import compare_wire as shapes
+from replicator import wire
+from replicator.agreement import Agreement
+from replicator.client import PeerClient
+from replicator.compare_client import CompareClient
+from replicator.errors import NotCompared, ReplicatorError, printable
+from replicator.home import Home
+from replicator.inbox import Inbox
+from replicator.limits import (
+    ERROR_CHARACTERS_MAX,
+    VERIFY_DELAY_SECONDS,
+    VERIFY_EVERY_SECONDS,
+    VERIFY_PAUSE_SECONDS,
+    VERIFY_TICK_SECONDS,
+)
+from replicator.outbound import Outbound
+from replicator.repair import Repair
+from replicator.status import Inbound
+from replicator.verify import Options, Progress, Verification, VerifyReport
+
+log = structlog.get_logger("verify")
+Said = Callable[[Progress], None]
+
+
+def _silent(_: Progress) -> None:
+    pass
+
+
+class Checks:
+    """Of one peer. `look` is the work of a worker."""
+
+    def __init__(
+        self,
+        home: Home,
+        peer: Peer,
+        client: PeerClient,
+        inbox: Inbox,
+        inbound: Inbound,
+        outbound: Outbound,
+        agreement: Agreement,
+    ) -> None:
+        self._home = home
+        self._peer = peer
+        self._client = client
+        self._inbox = inbox
+        self._inbound = inbound
+        self._outbound = outbound
+        self._agreement = agreement
+        self._running = asyncio.Lock()
+        self._ups = 0
+        self._up_at = 0.0
+        self._ran_at: float | None = None
+        self._ran_ups = 0
+        self.last: VerifyReport | None = None
+        """What the last comparison of everything found."""
+
+    # -- when asked for -------------------------------------------------------------------------
+
+    async def run(self, options: Options, said: Said = _silent) -> VerifyReport:
+        """Compare with the peer now, after a comparison that is under way. NotCompared, and any
+        ReplicatorError, when that is not possible."""
+        async with self._running:
+            work = Verification(
+                self._home, self._peer, CompareClient(self._client), self, options, said
+            )
+            report = await work.run(Repair() if options.repair else None)
+            if options.bucket is None:
+                self.last = report
+            return report
+
+    # -- by itself ------------------------------------------------------------------------------
+
+    async def look(self) -> float:
+        """Compare if it is time; returns the seconds until the next look."""
+        if self.connected and self._inbound.seeded and self._is_time():
+            self._ran_at, self._ran_ups = self._home.clock.monotonic(), self._inbox.ups
+            await self._check()
+        return VERIFY_TICK_SECONDS
+
+    def _is_time(self) -> bool:
+        now = self._home.clock.monotonic()
+        if self._ups != self._inbox.ups:
+            self._ups, self._up_at = self._inbox.ups, now
+        ago = None if self._ran_at is None else now - self._ran_at
+        if self._inbound.missed_deletions:
+            return ago is None or ago >= VERIFY_DELAY_SECONDS
+        if now - self._up_at < VERIFY_DELAY_SECONDS:
+            return False
+        if ago is None or ago >= VERIFY_EVERY_SECONDS:
+            return True
+        news = self._ran_ups != self._inbox.ups or self._agreement.differs
+        return news and ago >= VERIFY_PAUSE_SECONDS
+
+    async def _check(self) -> None:
+        missed = self._inbound.missed_deletions
+        try:
+            report = await self.run(Options(repair=missed))
+            if missed:
+                log.warning(
+                    "compared with a peer after a long absence",
+                    peer=self._peer.name,
+                    deleted=report.deleted,
+                    repaired=report.repaired,
+                )
+            elif report.differs:
+                await self._repair(report)
+        except ReplicatorError as error:
+            reason = printable(error)[:ERROR_CHARACTERS_MAX]
+            log.info("a comparison was not possible", peer=self._peer.name, error=reason)
+            self.last = VerifyReport(
+                peer=self._peer.dc_id,
+                name=self._peer.name,
+                at_ms=self._home.clock.wall_ms(),
+                error=reason,
+            )
+
+    async def _repair(self, first: VerifyReport) -> None:
+        """The second look at what differs, which repairs it."""
+        again = await self.run(Options(repair=True))
+        log.warning(
+            "this datacenter and a peer differed",
+            peer=self._peer.name,
+            only_here=first.only_here,
+            only_there=first.only_there,
+            different=first.different,
+            repaired=again.repaired,
+            left=again.only_here + again.only_there + again.different,
+        )
+
+    # -- what a comparison needs of the link ----------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        return self._inbound.connected and self._outbound.streams > 0
+
+    @property
+    def missed_deletions(self) -> bool:
+        return self._inbound.missed_deletions
+
+    def reconciled(self) -> None:
+        self._inbound.missed_deletions = False
+
+    async def taken(self) -> int:
+        count, lowest = await self._home.names.inbox_state(self._peer.dc_id)
+        return lowest - 1 if count else self._inbound.position
+
+    def given(self) -> int:
+        settled = self._outbound.settled
+        return 0 if settled is None else settled
+
+    def moved(self) -> int:
+        return self._inbound.bytes + self._outbound.bytes + self._inbound.changes
+
+    async def restore(self, items: list[shapes.Item], client: CompareClient | None = None) -> int:
+        if not self._inbound.connected:
+            raise NotCompared(f"{self._peer.name} is not connected")
+        records = await (client or CompareClient(self._client)).records(items)
+        now = self._home.clock.wall_ms()
+        entries = [
+            Inboxed(
+                peer=self._peer.dc_id,
+                seq=record.seq,
+                change=wire.encode_record(wire.without_body(record)),
+                next_try_ms=now,
+                restoring=True,
+            )
+            for record in records
+            if type(record) is not wire.UnreadableRecord
+        ]
+        if entries:
+            await self._home.names.apply([], peer=self._peer.dc_id, inbox=entries)
+            self._inbox.changed(True)
+        return len(entries)

@@ -1,0 +1,147 @@
+"""Asking a peer what it has: the requests of `replicator/compare_wire.py`, answers checked."""
+
+import asyncio
+from typing import TypeVar
+
+import aiohttp
+
+from dc.names.model import ItemState, LeafItem
+from dc.names.trees import HASH_BYTES
+from replicator import compare_wire as shapes
+from replicator import messages, wire
+from replicator.client import PeerClient
+from replicator.errors import Unreachable, WireError, printable
+from replicator.leaves import GROUP_BYTES
+from replicator.limits import COMPARE_PAGES_MAX
+
+T = TypeVar("T")
+
+
+class CompareClient:
+    """For one comparison: it counts the bytes that move. Whatever an answer holds that cannot be
+    is a WireError; Refused, Unreachable and BodyUnavailable as of any request."""
+
+    def __init__(self, client: PeerClient) -> None:
+        self._client = client
+        self._pages = 0
+        self.moved = 0
+        """Bytes of bodies, of requests and answers."""
+        self.reconciling = False
+        """Whether the peer said, when it last did, that it looks for deletions of ours."""
+
+    async def head(self, root: str, *, coverage: bool = False) -> shapes.Roots:
+        """The peer's root, and none of its trees when that is `root`."""
+        return await self._roots(shapes.RootsAsk(None, root, coverage))
+
+    async def roots(self) -> dict[str, str]:
+        """The roots of all its trees by bucket id."""
+        found: dict[str, str] = {}
+        after: str | None = None
+        while True:
+            answer = await self._roots(shapes.RootsAsk(after, "", False))
+            found.update(answer.roots)
+            if not answer.more:
+                return found
+            after = answer.roots[-1][0]
+
+    async def _roots(self, ask: shapes.RootsAsk) -> shapes.Roots:
+        answer = await self._ask("roots", ask, shapes.Roots)
+        shapes.check_roots(answer, ask.after)
+        self.reconciling = answer.reconciling
+        return answer
+
+    async def groups(self, bucket: str) -> bytes:
+        """The hashes of all groups of leaves of a tree."""
+        answer = await self._ask("leaves", shapes.LeavesAsk(bucket, []), shapes.Leaves)
+        shapes.need(len(answer.hashes) == shapes.GROUPS * HASH_BYTES, "groups", "so many")
+        return answer.hashes
+
+    async def leaves(self, bucket: str, groups: list[int]) -> bytes:
+        """The leaves of some groups."""
+        answer = await self._ask("leaves", shapes.LeavesAsk(bucket, groups), shapes.Leaves)
+        shapes.need(len(answer.hashes) == len(groups) * GROUP_BYTES, "leaves", "so many")
+        return answer.hashes
+
+    async def items(
+        self, bucket: str, leaves: frozenset[int], after: str
+    ) -> tuple[list[LeafItem], str]:
+        """The next items of those leaves by key; and what to go on after, "" at the end."""
+        ask = shapes.ItemsAsk(bucket, shapes.bitmap(leaves), after)
+        page = await self._ask("items", ask, shapes.ItemsPage)
+        return shapes.unpacked(page, ask, leaves), page.last
+
+    async def states(self, items: list[shapes.Item]) -> tuple[list[ItemState | None], int]:
+        """What items are there now; and the end of the peer's feed after that."""
+        answer = await self._ask("states", shapes.ItemsAsked(items), shapes.States)
+        self.reconciling = answer.reconciling
+        return shapes.checked_states(answer, len(items)), answer.end
+
+    async def records(self, items: list[shapes.Item]) -> list[wire.Record]:
+        """The records of items, of those that are there."""
+        found: list[wire.Record] = []
+        while items:
+            answer = await self._ask("records", shapes.ItemsAsked(items), shapes.Records)
+            shapes.need(0 < answer.looked <= len(items), "records", answer.looked)
+            shapes.need(len(answer.records) <= answer.looked, "records", len(answer.records))
+            wanted = {identity(item) for item in items[: answer.looked]}
+            for data in answer.records:
+                record = wire.decode_record(data)
+                if type(record) is not wire.UnreadableRecord:
+                    shapes.need(item_in(record) in wanted, "record", "of another item")
+                found.append(record)
+            items = items[answer.looked :]
+        return found
+
+    async def pull(self, items: list[shapes.Item]) -> int:
+        """Have the peer fetch the records of items from here; how many it has put into its
+        inbox."""
+        answer = await self._ask("pull", shapes.ItemsAsked(items), shapes.Pulled)
+        return answer.count
+
+    async def buckets(self) -> list[tuple[str, str, str, bool]]:
+        """(id, name, when created, whether it lives) of all buckets there ever were, by id."""
+        found: list[tuple[str, str, str, bool]] = []
+        after = ""
+        while True:
+            answer = await self._ask("buckets", shapes.BucketsAsk(after), shapes.Buckets)
+            shapes.check_buckets(answer, after)
+            found += answer.buckets
+            if not answer.more:
+                return found
+            after = found[-1][0]
+
+    async def _ask(self, name: str, ask: object, shape: type[T]) -> T:
+        self._pages += 1
+        if self._pages > COMPARE_PAGES_MAX:
+            raise WireError("the peer's answers never end")
+        body = shapes.encode(ask)
+        try:
+            answer = await self._client.call(name, body)
+        except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            raise Unreachable(f"the connection broke: {printable(error)}") from None
+        self.moved += len(body) + len(answer)
+        return messages.decode_body(answer, shape)
+
+
+def identity(item: shapes.Item) -> shapes.Item:
+    """The item whatever it is now: versions, delete markers and tombstones are of one kind."""
+    bucket, kind, key, vid = item
+    return (bucket, 0 if kind <= 2 else kind, key, vid)
+
+
+def item_in(record: wire.Record) -> shapes.Item | None:
+    """The item that a record is of."""
+    match record:
+        case wire.VersionRecord() | wire.TombstoneRecord():
+            return (record.bucket, 0, record.key, record.vid)
+        case wire.ConflictRecord():
+            return (record.loser.bucket, 3, record.loser.key, record.loser.stamp)
+        case wire.BucketRecord():
+            return ("", 10, record.id, "")
+        case wire.UserRecord():
+            return ("", 11, record.id, "")
+        case wire.AccessKeyRecord():
+            return ("", 12, record.id, "")
+        case wire.SiteRecord():
+            return ("", 13, record.dc_id, "")
+    return None
