@@ -3,13 +3,14 @@
     GET    /health                      no token needed: {"status": "ok"}
     GET    /status                      what the datacenter is and holds
     GET    /users                       POST /users {"email"}
-    DELETE /users/{email}
+    DELETE /users/{email}               {email}: or the canonical id
     GET    /users/{email}/keys          POST the same: a further key
     DELETE /users/{email}/keys/{key}
     POST   /tokens {"lifetime_seconds"} a pairing token
     GET    /datacenters                 POST the same {"token", "timeout_seconds"}: pair
     DELETE /datacenters/{name}
     GET    /replication                 how far each peer is
+    /conflicts                          admin/conflicts.py
 
 Who may: the bearer of the token in DIR/admin.token, for every path but /health, whether it exists
 or not. Without it the answer is always the same 401. A request whose Host is a domain name other
@@ -20,16 +21,17 @@ its own name point here. Unknown fields in a request are refused. An error is
 
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import Annotated, Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, Protocol
 
 import msgspec
 import structlog
 from aiohttp import web
 from msgspec import Meta
 
-from dc.accounts import Accounts, InvalidEmail, NewKey
+from admin.conflicts import twins
+from admin.reply import answer, body, utc
+from dc.accounts import Accounts, InvalidEmail, NewKey, SeveralUsers
 from dc.names import api as names_api
 from dc.names.model import Peer
 from dc.objects.api import OutOfSpace
@@ -41,7 +43,6 @@ from replicator.status import ReplicationStatus
 from tokens.errors import TokensError
 
 log = structlog.get_logger("admin")
-T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 BODY_BYTES_MAX = 64 * 1024
@@ -50,12 +51,15 @@ _UNAUTHORIZED = {"error": "unauthorized", "message": "the admin token is missing
 
 ERRORS: list[tuple[type[Exception], int, str]] = [
     (InvalidEmail, 400, "invalid_email"),
+    (SeveralUsers, 409, "several_users"),
     (TokensError, 400, "token_refused"),
     (PairingError, 409, "pairing_refused"),
     (names_api.UserExists, 409, "user_exists"),
     (names_api.NoSuchUser, 404, "no_such_user"),
     (names_api.NoSuchKey, 404, "no_such_key"),
     (names_api.TooManyKeys, 409, "too_many_keys"),
+    (names_api.NoSuchBucket, 404, "no_such_bucket"),
+    (names_api.NoSuchConflict, 404, "no_such_conflict"),
     (names_api.NoSuchPeer, 404, "no_such_datacenter"),
     (names_api.PeerExists, 409, "datacenter_exists"),
     (names_api.TokenUsed, 409, "token_used"),
@@ -101,7 +105,9 @@ class AdminApi:
         replicator: Replication,
         peers: Callable[[], list[Peer]],
         status: Callable[[], dict[str, Any]],
+        more: Sequence[web.RouteDef] = (),
     ) -> None:
+        """`more`: routes of other files of this API."""
         assert len(token) >= 32
         self._token = token.encode()
         self._hosts = hosts | {"localhost"}
@@ -109,6 +115,7 @@ class AdminApi:
         self._replicator = replicator
         self._peers = peers
         self._status = status
+        self._more = more
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard], client_max_size=BODY_BYTES_MAX)
@@ -129,6 +136,7 @@ class AdminApi:
                 web.get("/replication", self._replication),
             ]
         )
+        app.add_routes(self._more)
         return app
 
     # -- who may, and what an error looks like ------------------------------------------------
@@ -137,22 +145,22 @@ class AdminApi:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             if not self._host_is_ours(request):
-                return _answer({"error": "bad_host", "message": "not known by this name"}, 421)
+                return answer({"error": "bad_host", "message": "not known by this name"}, 421)
             if request.path != PUBLIC_PATH and not self._authorized(request):
-                return _answer(_UNAUTHORIZED, 401, {"WWW-Authenticate": "Bearer"})
+                return answer(_UNAUTHORIZED, 401, {"WWW-Authenticate": "Bearer"})
             return await handler(request)
         except web.HTTPException as error:
             code = (error.reason or "error").lower().replace(" ", "_")
-            return _answer({"error": code, "message": str(error.reason)}, error.status)
+            return answer({"error": code, "message": str(error.reason)}, error.status)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            return _answer({"error": "invalid_request", "message": str(error)}, 400)
+            return answer({"error": "invalid_request", "message": str(error)}, 400)
         except Exception as error:
             for kind, status, code in ERRORS:
                 if isinstance(error, kind):
-                    return _answer({"error": code, "message": str(error)}, status)
+                    return answer({"error": code, "message": str(error)}, status)
             log.error("admin request failed", path=request.path, exc_info=True)
             text = "the datacenter failed to do this; its log says why"
-            return _answer({"error": "internal", "message": text}, 500)
+            return answer({"error": "internal", "message": text}, 500)
 
     def _authorized(self, request: web.Request) -> bool:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
@@ -173,60 +181,64 @@ class AdminApi:
     # -- the datacenter -----------------------------------------------------------------------
 
     async def _health(self, _: web.Request) -> web.Response:
-        return _answer({"status": "ok"})
+        return answer({"status": "ok"})
 
     async def _get_status(self, _: web.Request) -> web.Response:
-        return _answer(self._status())
+        return answer(self._status())
 
     # -- users --------------------------------------------------------------------------------
 
     async def _list_users(self, _: web.Request) -> web.Response:
+        known = self._accounts.users()
+        shared = {user.id for user in twins(known)}
         users = [
             {
                 "email": user.email,
                 "canonical_id": user.id,
                 "access_keys": [key.key_id for key in self._accounts.keys_of(user.id)],
+                "created": utc(stamp_ms(user.stamp) // 1000),
+                "shared_email": user.id in shared,
             }
-            for user in self._accounts.users()
+            for user in known
         ]
-        return _answer({"users": users})
+        return answer({"users": users})
 
     async def _add_user(self, request: web.Request) -> web.Response:
-        wanted = await _body(request, AddUser)
-        return _answer(_new_key(await self._accounts.add_user(wanted.email)), 201)
+        wanted = await body(request, AddUser)
+        return answer(_new_key(await self._accounts.add_user(wanted.email)), 201)
 
     async def _delete_user(self, request: web.Request) -> web.Response:
         deleted = await self._accounts.delete_user(request.match_info["email"])
-        return _answer({"email": deleted.email, "canonical_id": deleted.id})
+        return answer({"email": deleted.email, "canonical_id": deleted.id})
 
     async def _list_keys(self, request: web.Request) -> web.Response:
         user = self._accounts.user(request.match_info["email"])
         keys = [
-            {"access_key": key.key_id, "created": _utc(stamp_ms(key.stamp) // 1000)}
+            {"access_key": key.key_id, "created": utc(stamp_ms(key.stamp) // 1000)}
             for key in self._accounts.keys_of(user.id)
         ]
-        return _answer({"email": user.email, "canonical_id": user.id, "keys": keys})
+        return answer({"email": user.email, "canonical_id": user.id, "keys": keys})
 
     async def _add_key(self, request: web.Request) -> web.Response:
-        return _answer(_new_key(await self._accounts.add_key(request.match_info["email"])), 201)
+        return answer(_new_key(await self._accounts.add_key(request.match_info["email"])), 201)
 
     async def _revoke_key(self, request: web.Request) -> web.Response:
         email, key = request.match_info["email"], request.match_info["key"]
         await self._accounts.revoke_key(email, key)
-        return _answer({"email": email, "access_key": key})
+        return answer({"email": email, "access_key": key})
 
     # -- other datacenters --------------------------------------------------------------------
 
     async def _issue_token(self, request: web.Request) -> web.Response:
-        wanted = await _body(request, IssueToken)
+        wanted = await body(request, IssueToken)
         issued = self._replicator.issue_token(wanted.lifetime_seconds)
-        return _answer({"token": issued.token, "expires": _utc(issued.expires_at)}, 201)
+        return answer({"token": issued.token, "expires": utc(issued.expires_at)}, 201)
 
     async def _list_datacenters(self, _: web.Request) -> web.Response:
-        return _answer({"datacenters": [_shown(peer) for peer in self._peers()]})
+        return answer({"datacenters": [_shown(peer) for peer in self._peers()]})
 
     async def _add_datacenter(self, request: web.Request) -> web.Response:
-        wanted = await _body(request, AddDatacenter)
+        wanted = await body(request, AddDatacenter)
         report = await self._replicator.join(wanted.token, wanted.timeout_seconds)
         facts = {
             "code": report.short_code,
@@ -236,34 +248,18 @@ class AdminApi:
             "missing": report.missing,
             "complete": report.complete,
         }
-        return _answer(_shown(report.peer) | facts, 201)
+        return answer(_shown(report.peer) | facts, 201)
 
     async def _remove_datacenter(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         for peer in self._peers():
             if name in (peer.name, peer.dc_id):
                 await self._replicator.remove_peer(peer.dc_id)
-                return _answer(_shown(peer))
+                return answer(_shown(peer))
         raise names_api.NoSuchPeer(f"{name[:80]!r} is not paired with this datacenter")
 
     async def _replication(self, _: web.Request) -> web.Response:
-        return _answer(await self._replicator.counted_status())
-
-
-def _answer(facts: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    body = msgspec.json.encode(facts)
-    return web.Response(
-        body=body,
-        status=status,
-        content_type="application/json",
-        headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        | (headers or {}),
-    )
-
-
-async def _body(request: web.Request, shape: type[T]) -> T:
-    data = await request.read()
-    return msgspec.json.decode(data or b"{}", type=shape)
+        return answer(await self._replicator.counted_status())
 
 
 def _new_key(made: NewKey) -> dict[str, str]:
@@ -282,10 +278,6 @@ def _shown(peer: Peer) -> dict[str, Any]:
         "dc_id": peer.dc_id,
         "endpoints": peer.endpoints,
         "fingerprint": peer.fingerprint,
-        "paired": _utc(stamp_ms(peer.paired) // 1000) if peer.paired else None,
+        "paired": utc(stamp_ms(peer.paired) // 1000) if peer.paired else None,
         "code": peer.code,
     }
-
-
-def _utc(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

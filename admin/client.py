@@ -8,9 +8,10 @@ standard library is used, so that a command starts quickly. Redirects and proxie
 
 import http.client
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from admin.errors import AdminError, os_reason
 from admin.layout import Layout, existing, read_run, running_pid
@@ -27,8 +28,8 @@ class AdminClient:
     def __init__(self, root: Path) -> None:
         self._layout = existing(root)
 
-    def get(self, *path: str) -> Any:
-        return self.request("GET", path)
+    def get(self, *path: str, query: Mapping[str, str] | None = None) -> Any:
+        return self.request("GET", path, query=query)
 
     def post(self, *path: str, body: Any = None, timeout_seconds: float = TIMEOUT_SECONDS) -> Any:
         return self.request("POST", path, body, timeout_seconds)
@@ -42,6 +43,7 @@ class AdminClient:
         path: tuple[str, ...],
         body: Any = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        query: Mapping[str, str] | None = None,
     ) -> Any:
         """The decoded answer; AdminError with the server's words when it refuses."""
         host, port = _address(self._layout)
@@ -52,6 +54,8 @@ class AdminClient:
             data = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
         target = "/" + "/".join(quote(part, safe="") for part in path)
+        if query:
+            target += f"?{urlencode(query)}"
         connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
         try:
             connection.request(method, target, data, headers)

@@ -24,6 +24,7 @@ import structlog
 from aiohttp import web
 
 from admin.api import AdminApi
+from admin.conflicts import ConflictsApi
 from admin.drain import drain
 from admin.errors import AdminError, os_reason, taken
 from admin.layout import Layout, Lock, existing, read_run
@@ -131,6 +132,7 @@ class Node:
             parts.replicator,
             parts.names.peers,
             self.status,
+            ConflictsApi(parts.names).routes(),
         )
         runner = self._admin_runner = web.AppRunner(
             api.app(), access_log=None, handle_signals=False, keepalive_timeout=5.0

@@ -1,6 +1,7 @@
 """What commands print: facts as JSON for programs, or as aligned plain text for people."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,11 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
         print("  ".join(cells).rstrip())
     if not rows:
         print("(none)")
+
+
+def print_note(text: str) -> None:
+    """A remark for people, apart from the facts."""
+    print(_cell(text), file=sys.stderr)
 
 
 def _cell(value: Any) -> str:

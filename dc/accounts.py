@@ -1,6 +1,7 @@
 """Users and their keys: what the admin API changes, and what the gateway asks on every request.
 
-A user has an email address, a canonical id of 64 hex digits, and up to two key pairs. The records
+A user has an email address, a canonical id of 64 hex digits, and up to two key pairs. Either tells
+which user is meant; but two datacenters may have given one address to two users. The records
 live in the name servers and travel to all peers; this file is where their secrets are made,
 encrypted, and opened again.
 
@@ -26,6 +27,10 @@ OPENED_SECRETS_MAX = 10_000
 """About 300 bytes each; beyond it, a secret is decrypted again in some microseconds."""
 EMAIL_CHARACTERS_MAX = 254
 _EMAIL = re.compile(r"[^\s@\x00-\x20\x7f]+@[^\s@\x00-\x20\x7f]+")
+
+
+class SeveralUsers(Exception):
+    """Several users have that email address; each has a canonical id of their own."""
 
 
 class InvalidEmail(Exception):
@@ -105,12 +110,20 @@ class Accounts:
         """By email."""
         return self._directory.users()
 
-    def user(self, email: str) -> User:
-        """NoSuchUser."""
-        user = self._directory.user_by_email(email.strip())
-        if user is None:
-            raise NoSuchUser(f"there is no user {email[:80]!r}")
-        return user
+    def user(self, wanted: str) -> User:
+        """By email address or canonical id: NoSuchUser; SeveralUsers when two datacenters that did
+        not know of each other's gave one address to two users."""
+        wanted = wanted.strip()
+        user = self._directory.user(wanted)
+        if user is not None:
+            return user
+        found = [user for user in self._directory.users() if user.email == wanted]
+        if not found:
+            raise NoSuchUser(f"there is no user {wanted[:80]!r}")
+        if len(found) > 1:
+            ids = " and ".join(user.id for user in found)
+            raise SeveralUsers(f"{len(found)} users have {wanted!r}: say which by its id, {ids}")
+        return found[0]
 
     def keys_of(self, user_id: str) -> list[KeyInfo]:
         """The keys of a user, oldest first."""

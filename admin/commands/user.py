@@ -5,9 +5,15 @@ from typing import Annotated, Any
 import typer
 
 from admin.commands.common import AsJson, client, family
-from admin.output import print_fields, print_json, print_table
+from admin.output import print_fields, print_json, print_note, print_table
 
-Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The user's email address.")]
+NewEmail = Annotated[str, typer.Argument(metavar="EMAIL", help="The user's email address.")]
+Email = Annotated[
+    str,
+    typer.Argument(
+        metavar="EMAIL", help="The user's email address, or canonical id: several may share one."
+    ),
+]
 
 app = family("Users and their keys, shared by all paired datacenters.")
 key_app = family("The keys of a user, at most two at a time.")
@@ -15,7 +21,7 @@ app.add_typer(key_app, name="key")
 
 
 @app.command()
-def add(context: typer.Context, email: Email, as_json: AsJson = False) -> None:
+def add(context: typer.Context, email: NewEmail, as_json: AsJson = False) -> None:
     """Add a user and print the first key pair. The secret key is shown only now.
 
     \b
@@ -38,8 +44,19 @@ def list_users(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(users)
         return
-    columns = {"email": "EMAIL", "canonical_id": "CANONICAL ID", "access_keys": "ACCESS KEYS"}
+    columns = {
+        "email": "EMAIL",
+        "canonical_id": "CANONICAL ID",
+        "created": "CREATED",
+        "access_keys": "ACCESS KEYS",
+    }
     print_table(users, columns)
+    shared = sorted({user["email"] for user in users if user["shared_email"]})
+    for email in shared:
+        print_note(
+            f"several users have {email}: name them by their canonical ids;"
+            " see `farshore conflicts list`"
+        )
 
 
 @app.command()

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from admin.api import BODY_BYTES_MAX, PUBLIC_PATH, AdminApi
+from admin.conflicts import ConflictsApi
 from dc.accounts import Accounts
 from dc.names.api import NoSuchPeer
 from dc.names.model import Peer
@@ -115,7 +116,9 @@ async def server(tmp_path: Path, replicator: FakeReplicator) -> AsyncIterator[Se
     )
     accounts = Accounts(names, SecretStore(bytes(32), randomness.token), randomness)
     hosts = frozenset({"admin.internal"})
-    api = AdminApi(TOKEN, hosts, accounts, replicator, replicator.peers, lambda: {"name": "paris"})
+    more = ConflictsApi(names).routes()
+    status = {"name": "paris"}
+    api = AdminApi(TOKEN, hosts, accounts, replicator, replicator.peers, lambda: status, more)
     app = api.app()
     runner = web.AppRunner(app)
     await runner.setup()
@@ -157,7 +160,7 @@ async def test_every_route_but_health_demands_the_token(server: Server, given: s
     answers = set()
     others = [("GET", "/"), ("GET", "/nothing"), ("PATCH", "/users"), ("POST", "/health/x")]
     found = routes(server.app)
-    assert len(found) >= 13
+    assert len(found) >= 17
     for method, path in found + others:
         if path == PUBLIC_PATH:
             continue
