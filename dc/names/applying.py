@@ -12,7 +12,7 @@ import msgspec
 from dc.names import conflicts, registers
 from dc.names.api import NoSuchVersion
 from dc.names.attributes import join_registers
-from dc.names.merge import Record, merge, record
+from dc.names.merge import TOMBSTONE, Record, merge, record
 from dc.names.model import (
     AccessKey,
     Bucket,
@@ -75,18 +75,19 @@ def _known(
     if there is not None and there[0] == new.stamp and there[2] == Kind.OBJECT:
         return Known.HELD
     if conflict is not None:
-        return Known.PAST if conflict else Known.HELD
+        return Known.HELD
     if isinstance(write, Conflict):
         return Known.PAST if write.gone else Known.NEW
     if there is None:
         # Covered, and not here: its deletion will be concluded, without its bytes.
         return Known.HELD if covers(new.stamp) else Known.NEW
-    stamp, seen, _ = there
-    if new.vid:
-        return Known.PAST
-    if stamp < new.stamp:
+    stamp, seen, kind = there
+    if not new.vid and stamp < new.stamp:
         return Known.NEW
-    return Known.PAST if saw(stamp, seen, new.stamp) or covers(new.stamp) else Known.NEW
+    if not new.vid and not saw(stamp, seen, new.stamp) and not covers(new.stamp):
+        return Known.NEW
+    # Who tells of what was deleted has not heard of that: applying it makes it be told again.
+    return Known.HELD if kind == TOMBSTONE else Known.PAST
 
 
 def apply(transaction: Transaction, changes: Sequence[Change], *, restoring: bool = False) -> None:

@@ -12,11 +12,15 @@ import msgspec
 from dc.names import registers
 from dc.names.conflicts import CONFLICT
 from dc.names.merge import TOMBSTONE
-from dc.names.model import Backlog, Bucket, Change, Conflict, Registers, Version
+from dc.names.model import Backlog, Bucket, Change, Conflict, Registers, Tombstone, Version
 from dc.stamps import Stamp, stamp_ms, stamp_origin
 
+NOBODY = "0" * 16
+"""As the origin of what is told to everybody, also to who made it."""
+
 _ITEMS = f"""
-SELECT f.seq, f.kind, f.key, coalesce(v.stamp, t.stamp, c.winner),
+SELECT f.seq, f.kind, f.key,
+    coalesce(v.stamp, iif(t.again, substr(t.stamp, 1, 16) || '{NOBODY}', t.stamp), c.winner),
     coalesce(v.size, c.size * (NOT c.gone), 0), coalesce(v.registers, '{{}}')
 FROM (SELECT * FROM feed WHERE ROWS) f
 LEFT JOIN versions v ON f.kind < {TOMBSTONE}
@@ -37,9 +41,9 @@ def made_by(change: Change) -> str:
     """The DC that made a change, and all of it, so that it has it; "" when that is not known. Of a
     bucket that was ever deleted nobody knows: its stamps may come from several DCs, and one that
     came back for an object has a stamp that its DC never made. Conflicts are made wherever two
-    writes meet."""
+    writes meet, and a tombstone that is told again is for all."""
     match change:
-        case Conflict():
+        case Conflict() | Tombstone(again=True):
             return ""
         case Bucket():
             origin = "" if change.deleted else stamp_origin(change.created)

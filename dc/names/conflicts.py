@@ -55,7 +55,8 @@ def merge_conflict(transaction: Transaction, number: int, conflict: Conflict) ->
             known.conflict.gone,
             known.conflict.winner,
             here.registers,
-        ):
+        ) and not (known.conflict.gone and not conflict.gone):
+            # Who tells of a conflict that is gone here has not heard of that: it is told again.
             return
         loser = msgspec.structs.replace(here, registers=registers)
         leaf, seq = known.leaf, here.seq

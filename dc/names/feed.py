@@ -23,7 +23,7 @@ WHERE f.seq > ?1 AND f.seq <= ?2 AND f.kind < {TOMBSTONE}
 """
 _TOMBSTONES = f"""
 SELECT group_concat('[' || f.seq || ',' || f.bucket || ',' || json_quote(f.key) || ',"' || f.vid
-    || '","' || t.stamp || '","' || t.seen || '"]')
+    || '","' || t.stamp || '","' || t.seen || '",' || t.again || ']')
 FROM feed f CROSS JOIN tombstones t ON t.bucket = f.bucket AND t.key = f.key AND t.vid = f.vid
 WHERE f.seq > ?1 AND f.seq <= ?2 AND f.kind = {TOMBSTONE}
 """
@@ -57,6 +57,7 @@ class _TombstoneRow(msgspec.Struct, array_like=True):
     vid: str
     stamp: str
     seen: str
+    again: int
 
 
 class _ConflictRow(msgspec.Struct, array_like=True):
@@ -109,7 +110,12 @@ def _read(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[FeedEntr
     for gone in _decode_tombstones(f"[{text}]") if text else ():
         bucket = ids[gone.bucket]
         tombstone = Tombstone(
-            bucket=bucket, key=gone.key, vid=gone.vid, stamp=gone.stamp, seen=gone.seen
+            bucket=bucket,
+            key=gone.key,
+            vid=gone.vid,
+            stamp=gone.stamp,
+            seen=gone.seen,
+            again=bool(gone.again),
         )
         entries.append(FeedEntry(gone.seq, tombstone))
     text = db.execute(_CONFLICTS, span).fetchone()[0]

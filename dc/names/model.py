@@ -155,6 +155,8 @@ class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
     vid: str
     stamp: Stamp
     seen: Seen = ""
+    again: bool = False
+    """Told again, also to the DC that made it, since somebody has what it deletes."""
 
 
 class Conflict(msgspec.Struct, frozen=True, kw_only=True):
