@@ -93,7 +93,7 @@ async def test_an_older_write_loses_whenever_it_comes(names):
     await names.put(version(bucket.id, "k", new))
     assert await names.current(bucket.id, "k") is None
     assert await names.known([version(bucket.id, "k", new), version(bucket.id, "x", new)]) == [
-        Known.PAST,
+        Known.HELD,
         Known.NEW,
     ]
     assert [entry.change.stamp for entry in (await names.feed(0, 9))[0]][1:] == [gone]
