@@ -6,8 +6,10 @@ anew at each start, in the context of a `Node`, and dies with it.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import random
+import sqlite3
 from collections.abc import Callable, Coroutine
 from itertools import count
 from pathlib import Path
@@ -221,6 +223,17 @@ class Dc:
         """The n-th commit from now fails, before or after it has taken effect. 0 is never."""
         if self.node is not None and hasattr(self, "_databases"):
             self._databases.commit_fuse, self._databases.commit_after = calls, after
+
+    def copy_database(self) -> bytes:
+        """The database as it is now, as a backup would have it."""
+        return self.tables.serialize()
+
+    def put_back(self, copy: bytes) -> None:
+        """Put the database back to a copy."""
+        assert self.node is None
+        with contextlib.closing(sqlite3.connect(":memory:")) as old:
+            old.deserialize(copy)
+            old.backup(self.tables)
 
     # -- what a client sees ----------------------------------------------------------------------
 

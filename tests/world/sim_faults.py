@@ -199,6 +199,30 @@ class Faults:
         """A transaction is durable, and is said to have failed."""
         self._dc(event).fail_commit(event.args["calls"], after=True)
 
+    # -- old backups ----------------------------------------------------------------------------
+
+    def old_backup(self, event: Event) -> None:
+        """A DC's database is copied; after a while the machine dies, and the copy takes the
+        database's place. The copy is of a DC that has peers and clocks that are about right: one
+        that is put back *and* has its clock put back cannot be told from one that is new."""
+        dc = self._dc(event)
+        if not dc.ready or not dc.names.peers() or self._skewed():
+            return
+        copy = dc.copy_database()
+        copied_at = self._world.loop.time()
+        self._later(event.args["seconds"], lambda: self._put_back(dc, copy, copied_at))
+
+    def _skewed(self) -> bool:
+        plan = self._world.plan
+        return any(event.kind == "skew" for event in plan.events)
+
+    def _put_back(self, dc: Dc, copy: bytes, copied_at: float) -> None:
+        if dc in self._world.left:
+            return
+        dc.kill(silent=True)
+        dc.put_back(copy)
+        self._world.forgotten(dc, copied_at)
+
     # -- leaving --------------------------------------------------------------------------------
 
     def leave(self, event: Event) -> None:

@@ -41,9 +41,11 @@ FAULTS = {
     "disk_errors": 1,
     "database_errors": 1,
     "commit_fails": 2,
+    "commit_lost": 2,
     "freeze": 2,
+    "old_backup": 2,
 }
-ON_DEMAND = {"commit_lost": 3, "replay_feed": 4}
+ON_DEMAND = {"replay_feed": 4}
 """Faults that are not withstood yet; drawn when they are asked for by name."""
 REGISTER_KINDS = (
     "bucket_create",
@@ -313,6 +315,7 @@ _USED: dict[str, tuple[str, ...]] = {
     "replay_feed": ("pick", "seconds"),
     "cut": ("calls",),
     "commit_fails": ("calls",),
+    "old_backup": ("seconds",),
     "commit_lost": ("calls",),
     "slow": ("other", "seconds"),
     "skew": ("skew_ms",),

@@ -18,6 +18,7 @@ from unittest import mock
 
 import structlog
 from nacl import bindings
+from sim_backups import forget
 from sim_checks import (
     check_feed,
     check_items,
@@ -126,7 +127,7 @@ def _surroundings(plan: Plan, loop: SimLoop) -> Iterator[list[dict[str, Any]]]:
         "replicator.feed_stream.FEED_ITEMS": plan.knobs["feed_items"],
         "replicator.feed_stream.PROGRESS_SECONDS": plan.pace["progress"],
         "replicator.peers.ACK_SECONDS": plan.pace["ack"],
-        "replicator.peers.MEASURE_SECONDS": plan.pace["measure"],
+        "replicator.measures.MEASURE_SECONDS": plan.pace["measure"],
         "replicator.service.UPKEEP_SECONDS": plan.pace["upkeep"],
         "dc.names.knowledge.SETTLE_SECONDS": plan.pace["upkeep"],
         "aiohttp.connector.monotonic": loop.time,
@@ -276,6 +277,12 @@ class World:
     @property
     def staying(self) -> list[Dc]:
         return [dc for dc in self.dcs if dc not in self.left]
+
+    def forgotten(self, dc: Dc, copied_at: float) -> None:
+        """A DC's database was put back to what it was then."""
+        count = forget(self.dcs, dc, self.model)
+        since = self.loop.time() - copied_at
+        self.loop.note(f"{dc.name} is put back by {since:.1f} s, {count} writes are gone for good")
 
     def leave(self, leaver: Dc, how: str) -> None:
         """A DC leaves. What it was told is durable there, and need not have gone anywhere."""
