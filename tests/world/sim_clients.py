@@ -29,6 +29,7 @@ from dc.names.model import (
     Tombstone,
     Upload,
     UploadPart,
+    User,
     Version,
     bucket_id,
 )
@@ -319,8 +320,14 @@ class Clients:
         self._model.told += 1
         return f"{made.user.id[:8]} {made.key_id}"
 
+    def _user(self, event: Event, dc: Dc) -> User:
+        """The first user with an email address, which several may have."""
+        email = f"user{event.args['key'] % 2}@example.com"
+        found = [user.id for user in dc.names.directory.users() if user.email == email]
+        return dc.accounts.user(found[0] if found else email)
+
     async def _user_delete(self, event: Event, dc: Dc) -> str:
-        user = dc.accounts.user(f"user{event.args['key'] % 2}@example.com")
+        user = self._user(event, dc)
         life = self._model.users.setdefault(user.id, UserLife(user.email, OPEN))
         life.gone = life.gone or OPEN
         await dc.names.delete_user(user.id)
@@ -329,13 +336,13 @@ class Clients:
         return user.id[:8]
 
     async def _key_add(self, event: Event, dc: Dc) -> str:
-        made = await dc.accounts.add_key(f"user{event.args['key'] % 2}@example.com")
+        made = await dc.accounts.add_key(self._user(event, dc).id)
         self._model.keys[made.key_id] = KeyLife(made.user.id, made.secret)
         self._model.told += 1
         return f"{made.user.id[:8]} {made.key_id}"
 
     async def _key_revoke(self, event: Event, dc: Dc) -> str:
-        user = dc.accounts.user(f"user{event.args['key'] % 2}@example.com")
+        user = self._user(event, dc)
         keys = dc.accounts.keys_of(user.id)
         if not keys:
             return "no key"
