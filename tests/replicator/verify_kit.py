@@ -6,9 +6,10 @@ from typing import Any
 
 from replica_kit import Dc
 
-from dc.names import trees
 from dc.names.rebuild import rebuild
 from replicator.verify import Options, Progress, VerifyReport
+
+Act = Callable[[sqlite3.Connection], object]
 
 
 async def verify(one: Dc, other: Dc, **options: Any) -> VerifyReport:
@@ -18,35 +19,44 @@ async def verify(one: Dc, other: Dc, **options: Any) -> VerifyReport:
     return await one.replicator.verify(other.dc_id, asked, said.append)
 
 
-async def damage(dc: Dc, act: Callable[[sqlite3.Connection], object]) -> None:
-    """Change the tables behind the name server's back, and the trees with them."""
-
-    def work(db: sqlite3.Connection) -> None:
-        act(db)
-        assert db.total_changes, "nothing was damaged"
-        if db.in_transaction:
-            db.execute("COMMIT")
+async def damage(dc: Dc, *acts: Act) -> None:
+    """Change the tables while the DC is down, and the trees with them."""
+    await dc.down()
+    db = sqlite3.connect(dc.root / "names.db", isolation_level=None)
+    try:
+        for act in acts:
+            before = db.total_changes
+            act(db)
+            assert db.total_changes > before, "nothing was damaged"
         rebuild(db)
-
-    await dc.names._databases[0].run(work)
-    loaded = await dc.names._databases[0].run(trees.load)
-    dc.names._trees._trees = loaded._trees
-    changes, _ = await dc.names._scan.run(_load)
-    dc.names._directory.update(changes)
-    dc.names._reader._rows.clear()
+    finally:
+        db.close()
+    await dc.up()
 
 
-def _load(db: sqlite3.Connection) -> Any:
-    from dc.names import registers
-
-    return registers.load(db)
-
-
-def drop_feed(table: str, where: str) -> Callable[[sqlite3.Connection], object]:
-    """Forget rows, and their places in the feed."""
+def forget(table: str, where: str) -> Act:
+    """Take rows out, and their places in the feed."""
 
     def act(db: sqlite3.Connection) -> None:
         db.execute(f"DELETE FROM feed WHERE seq IN (SELECT seq FROM {table} WHERE {where})")
-        assert db.execute(f"DELETE FROM {table} WHERE {where}").rowcount
+        db.execute(f"DELETE FROM {table} WHERE {where}")
 
     return act
+
+
+def change(statement: str, *values: object) -> Act:
+    return lambda db: db.execute(statement, values)
+
+
+def rows(dc: Dc, query: str) -> list[tuple[Any, ...]]:
+    """What is in the tables of a running DC."""
+    db = sqlite3.connect(dc.root / "names.db")
+    try:
+        return db.execute(query).fetchall()
+    finally:
+        db.close()
+
+
+def named(report: VerifyReport) -> list[tuple[str, str]]:
+    """(what, key) of all differences."""
+    return sorted((one.what, one.key) for one in report.differences)
