@@ -235,6 +235,21 @@ class Link:
         """What the last comparison of everything found; None before the first."""
         return self.checks.last
 
+    def _verified(self) -> status.Verified | None:
+        found = self.checks.last
+        if found is None:
+            return None
+        return status.Verified(
+            at_ms=found.at_ms,
+            identical=found.identical,
+            only_here=found.only_here,
+            only_there=found.only_there,
+            different=found.different,
+            in_flight=found.in_flight,
+            repaired=found.repaired,
+            error=found.error,
+        )
+
     def word(self) -> str:
         """The state: one of the words of `replicator/status.py`."""
         if not self.inbound.connected:
@@ -257,6 +272,7 @@ class Link:
             state=word,
             root=self._agreement.root if word == status.IDENTICAL else "",
             differs=self._agreement.differs,
+            verified=self._verified(),
             their_position=inbound.position,
             their_end=inbound.end,
             behind=inbound.behind,

@@ -48,6 +48,20 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """There are more: not all were counted."""
 
 
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """What the last comparison of everything found (`replicator/verify.py`)."""
+
+    at_ms: int
+    """When it ended, by this DC's wall clock."""
+    identical: bool
+    only_here: int
+    only_there: int
+    different: int
+    in_flight: int
+    repaired: int
+    error: str
+
+
 NOTHING = Waiting(changes=0, bytes=0, oldest_seconds=0.0, at_least=False)
 
 
@@ -66,6 +80,8 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Of the hash trees of both DCs, while the state is IDENTICAL."""
     differs: bool
     """Both had everything of each other, and the roots were not equal; nothing changed since."""
+    verified: Verified | None
+    """None before the first comparison since this DC was started."""
     their_position: int
     """Everything up to here is applied or in the inbox."""
     their_end: int

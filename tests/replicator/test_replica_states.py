@@ -17,6 +17,7 @@ from dc.names.trees import delta
 from replicator import messages, wire
 from replicator.errors import WireError
 from replicator.status import Inbound
+from replicator.verify import Options
 
 
 def state_is(dc: Dc, other: Dc, word: str) -> Callable[[], bool]:
@@ -170,6 +171,16 @@ async def test_what_differs_is_never_called_identical(tmp_path: Path) -> None:
         await eventually(lambda: paris.peer(tokyo).differs, 20)
         assert paris.peer(tokyo).state == tokyo.peer(paris).state == "STREAMING"
         assert paris.peer(tokyo).root == ""
+
+
+async def test_what_a_comparison_found_is_shown(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        await settled(paris, tokyo)
+        assert paris.peer(tokyo).verified is None
+        await paris.replicator.verify(tokyo.dc_id, Options(), lambda _: None)
+        verified = paris.peer(tokyo).verified
+        assert verified is not None and verified.identical and not verified.error
 
 
 async def test_unreachable(tmp_path: Path) -> None:
