@@ -11,6 +11,7 @@ from dc.names import conflicts, coverage
 from dc.names.knowledge import Chores
 from dc.names.model import Progress
 from dc.names.transaction import Transaction
+from dc.stamps import version_stamp
 
 COLLECTED_AT_ONCE = 5_000
 EXPIRED_AT_ONCE = 500
@@ -42,7 +43,12 @@ def work(transaction: Transaction, chores: Chores) -> None:
 def _collect(transaction: Transaction, chores: Chores) -> None:
     """Take out tombstones that have nothing left to do, and what is left of settled conflicts."""
     db = transaction.db
-    rows = db.execute(_COLLECTABLE, (chores.acked, chores.stable, COLLECTED_AT_ONCE)).fetchall()
+    rows = [
+        row
+        for row in db.execute(_COLLECTABLE, (chores.acked, chores.stable, COLLECTED_AT_ONCE))
+        # A version with an id may have been made later than it was deleted, by clocks that differ.
+        if not row[2] or version_stamp(row[2]) <= chores.stable
+    ]
     db.executemany(
         "DELETE FROM tombstones WHERE bucket = ? AND key = ? AND vid = ?",
         [row[:3] for row in rows],
