@@ -97,6 +97,8 @@ async def check_items(dcs: list[Dc], model: Model, clients: Clients, fail: Fail)
         for item in (versions.keys() | tombstones.keys()) - model.items.keys():
             fail("invented", f"{dc.name} has {item}, which nobody wrote")
         for item, attempts in model.items.items():
+            if item in model.unclear:
+                continue
             possible = _may_stand(item, attempts)
             if item in versions:
                 standing = model.find(item, versions[item])
@@ -167,6 +169,8 @@ def check_registers(dc: Dc, state: State, model: Model, fail: Fail) -> None:
         _, _, _, _, created, deleted, revived, _ = buckets.get(bucket, ("",) * 8)
         if created < made or deleted < gone:
             fail("bucket", f"{dc.name}: {bucket} is {created}/{deleted}, told {made}/{gone}")
+        if life.attribute > max(created, _attribute(dc, bucket)):
+            fail("bucket", f"{dc.name}: {bucket} has no attribute of {life.attribute}")
         if created and latest.get(bucket, "") > deleted and max(created, revived) <= deleted:
             fail("bucket", f"{dc.name}: {bucket} is gone with a later object in it")
     users = {row[0]: row for row in state["users"]}
@@ -191,6 +195,13 @@ def check_registers(dc: Dc, state: State, model: Model, fail: Fail) -> None:
             and (found is None or (found.user, found.secret) != (life.user, life.secret))
         ):
             fail("key", f"{dc.name}: {key} does not open: {found}")
+
+
+def _attribute(dc: Dc, bucket_id: str) -> str:
+    """When the bucket's attribute was set."""
+    bucket = dc.names.directory.bucket_by_id(bucket_id)
+    register = bucket.registers.get("acl") if bucket else None
+    return register.stamp if register else ""
 
 
 def orphans(state: State) -> list[tuple[Any, ...]]:

@@ -17,6 +17,7 @@ from dc.names.api import (
     BucketNotEmpty,
     NamesError,
     NoSuchBucket,
+    NoSuchConflict,
     NoSuchUpload,
     StampTooOld,
 )
@@ -202,6 +203,68 @@ class Clients:
         body = await dc.body(version)
         if len(body) != wrote.size or crc64nvme(body) != wrote.meta.crc64:
             self._fail("bytes", f"{dc.name} gives {len(body)} other bytes for {attempt}")
+
+    async def _marker(self, event: Event, dc: Dc) -> str:
+        """A delete marker, as a versioned bucket gets for a deletion without a version id."""
+        bucket, key = self._where(event, dc)
+        if bucket is None:
+            return "no such bucket"
+        stamp = await self._stamp(dc, event, bucket.id, key, "")
+        vid = version_id(stamp)
+        marker = Version(bucket.id, key, vid, stamp, Kind.DELETE_MARKER, 0, "", Meta(), [])
+        attempt = Attempt(event.number, dc.name, stamp, marker)
+        return await self._commit(dc, (bucket.id, key, vid), attempt, lambda: dc.names.put(marker))
+
+    async def _object_attribute(self, event: Event, dc: Dc) -> str:
+        bucket, key = self._where(event, dc)
+        if bucket is None:
+            return "no such bucket"
+        vids = ["", *self._model.vids(bucket.id, key)]
+        vid = vids[event.args["pick"] % len(vids)]
+        await dc.names.set_registers(bucket.id, key, vid, {"tags": str(event.number)})
+        shown = await dc.names.version(bucket.id, key, vid)
+        return f"{key} {vid[:8]} {shown.registers if shown else 'gone'}"
+
+    async def _bucket_attribute(self, event: Event, dc: Dc) -> str:
+        bucket, _ = self._where(event, dc)
+        if bucket is None:
+            return "no such bucket"
+        await dc.names.set_bucket_registers(bucket.id, {"acl": str(event.number)})
+        shown = dc.names.directory.bucket_by_id(bucket.id)
+        assert shown is not None
+        stamp = shown.registers["acl"].stamp if "acl" in shown.registers else ""
+        if stamp > max(shown.created, shown.deleted):
+            life = self._model.bucket(bucket.id)
+            life.attribute = max(life.attribute, stamp)
+        return f"{bucket.name} {stamp}"
+
+    async def _conflict_settle(self, event: Event, dc: Dc) -> str:
+        """A conflict is ended: its loser written again, or not kept."""
+        conflicts = await dc.names.conflicts(limit=20)
+        if not conflicts:
+            return "no conflict"
+        loser = conflicts[event.args["pick"] % len(conflicts)].loser
+        where, item = (loser.bucket, loser.key, loser.stamp), (loser.bucket, loser.key, loser.vid)
+        lost = self._model.find(item, loser.stamp)
+        if lost is not None:
+            lost.settled = True
+        if event.args["pick"] % 2:
+            await dc.names.drop_conflict(*where)
+            return f"dropped {loser.key} {loser.stamp}"
+        try:
+            again = await dc.names.restore_conflict(*where)
+        except (NoSuchConflict, *REFUSALS):
+            raise
+        except NamesError:
+            self._model.unclear.add(item)
+            raise
+        body = await dc.body(again)
+        if lost is not None and crc64nvme(body) != loser.meta.crc64:
+            self._fail("bytes", f"#{event.number}: restored are other bytes than {lost}")
+        attempt = Attempt(event.number, dc.name, again.stamp, again)
+        self._model.attempt((again.bucket, again.key, again.vid), attempt)
+        self._model.was_acked(attempt)
+        return f"restored {loser.key} {loser.stamp} as {again.stamp}"
 
     # -- multipart ------------------------------------------------------------------------------
 

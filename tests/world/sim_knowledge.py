@@ -38,10 +38,10 @@ def check_losers(dcs: list[Dc], model: Model, fail: Fail) -> None:
         current = dict(_rows(dc, "SELECT b.id, key, vid, stamp FROM versions"))
         kept = set(_rows(dc, "SELECT b.id, key, vid, stamp FROM conflicts"))
         for item, attempts in model.items.items():
-            if item[2]:
+            if item[2] or item in model.unclear:
                 continue
             for attempt in attempts:
-                if attempt.version is None or attempt.fate != ACKED:
+                if attempt.version is None or attempt.fate != ACKED or attempt.settled:
                     continue
                 stands = current.get(item) == attempt.stamp or (item, attempt.stamp) in kept
                 if not stands and not _was_replaced(attempt, attempts):

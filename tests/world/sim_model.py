@@ -32,6 +32,9 @@ class Attempt:
     seen: str | None = None
     """What it had seen; None when that was not found out."""
 
+    settled: bool = False
+    """Of an object that lost: somebody wanted its conflict ended."""
+
     def __str__(self) -> str:
         what = f"version of {self.version.size} bytes" if self.version else "deletion"
         return f"{what} by #{self.operation} in {self.dc} at {self.stamp}, {self.fate}"
@@ -43,6 +46,8 @@ class BucketLife:
 
     creates: list[tuple[Stamp, str]] = field(default_factory=list)
     deletes: list[tuple[Stamp, str]] = field(default_factory=list)
+    attribute: Stamp = ""
+    """When its attribute was last set, as far as a client was told."""
 
 
 @dataclass
@@ -73,6 +78,8 @@ class Model:
         """By DC the latest stamp of an acknowledged write."""
         self.pairs: list[tuple[str, str]] = []
         """Names of DCs that were paired."""
+        self.unclear: set[Item] = set()
+        """Items that may have a version with a stamp that no client was told."""
         self.told = 0
         """Acknowledged operations."""
 
