@@ -121,7 +121,9 @@ def _may_stand(item: tuple[str, str, str], attempts: list[Attempt]) -> list[Atte
     real = [one for one in attempts if one.fate != REFUSED]
     gone = [one for one in real if one.version is None]
     if item[2] and gone:
-        return gone if any(one.fate == ACKED for one in gone) else real
+        makers = {one.dc for one in real if one.version is not None}
+        binding = any(one.fate == ACKED and makers <= one.knows for one in gone)
+        return gone if binding else real
     return [
         one
         for one in real
