@@ -117,6 +117,13 @@ class PeerClient:
         )
         return None if status == 403 else messages.decode_body(data, messages.PairReply)
 
+    async def preview(self, call: messages.PairCall) -> messages.PairReply | None:
+        """The same, to compare before the pairing."""
+        status, data = await self._exchange(
+            "POST", "preview", body=messages.encode_body(call), authorized=False
+        )
+        return None if status == 403 else messages.decode_body(data, messages.PairReply)
+
     async def call(self, name: str, body: bytes) -> bytes:
         """The answer to a request of a comparison (`replicator/compare_wire.py`)."""
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX, sock_connect=CONNECT_SECONDS_MAX)
@@ -146,7 +153,7 @@ class PeerClient:
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX, sock_connect=CONNECT_SECONDS_MAX)
         response = await self._open(method, name, timeout, ask, body, authorized)
         try:
-            if name == "pair":
+            if not authorized:
                 _expect(response, 200, 403, 409)
             else:
                 _expect(response, 200, 204, 404)

@@ -13,14 +13,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import structlog
 from aiohttp import web
 
-from dc.names.api import Names
+from dc.names.api import Names, NamesError
 from dc.names.model import Bucket, ItemState, LeafItem, Peer
 from dc.names.trees import HASH_BYTES, LEAVES, root_of
 from replicator import compare_wire as shapes
 from replicator import messages, wire
-from replicator.errors import WireError
+from replicator.errors import ReplicatorError, WireError, printable
 from replicator.home import Home
 from replicator.leaves import group_hashes, some_leaves
 from replicator.limits import (
@@ -35,6 +36,8 @@ from replicator.limits import (
     INTERVALS_MAX,
 )
 from replicator.records import outgoing
+
+log = structlog.get_logger("compare")
 
 GUEST_ROUTES = frozenset({"roots", "leaves", "items", "states", "buckets"})
 """What a DC may ask that is about to be paired (`replicator/preview.py`)."""
@@ -134,7 +137,11 @@ class CompareServer:
 
     async def _pull(self, body: bytes, peer: Peer) -> web.StreamResponse:
         items = _items_in(body)
-        return _answer(shapes.Pulled(await self._links.pull(peer.dc_id, items)))
+        try:
+            return _answer(shapes.Pulled(await self._links.pull(peer.dc_id, items)))
+        except (ReplicatorError, NamesError) as error:
+            log.info("nothing was fetched for a peer", peer=peer.name, error=printable(error))
+            return web.Response(status=503)
 
     async def _buckets(self, body: bytes, _: Peer) -> web.StreamResponse:
         ask = messages.decode_body(body, shapes.BucketsAsk)

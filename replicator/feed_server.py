@@ -7,11 +7,13 @@
     GET  /v2/state   epoch and end of our feed, our root, and what the caller lacks
     POST /v2/...     what a comparison asks (`replicator/compare_wire.py`)
     POST /v2/pair    become a peer, by a pairing token (`replicator/pairing.py`)
+    POST /v2/preview be allowed to compare, by the same (`replicator/preview.py`)
 
-Every request but the last must carry an access token of a DC that is a peer *now*; this is decided
-before anything else is looked at, and who is not let in gets the same 403 whatever he asked. When a
-peer is removed its open streams end at once. There is no other door: nothing here lists, writes or
-takes an address to connect to.
+Every request but the last two must carry an access token of a DC that is a peer *now*; this is
+decided before anything else is looked at, and who is not let in gets the same 403 whatever he
+asked. A DC that has shown a pairing token may be a guest for some minutes, and ask what only reads
+trees. When a peer is removed its open streams end at once. There is no other door: nothing here
+takes an address to connect to, or a change; `pull` fetches from the caller where it is known to be.
 """
 
 import asyncio
@@ -28,9 +30,10 @@ from dc.names.model import Kind, Peer
 from dc.objects.api import ObjectsError
 from dc.worker import spawn
 from replicator import messages, wire
-from replicator.compare_server import CompareServer
+from replicator.compare_server import GUEST_ROUTES, CompareServer
 from replicator.errors import WireError, printable
 from replicator.feed_stream import FeedStream
+from replicator.guests import Guests
 from replicator.home import Home
 from replicator.limits import (
     COMPARE_REQUEST_BYTES_MAX,
@@ -57,12 +60,13 @@ Handler = Callable[[web.BaseRequest, Peer], Awaitable[web.StreamResponse]]
 
 
 class PeerServer:
-    """Answers the peer listener's requests. `pair` takes the body of a pair call and gives None
-    for who is not let in; `heard` is told of each DC that opens a stream."""
+    """Answers the peer listener's requests. `pair` and `preview` take the body of such a call and
+    give None for who is not let in; `heard` is told of each DC that opens a stream."""
 
-    def __init__(self, home: Home, pair: Pair, heard: Heard) -> None:
+    def __init__(self, home: Home, pair: Pair, preview: Pair, heard: Heard) -> None:
         self._home = home
-        self._pair = pair
+        self._doors = {_PREFIX + "pair": pair, _PREFIX + "preview": preview}
+        self.guests = Guests(home.clock)
         self._heard = heard
         self._verifier = AccessVerifier(home.dc_id)
         self._closing = False
@@ -91,6 +95,7 @@ class PeerServer:
     async def drop(self, dc_id: str) -> None:
         """End the streams of a DC that is no peer any more."""
         self._outbound.pop(dc_id, None)
+        self.guests.drop(dc_id)
         await self._end(self._streams.pop(dc_id, []))
 
     async def close(self) -> None:
@@ -113,12 +118,12 @@ class PeerServer:
             stopping.force_close()
             return stopping
         try:
-            if request.method == "POST" and request.path == _PREFIX + "pair":
-                return await self._pair_call(request)
+            if request.method == "POST" and request.path in self._doors:
+                return await self._pair_call(request, self._doors[request.path])
             peer = self._caller(request)
-            if peer is None:
-                return web.Response(status=403)
             name = request.path.removeprefix(_PREFIX)
+            if peer is None or not self._may(peer, request.method, name):
+                return web.Response(status=403)
             handler = self._routes.get((request.method, name))
             if handler is None or not request.path.startswith(_PREFIX):
                 return web.Response(status=404)
@@ -147,15 +152,24 @@ class PeerServer:
         except AccessDenied as error:
             log.info("a caller was refused", reason=error.reason, remote=request.remote)
             return None
-        return self._home.peer(dc_id)
+        return self._known(dc_id)
+
+    def _known(self, dc_id: str) -> Peer | None:
+        return self._home.peer(dc_id) or self.guests.peer(dc_id)
 
     def _key_of(self, dc_id: str) -> bytes | None:
-        peer = self._home.peer(dc_id)
+        peer = self._known(dc_id)
         return peer.signing_key if peer else None
 
-    async def _pair_call(self, request: web.BaseRequest) -> web.StreamResponse:
+    def _may(self, caller: Peer, method: str, name: str) -> bool:
+        """Peers may ask anything; guests what reads trees."""
+        if self._home.peer(caller.dc_id) is not None:
+            return True
+        return method == "POST" and name in GUEST_ROUTES
+
+    async def _pair_call(self, request: web.BaseRequest, pair: Pair) -> web.StreamResponse:
         try:
-            reply = await self._pair(await _read(request))
+            reply = await pair(await _read(request))
         except (WireError, TimeoutError):
             reply = None
         if reply is None:

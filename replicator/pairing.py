@@ -20,6 +20,8 @@ it has recorded nothing.
 Whoever calls without a token of ours gets a bare refusal; who holds one is told what is wrong.
 """
 
+from typing import NamedTuple
+
 import msgspec
 
 from dc.names.api import PeerExists, TokenUsed
@@ -92,8 +94,8 @@ class Pairing:
         offer = pairing.read(token, home.now_seconds())
         where = f"DC {offer.place.name} ({offer.peer.dc_id})"
         steps.note(f"the token is valid: it was issued by {where}")
-        peer = self._checked(offer.peer, offer.place, offer.jti)
-        reply, endpoint = await self._ask(token, offer, peer)
+        peer = self.checked(offer.peer, offer.place, offer.jti)
+        reply, endpoint = await self.ask(token, offer, peer)
         steps.note(f"{offer.place.name} answered at {endpoint} and agreed")
         try:
             await home.names.add_peer(peer)
@@ -112,7 +114,7 @@ class Pairing:
             missing=proof.missing,
         )
 
-    def _checked(self, who: PublicIdentity, place: Place, jti: str) -> Peer:
+    def checked(self, who: PublicIdentity, place: Place, jti: str) -> Peer:
         """The peer to be, unless it cannot become one."""
         home = self._home
         if who.dc_id == home.dc_id:
@@ -152,15 +154,19 @@ class Pairing:
             code=pairing.short_code(self._home.identity.public.signing_key, who.signing_key, jti),
         )
 
-    async def _ask(
-        self, token: str, offer: pairing.PairingOffer, peer: Peer
+    async def ask(
+        self, token: str, offer: pairing.PairingOffer, peer: Peer, *, preview: bool = False
     ) -> tuple[messages.PairReply, str]:
-        """Send the request; returns the yes, and the endpoint that gave it."""
+        """Send the request; returns the yes, and the endpoint that gave it. `preview`: only to be
+        allowed to compare."""
         home = self._home
-        request = exchange.issue_request(home.identity, home.place, offer, now=home.now_seconds())
+        request = exchange.issue_request(
+            home.identity, home.place, offer, now=home.now_seconds(), preview=preview
+        )
         client = PeerClient(home, peer)
         try:
-            reply = await client.pair(messages.PairCall(offer=token.strip(), request=request))
+            call = messages.PairCall(offer=token.strip(), request=request)
+            reply = await (client.preview(call) if preview else client.pair(call))
             endpoint = client.endpoint
         except ReplicatorError as error:
             raise PairingError(f"DC {peer.name} cannot be paired now: {error}") from None
@@ -181,13 +187,35 @@ class Pairing:
     async def accept(self, body: bytes) -> messages.PairReply | None:
         """The answer to a pair call; None for who has no valid token of this DC."""
         home = self._home
+        asked = self.asked(body)
+        if not isinstance(asked, Asked):
+            return asked
+        offer, request, peer = asked
+        try:
+            await home.names.add_peer(peer, offer.jti, offer.expires_at + CLOCK_SKEW_SECONDS)
+        except TokenUsed:
+            return messages.PairReply(problem="the token was used already: issue a new one")
+        except PeerExists:
+            return messages.PairReply(problem=str(_name_taken(request.place.name)))
+        await self._peers.refresh()
+        stamp, position = await put_site(home)
+        return messages.PairReply(
+            answer=exchange.issue_answer(home.identity, request, now=home.now_seconds()),
+            site=stamp,
+            position=position,
+        )
+
+    def asked(self, body: bytes, *, preview: bool = False) -> "Asked | messages.PairReply | None":
+        """What a pair (or preview) call asks for, checked in all but whether its token was used;
+        a reply that says why not; None for who has no valid token of this DC."""
+        home = self._home
         call = messages.decode_body(body, messages.PairCall)
         now = home.now_seconds()
         try:
             offer = pairing.read(call.offer, now)
             if offer.peer != home.identity.public:
                 return None
-            request = exchange.read_request(call.request, home.dc_id, now)
+            request = exchange.read_request(call.request, home.dc_id, now, preview=preview)
         except TokenError:
             return None
         if request.offer_jti != offer.jti:
@@ -198,22 +226,19 @@ class Pairing:
         try:
             self._check_room(request.peer, request.place)
             peer = self._peer(request.peer, request.place, offer.jti)
-            if known is not None:
-                peer = msgspec.structs.replace(peer, paired=known.paired)
-            await home.names.add_peer(peer, offer.jti, offer.expires_at + CLOCK_SKEW_SECONDS)
-        except TokenUsed:
-            return messages.PairReply(problem="the token was used already: issue a new one")
-        except PeerExists:
-            return messages.PairReply(problem=str(_name_taken(request.place.name)))
         except PairingError as error:
             return messages.PairReply(problem=str(error))
-        await self._peers.refresh()
-        stamp, position = await put_site(home)
-        return messages.PairReply(
-            answer=exchange.issue_answer(home.identity, request, now=now),
-            site=stamp,
-            position=position,
-        )
+        if known is not None:
+            peer = msgspec.structs.replace(peer, paired=known.paired)
+        return Asked(offer, request, peer)
+
+
+class Asked(NamedTuple):
+    """A pair call, checked: `peer` is what its caller would be."""
+
+    offer: pairing.PairingOffer
+    request: exchange.PairRequest
+    peer: Peer
 
 
 def _name_taken(name: str) -> PairingError:

@@ -24,6 +24,7 @@ from replicator.limits import (
 from replicator.messages import PairReply
 from replicator.pairing import IssuedToken, Pairing, PairingReport
 from replicator.peers import Peers
+from replicator.preview import Preview, PreviewProgress, PreviewReport
 from replicator.records import Sealer
 from replicator.status import ReplicationStatus
 from replicator.verify import Options, Progress, VerifyReport
@@ -63,10 +64,11 @@ class Replicator:
             network=network,
         )
         self._tls = tls
-        self._server = PeerServer(self._home, self._accept, self._heard)
+        self._server = PeerServer(self._home, self._accept, self._let_compare, self._heard)
         self._peers = Peers(self._home, self._server)
         self._server.serve(CompareServer(self._home, self._peers))
         self._pairing = Pairing(self._home, self._peers)
+        self._preview = Preview(self._home, self._pairing, self._server.guests)
         self._web = web.Server(
             self._server.handle,
             handler_cancellation=True,
@@ -124,6 +126,11 @@ class Replicator:
         """End the pairing, from this side alone: dc.names.api.NoSuchPeer."""
         await self._peers.remove(dc_id)
 
+    async def preview(self, token: str, said: Callable[[PreviewProgress], None]) -> PreviewReport:
+        """What pairing by the token would bring, changing nothing: PairingError, a TokenError, or
+        a ReplicatorError."""
+        return await self._preview.compare(token, said)
+
     async def verify(
         self, dc_id: str, options: Options, said: Callable[[Progress], None]
     ) -> VerifyReport:
@@ -156,6 +163,9 @@ class Replicator:
     # The server comes before what it calls.
     async def _accept(self, body: bytes) -> PairReply | None:
         return await self._pairing.accept(body)
+
+    async def _let_compare(self, body: bytes) -> PairReply | None:
+        return await self._preview.accept(body)
 
     def _heard(self, dc_id: str) -> None:
         self._peers.heard(dc_id)

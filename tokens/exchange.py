@@ -16,6 +16,9 @@ keys. A repeated request with the same jti *and* the same digest is the same joi
 because the answer was lost, and may be answered again; with another digest it is refused. An
 id that is already paired under another key is refused.
 
+A preview request is the same with a purpose of its own: to see what a pairing would bring. It can
+never be taken for a pair request, and uses nothing up.
+
 An answer says yes. A refusal is no token: it is an error of the channel.
 """
 
@@ -50,6 +53,13 @@ _REQUEST = TokenKind(
     lifetime_seconds_max=EXCHANGE_LIFETIME_SECONDS,
     noun="pair request",
     remedy="start over with `farshore dc add` on the joining DC",
+)
+_PREVIEW = TokenKind(
+    purpose="farshore-preview-request-1",
+    claims=_RequestClaims,
+    lifetime_seconds_max=EXCHANGE_LIFETIME_SECONDS,
+    noun="preview request",
+    remedy="start over with `farshore dc add --dry-run` on the joining DC",
 )
 _ANSWER = TokenKind(
     purpose="farshore-pair-answer-1",
@@ -88,28 +98,33 @@ def request_digest(request: str) -> str:
     return hashlib.sha256(request.encode()).hexdigest()
 
 
-def issue_request(identity: Identity, place: Place, offer: PairingOffer, *, now: int) -> str:
+def issue_request(
+    identity: Identity, place: Place, offer: PairingOffer, *, now: int, preview: bool = False
+) -> str:
     """The joining DC's request. TokenMisused when the offer is its own."""
     _check_not_self(offer.peer.dc_id, identity.dc_id)
+    kind = _PREVIEW if preview else _REQUEST
     claims = _RequestClaims(
-        purpose=_REQUEST.purpose,
+        purpose=kind.purpose,
         aud=offer.peer.dc_id,
         offer_jti=offer.jti,
         iat=now,
         exp=now + EXCHANGE_LIFETIME_SECONDS,
         **describe(identity, place),
     )
-    return issue_claims(_REQUEST, identity, claims)
+    return issue_claims(kind, identity, claims)
 
 
-def read_request(request: str, own_dc_id: str, now: int) -> PairRequest:
-    """Who asks to be paired. The caller still has to check and use up the offer's jti."""
-    claims, peer, place = open_described(_REQUEST, request, now)
+def read_request(request: str, own_dc_id: str, now: int, *, preview: bool = False) -> PairRequest:
+    """Who asks to be paired. The caller still has to check and use up the offer's jti; of a
+    preview request, to check it."""
+    kind = _PREVIEW if preview else _REQUEST
+    claims, peer, place = open_described(kind, request, now)
     if not is_jti(claims.offer_jti):
-        raise TokenMalformed(f"the pair request names no offer; {_REQUEST.remedy}")
+        raise TokenMalformed(f"the {kind.noun} names no offer; {kind.remedy}")
     if claims.aud != own_dc_id:
         raise TokenMisused(
-            f"the pair request is for DC {claims.aud[:40]!r} and this is DC {own_dc_id};"
+            f"the {kind.noun} is for DC {claims.aud[:40]!r} and this is DC {own_dc_id};"
             " check the endpoints in the pairing token"
         )
     _check_not_self(own_dc_id, peer.dc_id)

@@ -125,6 +125,10 @@ class Directory(Protocol):
         """All that were ever made, under the names they were made with."""
         ...
 
+    def record_count(self) -> int:
+        """How many records are in the directory's tree."""
+        ...
+
     def buckets_of(self, owner: str) -> list[Bucket]:
         """The live buckets of a user, by name."""
         ...

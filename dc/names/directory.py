@@ -102,6 +102,10 @@ class MemoryDirectory:
     def all_buckets(self) -> list[Bucket]:
         return list(self._buckets.values())
 
+    def record_count(self) -> int:
+        made = sum(1 for bucket in self._buckets.values() if bucket.created)
+        return made + len(self._users) + len(self._keys) + len(self._sites)
+
     def buckets_of(self, owner: str) -> list[Bucket]:
         mine = [bucket for bucket in self._named.values() if bucket.owner == owner]
         return sorted(mine, key=lambda bucket: bucket.name)
