@@ -333,9 +333,13 @@ class Peers:
         async with self._changing:
             if self._home.peer(dc_id) is None:
                 raise NoSuchPeer(f"DC {dc_id} is not paired with this one")
-            await self._home.names.remove_peer(dc_id)
-            await self._end(dc_id)
-            await self._server.drop(dc_id)
+            try:
+                await self._home.names.remove_peer(dc_id)
+            finally:
+                # An error does not say that it had no effect.
+                if self._home.peer(dc_id) is None:
+                    await self._end(dc_id)
+                    await self._server.drop(dc_id)
 
     async def stop(self) -> None:
         async with self._changing:
