@@ -20,10 +20,11 @@ def forget(dcs: list[Dc], dc: Dc, model: Model) -> int:
                 attempt.fate = OPEN
                 forgotten += 1
     for bucket, life in model.buckets.items():
-        query = "SELECT created, deleted FROM buckets WHERE id = ?"
+        query = "SELECT created, deleted, registers ->> '$.acl[0]' FROM buckets WHERE id = ?"
         rows = [row for one in dcs for row in one.tables.execute(query, (bucket,))]
         created = max((row[0] for row in rows), default="")
         deleted = max((row[1] for row in rows), default="")
+        life.attribute = min(life.attribute, max((row[2] or "" for row in rows), default=""))
         life.creates = [(stamp, fate if stamp <= created else OPEN) for stamp, fate in life.creates]
         life.deletes = [(stamp, fate if stamp <= deleted else OPEN) for stamp, fate in life.deletes]
     for user, life in model.users.items():

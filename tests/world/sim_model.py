@@ -110,6 +110,8 @@ class Model:
             for attempt in attempts:
                 if attempt.dc in dcs and attempt.fate == ACKED:
                     attempt.fate = OPEN
+        for life in self.buckets.values():
+            life.attribute = "" if dcs else life.attribute
 
     def vids(self, bucket_id: str, key: str) -> list[str]:
         """Version ids of a key that a client may know, oldest attempt first."""
