@@ -8,7 +8,7 @@ from sim_model import ACKED, REFUSED, Attempt, Model
 
 from dc.names.conflicts import CONFLICT
 from dc.names.merge import TOMBSTONE
-from dc.names.model import Version
+from dc.names.model import Kind, Version
 from dc.names.registers import FEED_BUCKET, FEED_KEY, FEED_SITE, FEED_USER
 from dc.names.seen import INFERRED
 from dc.objects.api import ObjectsError
@@ -209,4 +209,4 @@ def _attribute(dc: Dc, bucket_id: str) -> str:
 def orphans(state: State) -> list[tuple[Any, ...]]:
     """Objects in a bucket that is deleted: nobody reaches them, and nobody deleted them."""
     dead = {row[0] for row in state["buckets"] if max(row[4], row[6]) <= row[5]}
-    return [row for row in state["versions"] if row[0] in dead]
+    return [row for row in state["versions"] if row[0] in dead and row[4] == Kind.OBJECT]
