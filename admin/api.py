@@ -11,6 +11,7 @@
     DELETE /datacenters/{name}
     GET    /replication                 how far each peer is
     /conflicts                          admin/conflicts.py
+    POST   /replication/verify, /datacenters/preview: admin/comparisons.py
 
 Who may: the bearer of the token in DIR/admin.token, for every path but /health, whether it exists
 or not. Without it the answer is always the same 401. A request whose Host is a domain name other

@@ -8,7 +8,8 @@ standard library is used, so that a command starts quickly. Redirects and proxie
 
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -46,6 +47,31 @@ class AdminClient:
         query: Mapping[str, str] | None = None,
     ) -> Any:
         """The decoded answer; AdminError with the server's words when it refuses."""
+        with self._asking(method, path, body, timeout_seconds, query) as response:
+            return _decoded(response.status, response.read(ANSWER_BYTES_MAX))
+
+    def lines(self, *path: str, body: Any = None) -> Iterator[Any]:
+        """The answer to a POST that comes in lines of JSON, as they come; AdminError when it is
+        refused, or fails."""
+        with self._asking("POST", path, body, TIMEOUT_SECONDS, None) as response:
+            if response.status >= 300:
+                _decoded(response.status, response.read(ANSWER_BYTES_MAX))
+            while line := response.readline(ANSWER_BYTES_MAX):
+                told = _decoded(response.status, line)
+                if "error" in told:
+                    raise AdminError(str(told["message"]))
+                yield told
+
+    @contextmanager
+    def _asking(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        body: Any,
+        timeout_seconds: float,
+        query: Mapping[str, str] | None,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The response to a request, while it is read."""
         host, port = _address(self._layout)
         token = _token(self._layout)
         headers = {"Authorization": f"Bearer {token}"}
@@ -59,8 +85,7 @@ class AdminClient:
         connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
         try:
             connection.request(method, target, data, headers)
-            response = connection.getresponse()
-            answer = response.read(ANSWER_BYTES_MAX)
+            yield connection.getresponse()
         except ConnectionRefusedError:
             raise not_running(self._layout) from None
         except TimeoutError:
@@ -74,7 +99,6 @@ class AdminClient:
             ) from None
         finally:
             connection.close()
-        return _decoded(response.status, answer)
 
 
 def not_running(layout: Layout) -> AdminError:

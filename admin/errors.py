@@ -1,5 +1,6 @@
 """What can go wrong in administration: one error whose text is the line that a person reads, and
-the exit codes of a process: 0 done, 1 refused or failed, 2 wrong usage, 3 to 5 see `Unconfirmed`.
+the exit codes of a process: 0 done, 1 refused or failed, 2 wrong usage, 3 to 5 see `Unconfirmed`
+and `NotCompared`.
 """
 
 import errno
@@ -31,6 +32,12 @@ class Unconfirmed(AdminError):
         assert not (went and came)
         super().__init__(text)
         self.exit_code = {(False, True): 3, (True, False): 4}.get((went, came), 5)
+
+
+class NotCompared(AdminError):
+    """Datacenters could not be compared. Exit code 3."""
+
+    exit_code = 3
 
 
 def os_reason(error: OSError, path: Path | None = None) -> str:

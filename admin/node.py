@@ -24,6 +24,7 @@ import structlog
 from aiohttp import web
 
 from admin.api import AdminApi
+from admin.comparisons import ComparisonsApi
 from admin.conflicts import ConflictsApi
 from admin.drain import drain
 from admin.errors import AdminError, os_reason, taken
@@ -132,7 +133,10 @@ class Node:
             parts.replicator,
             parts.names.peers,
             self.status,
-            ConflictsApi(parts.names).routes(),
+            ConflictsApi(parts.names).routes()
+            + ComparisonsApi(
+                parts.replicator, parts.names.peers, parts.names.directory.bucket
+            ).routes(),
         )
         runner = self._admin_runner = web.AppRunner(
             api.app(), access_log=None, handle_signals=False, keepalive_timeout=5.0

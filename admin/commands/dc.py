@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from admin.commands.common import AsJson, client, family
+from admin.commands.comparing import reports, show_preview
 from admin.errors import Unconfirmed
 from admin.output import print_fields, print_json, print_table
 
@@ -26,6 +27,9 @@ def add(
             "--timeout", min=0, max=3600, help="Seconds to wait until changes travel both ways."
         ),
     ] = 30.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count what pairing would bring.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Pair with the datacenter that issued TOKEN, in both directions at once.
@@ -35,9 +39,14 @@ def add(
     `farshore dc list` shows them.
 
     \b
-    Example:
+    Examples:
+      farshore -C tokyo dc add v4.public.eyJwdXJwb3Nl... --dry-run
       farshore -C tokyo dc add v4.public.eyJwdXJwb3Nl...
     """
+    if dry_run:
+        lines = client(context).lines("datacenters", "preview", body={"token": token})
+        show_preview(reports(lines, as_json), as_json)
+        return
     paired = client(context).post(
         "datacenters",
         body={"token": token, "timeout_seconds": timeout},

@@ -1,20 +1,17 @@
 """`farshore replication`: how far the datacenters are apart."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from admin.commands.common import AsJson, client, family
+from admin.commands.comparing import reports, show_verify
+from admin.commands.comparing import size as _size
 from admin.output import print_json, print_table
 
 app = family("How the changes travel between datacenters.")
 
 ROOT_DIGITS_SHOWN = 12
-
-
-@app.callback()
-def replication() -> None:
-    """Keeps `status` a command of its own."""
 
 
 @app.command()
@@ -44,6 +41,36 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
         print(line)
 
 
+@app.command()
+def verify(
+    context: typer.Context,
+    peer: Annotated[
+        str, typer.Argument(metavar="[PEER]", help="A paired datacenter; all of them unless given.")
+    ] = "",
+    bucket: Annotated[str, typer.Option(metavar="NAME", help="Compare this bucket alone.")] = "",
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Bring together what differs, and only that.")
+    ] = False,
+    wait: Annotated[
+        float,
+        typer.Option(
+            "--wait", min=0, max=3600, help="Seconds to wait, at most, for what is on its way."
+        ),
+    ] = 30.0,
+    as_json: AsJson = False,
+) -> None:
+    """Compare with paired datacenters: say `identical`, or exactly what differs.
+
+    \b
+    Examples:
+      farshore -C paris replication verify
+      farshore -C paris replication verify tokyo --bucket photos --repair
+    """
+    asked = {"peer": peer, "bucket": bucket, "repair": repair, "wait_seconds": wait}
+    lines = client(context).lines("replication", "verify", body=asked)
+    show_verify(reports(lines, as_json), as_json)
+
+
 def _row(peer: dict[str, Any]) -> dict[str, Any]:
     return peer | {
         "state": _state(peer),
@@ -71,13 +98,6 @@ def _waiting(found: dict[str, Any] | None) -> str | None:
         return "0"
     text = f"{found['changes']} ({_size(found['bytes'])})"
     return f"at least {text}" if found["at_least"] else text
-
-
-def _size(count: int) -> str:
-    if count < 1000:
-        return f"{count} B"
-    power = min((len(str(count)) - 1) // 3, 4)
-    return f"{count / 1000**power:.1f} {'kMGT'[power - 1]}B"
 
 
 def _remarks(facts: dict[str, Any]) -> list[str]:
