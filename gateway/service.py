@@ -15,7 +15,14 @@ import structlog
 from aiohttp.http_exceptions import InvalidURLError, LineTooLong
 from aiohttp.web_protocol import RequestPayloadError
 
-from dc.names.api import Names, NamesClosed, NamesFull, NoSuchBucket, NoSuchUpload
+from dc.names.api import (
+    Names,
+    NamesClosed,
+    NamesFull,
+    NoSuchBucket,
+    NoSuchUpload,
+    StampTooOld,
+)
 from dc.objects.api import ObjectsError, ObjectStore, OutOfSpace
 from dc.ports import Clock, Randomness
 from gateway.buckets import check_bucket_name, create_bucket, list_buckets
@@ -170,7 +177,7 @@ class Gateway:
         if request.connection.transport is None:
             raise ConnectionResetError("The client has gone") from error
         request.close = True
-        if isinstance(error, NamesClosed):
+        if isinstance(error, NamesClosed | StampTooOld):
             log.error("name server is closed", request=request.id, error=str(error))
             return S3Error("ServiceUnavailable")
         if isinstance(error, OutOfSpace | NamesFull):

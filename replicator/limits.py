@@ -96,6 +96,8 @@ FAILING_TOLD_MAX: Final = 50
 UNFINISHED_TOLD_MAX: Final = 500
 # How often the name server's chores are done; also the grain of coverage.
 UPKEEP_SECONDS: Final = 30.0
+# The same when there was more to collect than fits in one transaction: others want to commit, too.
+UPKEEP_AGAIN_SECONDS: Final = 0.5
 
 STOP_SECONDS: Final = 2.0
 STOP_TURNS: Final = 10

@@ -19,6 +19,7 @@ from replicator.limits import (
     PAIRING_WAIT_SECONDS,
     STOP_SECONDS,
     STOP_TURNS,
+    UPKEEP_AGAIN_SECONDS,
     UPKEEP_SECONDS,
 )
 from replicator.messages import PairReply
@@ -92,8 +93,8 @@ class Replicator:
         return self._listener.port
 
     async def _keep_up(self) -> float:
-        await self._home.names.upkeep()
-        return UPKEEP_SECONDS
+        more = await self._home.names.upkeep()
+        return UPKEEP_AGAIN_SECONDS if more else UPKEEP_SECONDS
 
     async def stop(self) -> None:
         """End all streams. What was under way is taken up again after the next start."""

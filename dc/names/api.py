@@ -404,9 +404,9 @@ class Names(Protocol):
         """All changes in these intervals are reflected here."""
         ...
 
-    async def upkeep(self) -> None:
+    async def upkeep(self) -> bool:
         """What is to be done a few times a minute: raise the floor, store what is known, settle
-        old conflicts, collect tombstones."""
+        old conflicts, collect tombstones. Whether there is more to collect at once."""
         ...
 
     # -- peers --------------------------------------------------------------------------------

@@ -459,10 +459,10 @@ class SqliteNames:
     def cover(self, intervals: Sequence[Interval]) -> None:
         self.knowledge.coverage.join(intervals)
 
-    async def upkeep(self) -> None:
+    async def upkeep(self) -> bool:
         self.knowledge.settle()
         chores = self.knowledge.chores(self._peers)
-        await self._writer.action(lambda transaction: upkeep.work(transaction, chores))
+        return await self._writer.action(lambda transaction: upkeep.work(transaction, chores))
 
     # -- inside -------------------------------------------------------------------------------
 

@@ -5,9 +5,9 @@ leaf that an item belongs to is found by the CRC-32 of its key; a leaf is the su
 hashes modulo 2^128, so a change subtracts one and adds another. Tree 0 holds buckets, users, keys
 and sites. Tombstones are in no tree.
 
-In memory a tree is sparse while it is small. On disk the trees are written at checkpoints; each
-transaction only logs its deltas, a few bytes in a table that grows at its end. At start the log is
-added to the trees.
+A tree is sparse while it is small, in memory and on disk. On disk the trees are written at
+checkpoints; each transaction only logs its deltas, a few bytes in a table that grows at its end. At
+start the log is added to the trees.
 
 Two DCs with the same leaves hold the same, unless somebody works at deceiving: sums can be
 forged, and a DC that lies may say anything.
@@ -32,6 +32,7 @@ DIRECTORY = 0
 _SPARSE_MAX = 512
 _MODULUS = 1 << 128
 _DELTA = struct.Struct("<IH16s")
+_LEAF = struct.Struct("<H16s")
 
 # Dicts sorted by name: whoever read them in whatever order, the hash is one.
 _canonical = msgspec.json.Encoder(order="deterministic").encode
@@ -56,9 +57,14 @@ def delta(bucket: int, key: str, old: str, new: str) -> Delta:
 class Tree:
     """The leaves of one bucket."""
 
-    def __init__(self, leaves: bytes = b"") -> None:
+    def __init__(self, packed: bytes = b"") -> None:
         self._sparse: dict[int, int] = {}
-        self._dense = bytearray(leaves)
+        self._dense = bytearray()
+        if len(packed) == TREE_BYTES:
+            self._dense += packed
+        else:
+            for leaf, value in _LEAF.iter_unpack(packed):
+                self._sparse[leaf] = int.from_bytes(value, "little")
         self._root: str | None = None
 
     def add(self, leaf: int, value: int) -> None:
@@ -87,6 +93,15 @@ class Tree:
             at = leaf * HASH_BYTES
             dense[at : at + HASH_BYTES] = value.to_bytes(HASH_BYTES, "little")
         return bytes(dense)
+
+    def packed(self) -> bytes:
+        """As it is stored: all leaves, or, of a sparse one, (leaf, value) of those there are."""
+        if self._dense:
+            return bytes(self._dense)
+        return b"".join(
+            _LEAF.pack(leaf, value.to_bytes(HASH_BYTES, "little"))
+            for leaf, value in sorted(self._sparse.items())
+        )
 
     def is_empty(self) -> bool:
         return not any(self._dense) if self._dense else not self._sparse
@@ -126,7 +141,7 @@ class Trees:
     def take_changed(self) -> list[tuple[int, bytes]]:
         """The trees that changed since this was last asked, to be stored."""
         changed, self._changed = self._changed, set()
-        return [(number, self._trees[number].leaves()) for number in sorted(changed)]
+        return [(number, self._trees[number].packed()) for number in sorted(changed)]
 
     def put_back(self, stored: Iterable[tuple[int, bytes]]) -> None:
         """They could not be stored."""

@@ -18,14 +18,15 @@ EXPIRED_AT_ONCE = 500
 EPOCHS_MAX = 10_000
 
 _COLLECTABLE = """
-SELECT t.bucket, t.key, t.vid, t.seq FROM feed f CROSS JOIN tombstones t
-ON t.bucket = f.bucket AND t.key = f.key AND t.vid = f.vid
-WHERE f.kind = 2 AND f.seq <= ?1 AND t.stamp <= ?2 ORDER BY f.seq LIMIT ?3
+SELECT t.bucket, t.key, t.vid, t.seq FROM
+(SELECT * FROM feed WHERE kind = 2 AND seq <= ?1 ORDER BY seq LIMIT ?3) due
+CROSS JOIN tombstones t ON t.bucket = due.bucket AND t.key = due.key AND t.vid = due.vid
+WHERE t.stamp <= ?2
 """
 
 
-def work(transaction: Transaction, chores: Chores) -> None:
-    """One round."""
+def work(transaction: Transaction, chores: Chores) -> bool:
+    """One round; whether there is more to do at once."""
     db = transaction.db
     coverage.store(db, chores.intervals)
     # What is not known any more must not be taken for known after a crash.
@@ -35,13 +36,16 @@ def work(transaction: Transaction, chores: Chores) -> None:
         " WHERE EXISTS(SELECT 1 FROM peers WHERE dc_id = ?1)",
         [(one.peer, one.epoch, one.acked, one.heard_ms) for one in chores.progress],
     )
-    conflicts.expire(transaction, chores.conflicts_before, EXPIRED_AT_ONCE)
+    expired = conflicts.expire(transaction, chores.conflicts_before, EXPIRED_AT_ONCE)
+    collected = 0
     if chores.acked and chores.stable:
-        _collect(transaction, chores)
+        collected = _collect(transaction, chores)
+    return expired == EXPIRED_AT_ONCE or collected >= COLLECTED_AT_ONCE
 
 
-def _collect(transaction: Transaction, chores: Chores) -> None:
-    """Take out tombstones that have nothing left to do, and what is left of settled conflicts."""
+def _collect(transaction: Transaction, chores: Chores) -> int:
+    """Take out tombstones that have nothing left to do, and what is left of settled conflicts; how
+    many."""
     db = transaction.db
     rows = [
         row
@@ -71,6 +75,7 @@ def _collect(transaction: Transaction, chores: Chores) -> None:
             " SET value = max(CAST(value AS INTEGER), ?1)",
             (transaction.horizon,),
         )
+    return len(gone)
 
 
 # -- at start -----------------------------------------------------------------------------------
