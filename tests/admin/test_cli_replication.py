@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Serving, init
 
 from admin.commands import replication
 from admin.errors import Unconfirmed
+from tests.admin.conftest import Serving, init
 
 
 @pytest.fixture
