@@ -74,13 +74,17 @@ def _known(
     new = version_in(write)
     if there is not None and there[0] == new.stamp and there[2] == Kind.OBJECT:
         return Known.HELD
+    if there is None and isinstance(write, Version):
+        if covers(new.stamp):
+            # Its deletion will be concluded, without its bytes.
+            return Known.HELD
+        # Even if it is in a conflict: what it lost to was deleted and forgotten.
+        return Known.PAST if conflict else Known.NEW
     if conflict is not None:
         return Known.HELD
     if isinstance(write, Conflict):
         return Known.PAST if write.gone else Known.NEW
-    if there is None:
-        # Covered, and not here: its deletion will be concluded, without its bytes.
-        return Known.HELD if covers(new.stamp) else Known.NEW
+    assert there is not None
     stamp, seen, kind = there
     if not new.vid and stamp < new.stamp:
         return Known.NEW

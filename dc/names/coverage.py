@@ -44,12 +44,6 @@ class Coverage:
             grown = True
         return grown
 
-    def close_gap(self, origin: str) -> None:
-        """What lies between the intervals of an origin is covered, too."""
-        known = self._by_origin.get(origin, [])
-        if len(known) > 1:
-            self._by_origin[origin] = [Interval(origin, known[0].low, known[-1].high)]
-
     def stable(self, origins: Iterable[str], absent_before_ms: int) -> Stamp:
         """The stamp up to which everything is covered, of `origins` and of all other DCs known of
         that were heard of since `absent_before_ms`; "" when there is none."""

@@ -60,8 +60,8 @@ class Knowledge:
         self.horizon = horizon
         self.conflict_retention_ms = CONFLICT_RETENTION_MS
         self.peer_absence_ms_max = PEER_ABSENCE_MS_MAX
-        # Only a DC that never ran before has nothing to have forgotten.
-        self._low = "" if len(epochs) == 1 and not coverage.of(self._own) else clock.now()
+        # Also when this database is new: its DC may have had another one, whose disk was lost.
+        self._low = clock.now()
         self.floor: Stamp = ""
         self._sample: tuple[float, Stamp] | None = None
 
@@ -78,22 +78,30 @@ class Knowledge:
 
     # -- coverage -----------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Raise the floor to what was given out `SETTLE_SECONDS` ago."""
+    def settle(self) -> bool:
+        """Raise the floor to what was given out `SETTLE_SECONDS` ago; whether it rose. It is
+        covered (`cover_own`) only when all that was accepted before is committed: a slow disk may
+        hold up a change for longer than that."""
         now = self._wall.monotonic()
         if self._sample is not None and now - self._sample[0] < SETTLE_SECONDS:
-            return
+            return False
+        risen = self._sample is not None
         if self._sample is not None:
             self.floor = self._sample[1]
-            self.coverage.join([Interval(self._own, self._low, self.floor)])
         self._sample = (now, self._clock.now())
+        return risen
+
+    def cover_own(self) -> None:
+        """All changes made here up to the floor are committed, or have failed."""
+        self.coverage.join([Interval(self._own, self._low, self.floor)])
 
     def close_gap(self) -> None:
         """Whatever this DC may have forgotten before its start has come back."""
         if self._low:
+            self._low = ""
             known = self.coverage.of(self._own)
-            self._low = known[0].low if known else ""
-            self.coverage.close_gap(self._own)
+            if known:
+                self.coverage.join([Interval(self._own, "", known[-1].high)])
 
     # -- progress of peers --------------------------------------------------------------------
 
@@ -124,10 +132,12 @@ class Knowledge:
                 acked = 0
             elif known.heard_ms >= absent:
                 acked = known.acked if acked is None else min(acked, known.acked)
+        stable = self.coverage.stable([self._own, *counting], absent)
         return Chores(
             intervals=self.coverage.intervals(),
             progress=list(self._progress.values()),
             acked=_ALL if acked is None else acked,
-            stable=self.coverage.stable([self._own, *counting], absent),
+            # Without peers nothing comes but what is made here.
+            stable=stable if counting else self.floor,
             conflicts_before=f"{max(0, now - self.conflict_retention_ms):012x}0000{_NO_DC}",
         )

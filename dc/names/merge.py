@@ -183,7 +183,7 @@ def _merge_round(
         if local:
             new = _with_seen(transaction, new, there, conflicting)
         elif there is None and not restoring:
-            new = _unless_deleted(transaction, new, conflicting)
+            new = _unless_deleted(transaction, new)
         if there is None:
             winners.append(_with_bytes(new))
             continue
@@ -272,13 +272,12 @@ def _with_seen(
     return record(new.number, msgspec.structs.replace(new.change, seen=seen)) if seen else new
 
 
-def _unless_deleted(transaction: Transaction, new: Record, conflicting: Sequence[_Kept]) -> Record:
+def _unless_deleted(transaction: Transaction, new: Record) -> Record:
     """A version that is not here though it must have been was deleted, and its tombstone
-    collected: the record is its tombstone, then."""
+    collected: the record is its tombstone, then. That it is here as a conflict changes nothing:
+    what it lost to was deleted."""
     change = new.change
     if isinstance(change, Tombstone) or not transaction.covers(change.stamp):
-        return new
-    if any(one.stamp == change.stamp for one in conflicting):
         return new
     gone = concluded(change.bucket, change.key, change.vid, change.stamp, transaction.dc_id)
     return record(new.number, gone)

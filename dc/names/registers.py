@@ -266,14 +266,23 @@ def _feed(transaction: Transaction, kind: int, item: str, table: str) -> int:
 # -- what users ask for -------------------------------------------------------------------------
 
 
-def create_bucket(transaction: Transaction, bucket: Bucket) -> None:
+def create_bucket(transaction: Transaction, bucket: Bucket) -> Bucket:
+    """Make a bucket: as it is then, or BucketExists."""
     row = transaction.db.execute(
         f"{_BUCKETS} WHERE name = ? AND max(created, revived) > deleted ORDER BY created LIMIT 1",
         (bucket.name,),
     ).fetchone()
     if row:
         raise BucketExists(_bucket(row))
+    known = read(transaction.db, FEED_BUCKET, bucket.id)
+    if isinstance(known, Bucket) and known.stamp:
+        # Its deletion may be a moment ahead of this DC's clock.
+        created = max(bucket.created, _just_after(known.stamp))
+        bucket = msgspec.structs.replace(bucket, created=created)
     merge_bucket(transaction, bucket)
+    made = read(transaction.db, FEED_BUCKET, bucket.id)
+    assert isinstance(made, Bucket)
+    return made
 
 
 def delete_bucket(transaction: Transaction, bucket_id: str, stamp: str) -> None:
@@ -288,7 +297,9 @@ def delete_bucket(transaction: Transaction, bucket_id: str, stamp: str) -> None:
         "DELETE FROM parts WHERE upload IN (SELECT id FROM uploads WHERE bucket = ?)", (number,)
     )
     db.execute("DELETE FROM uploads WHERE bucket = ?", (number,))
-    merge_bucket(transaction, msgspec.structs.replace(bucket, deleted=stamp))
+    # A revival may be a moment ahead of this DC's clock.
+    deleted = max(stamp, _just_after(bucket.stamp))
+    merge_bucket(transaction, msgspec.structs.replace(bucket, deleted=deleted))
 
 
 def set_registers(

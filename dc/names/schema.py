@@ -118,7 +118,8 @@ CREATE INDEX inbox_by_time ON inbox(peer, next_try_ms, seq);
 """
 
 # Writes know what they had seen, losers are kept, attributes are registers, and everything that is
-# the same in all DCs has a hash (`docs/convergence.md`). `leaf` is filled in by `digest.py`.
+# the same in all DCs has a hash (`docs/convergence.md`). `leaf` is filled in
+# by `rebuild.py`.
 _V2 = """
 ALTER TABLE buckets ADD COLUMN revived TEXT NOT NULL DEFAULT '';
 ALTER TABLE buckets ADD COLUMN registers TEXT NOT NULL DEFAULT '{}';

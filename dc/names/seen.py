@@ -13,6 +13,8 @@ INFERRED = "-"
 """`seen` of a tombstone that nobody made, but that was concluded from what is covered: it has seen
 nothing at all, so whatever it beats is kept as a conflict."""
 DCS_MAX = 64
+"""The most stamps in a `seen`. Of more, the latest count: of the others it is said that they were
+not seen, so the worst is a conflict too many."""
 
 
 def stamps_in(seen: str) -> list[Stamp]:
@@ -51,4 +53,5 @@ def history(own: str, writes: Iterable[tuple[Stamp, str]]) -> str:
             origin = stamp_origin(one)
             if origin != own and one > latest.get(origin, ""):
                 latest[origin] = one
-    return "".join(latest[origin] for origin in sorted(latest))
+    kept = sorted(latest.values())[-DCS_MAX:]
+    return "".join(sorted(kept, key=stamp_origin))

@@ -153,8 +153,7 @@ class SqliteNames:
             raise BucketExists(shown)
         key, now = bucket_id(owner, name), self.clock.now()
         bucket = Bucket(id=key, name=name, owner=owner, region=region, created=now)
-        await self._writer.action(lambda transaction: registers.create_bucket(transaction, bucket))
-        return bucket
+        return await self._writer.action(lambda one: registers.create_bucket(one, bucket))
 
     async def delete_bucket(self, bucket_id: str) -> None:
         stamp = self.clock.now()
@@ -460,7 +459,10 @@ class SqliteNames:
         self.knowledge.coverage.join(intervals)
 
     async def upkeep(self) -> bool:
-        self.knowledge.settle()
+        if self.knowledge.settle():
+            # What was accepted before the floor rose is before this in the writer's queue.
+            await self._writer.action(lambda _: None)
+            self.knowledge.cover_own()
         chores = self.knowledge.chores(self._peers)
         return await self._writer.action(lambda transaction: upkeep.work(transaction, chores))
 

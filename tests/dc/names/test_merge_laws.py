@@ -4,73 +4,128 @@ import asyncio
 import tempfile
 from pathlib import Path
 
+import msgspec
+from dcs_kit import assert_trees, state
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from names_kit import OWNER, PARIS, TOKYO, opened, stamp_at, tombstone, version
 
-from dc.names.model import AccessKey, Bucket, Change, Tombstone, User, Version, bucket_id
+from dc.names.model import (
+    AccessKey,
+    Bucket,
+    Change,
+    Conflict,
+    Kind,
+    Register,
+    Site,
+    Tombstone,
+    User,
+    Version,
+    bucket_id,
+)
+from dc.names.service import SqliteNames
 
 BUCKETS = [bucket_id(OWNER, "one"), bucket_id(OWNER, "two")]
+STAMPS = st.builds(
+    stamp_at, st.integers(1_000, 1_008), st.integers(0, 1), st.sampled_from([PARIS, TOKYO])
+)
+SEEN = st.one_of(st.just(""), STAMPS)
+REGISTERS = st.dictionaries(
+    st.sampled_from(["acl", "tags"]),
+    st.builds(lambda stamp: Register(stamp, stamp), STAMPS),
+    max_size=2,
+)
+
+
+@st.composite
+def written(draw: st.DrawFn, stamp: str) -> Version | Tombstone | Conflict:
+    """A version, a tombstone or a conflict of one of a few items."""
+    bucket = draw(st.sampled_from(BUCKETS))
+    key, vid = draw(st.sampled_from("ab")), draw(st.sampled_from(["", "", "c" * 32]))
+    seen = "" if vid else draw(SEEN)
+    what = draw(st.sampled_from("vvvmttc"))
+    if what == "t":
+        seen = draw(st.sampled_from([seen, "-"]))
+        return msgspec.structs.replace(tombstone(bucket, key, stamp, vid), seen=seen)
+    kind = Kind.DELETE_MARKER if what == "m" else Kind.OBJECT
+    made = version(bucket, key, stamp, vid, kind)
+    made = msgspec.structs.replace(made, seen=seen, registers=draw(REGISTERS))
+    if what == "c":
+        gone = draw(st.booleans())
+        return Conflict(loser=made, winner=max(stamp, draw(STAMPS)), gone=gone)
+    return made
 
 
 @st.composite
 def changes(draw: st.DrawFn) -> list[Change]:
-    """Records with distinct stamps, few items, so that they collide."""
+    """Records with distinct stamps, few items, so that they collide; some of them again, with
+    other registers."""
     count = draw(st.integers(1, 14))
-    order = draw(st.permutations(range(count)))
     made: list[Change] = []
-    for number in order:
+    for number in draw(st.permutations(range(count))):
         stamp = stamp_at(1_000 + number // 2, number % 2, draw(st.sampled_from([PARIS, TOKYO])))
-        bucket = draw(st.sampled_from(BUCKETS))
-        kind = draw(st.sampled_from("vvvttbuk"))
-        key, vid = draw(st.sampled_from("ab")), draw(st.sampled_from(["", "c" * 32]))
-        if kind == "v":
-            made.append(version(bucket, key, stamp, vid))
-        elif kind == "t":
-            made.append(tombstone(bucket, key, stamp, vid))
+        kind = draw(st.sampled_from("wwwwbuks"))
+        key = draw(st.sampled_from("ab"))
+        if kind == "w":
+            made.append(draw(written(stamp)))
+            if isinstance(made[-1], Version) and draw(st.booleans()):
+                made.append(msgspec.structs.replace(made[-1], registers=draw(REGISTERS)))
         elif kind == "b":
-            deleted = draw(st.sampled_from(["", stamp_at(1_003), stamp_at(1_009)]))
-            name = "one" if bucket == BUCKETS[0] else "two"
+            bucket = draw(st.sampled_from(BUCKETS))
             made.append(
                 Bucket(
-                    id=bucket, name=name, owner=OWNER, region="r", created=stamp, deleted=deleted
+                    id=bucket,
+                    name="one" if bucket == BUCKETS[0] else "two",
+                    owner=OWNER,
+                    region=key,
+                    created=stamp,
+                    deleted=draw(st.one_of(st.just(""), STAMPS)),
+                    revived=draw(st.one_of(st.just(""), STAMPS)),
+                    registers=draw(REGISTERS),
                 )
             )
         elif kind == "u":
             gone = draw(st.booleans())
             made.append(User(id=key * 64, email=f"{number}@x", stamp=stamp, deleted=gone))
+        elif kind == "k":
+            gone = draw(st.booleans())
+            secret = b"" if gone else stamp.encode()
+            made.append(AccessKey(id=key, user=OWNER, secret=secret, stamp=stamp, deleted=gone))
         else:
-            made.append(AccessKey(id=key, user=OWNER, secret=stamp.encode(), stamp=stamp))
+            made.append(Site(dc_id=PARIS, name=key, region="", stamp=stamp))
     return made
 
 
 def model(made: list[Change]) -> dict[tuple[str, ...], str]:
-    """item -> winning stamp, with "v" or "t" for what it is; of versions and tombstones."""
-    state: dict[tuple[str, ...], str] = {}
+    """item -> stamp and kind of what must be there; of versions and tombstones."""
+    result: dict[tuple[str, ...], tuple[bool, str, str]] = {}
     for change in made:
         if isinstance(change, Version | Tombstone):
-            item = (change.bucket, change.key, change.vid)
-            mark = change.stamp + ("v" if isinstance(change, Version) else "t")
-            state[item] = max(state.get(item, ""), mark)
-    return state
+            item = ("item", change.bucket, change.key, change.vid)
+            gone = isinstance(change, Tombstone)
+            # Of a version with an id the tombstone counts, whatever the stamps say.
+            mark = (gone and bool(change.vid), change.stamp, "t" if gone else "v")
+            result[item] = max(result.get(item, mark), mark)
+    return {item: mark[1] + mark[2] for item, mark in result.items()}
 
 
-async def dump(names) -> tuple[dict, dict, list]:
-    """The feed's whole content: versions and tombstones, registers, positions."""
-    entries, _, _ = await names.feed(0, 10_000)
-    state, registers = {}, {}
-    for entry in entries:
-        change = entry.change
-        if isinstance(change, Version):
-            state[change.bucket, change.key, change.vid] = change.stamp + "v"
-            assert change == version(change.bucket, change.key, change.stamp, change.vid)
-        elif isinstance(change, Tombstone):
-            state[change.bucket, change.key, change.vid] = change.stamp + "t"
-        else:
-            registers[type(change).__name__, change.id] = change
-    seqs = [entry.seq for entry in entries]
-    assert len(seqs) == len(set(seqs)) == len(state) + len(registers), "one row per item"
-    return state, registers, seqs
+def check_model(found: dict[tuple[str, ...], object], made: list[Change]) -> None:
+    items = {item: one for item, one in found.items() if item[0] == "item"}
+    kinds = {item: "t" if isinstance(one, Tombstone) else "v" for item, one in items.items()}
+    assert {item: one.stamp + kinds[item] for item, one in items.items()} == model(made)
+    gone: dict[str, bool] = {}
+    for one in made:
+        if isinstance(one, User | AccessKey):
+            gone[one.id] = gone.get(one.id, False) or one.deleted
+    for one in found.values():
+        if isinstance(one, User | AccessKey):
+            assert one.deleted == gone[one.id], "deleted anywhere is deleted"
+        if isinstance(one, Bucket):
+            assert all(register.stamp >= one.created for register in one.registers.values())
+
+
+async def feed(names: SqliteNames) -> list[Change]:
+    return [entry.change for entry in (await names.feed(0, 10_000))[0]]
 
 
 async def check(first: list[Change], second: list[list[Change]]) -> None:
@@ -81,26 +136,27 @@ async def check(first: list[Change], second: list[list[Change]]) -> None:
                 await a.apply([change])
             for group in second:
                 await b.apply(group)
-            state, registers, _ = await dump(a)
-            assert state == model(first)
-            other, other_registers, _ = await dump(b)
-            assert other == state
+            check_model(await state(a), first)
+            check_model(await state(b), first)
 
-            # The two may still owe each other revived buckets; after an exchange they agree.
+            # They may still owe each other conflicts and revived buckets.
             for _ in range(2):
-                await b.apply([entry.change for entry in (await a.feed(0, 10_000))[0]])
-                await a.apply([entry.change for entry in (await b.feed(0, 10_000))[0]])
-            assert (await dump(a))[:2] == (await dump(b))[:2]
+                await b.apply(await feed(a))
+                await a.apply(await feed(b))
+            assert await state(a) == await state(b)
+            assert a.roots() == b.roots()
 
             # What was read from the feed of one is the whole of it, and again changes nothing.
-            end = a.feed_end
-            await a.apply([entry.change for entry in (await b.feed(0, 10_000))[0]])
-            assert a.feed_end == end
-            await c.apply([entry.change for entry in (await a.feed(0, 10_000))[0]])
-            copied, copied_registers, _ = await dump(c)
-            state, registers, _ = await dump(a)
-            assert (copied, copied_registers) == (state, registers)
-            assert other_registers.keys() <= registers.keys()
+            ends = a.feed_end, b.feed_end
+            await a.apply(await feed(b))
+            await b.apply(await feed(a))
+            assert (a.feed_end, b.feed_end) == ends
+            for change in reversed(await feed(a)):
+                await c.apply([change])
+            assert await state(c) == await state(a)
+            assert c.roots() == a.roots()
+            for names in (a, b, c):
+                await assert_trees(names)
 
 
 @settings(max_examples=150, deadline=None)
