@@ -18,7 +18,7 @@ from dc.names.model import Change, Tombstone, Version
 from dc.names.uploads import _known_part
 from dc.stamps import HybridClock
 from dc.worker import spawn
-from replicator import feed_server, feed_stream
+from replicator import feed_stream, outbound
 from replicator.consumer import Consumer, Prepared
 from replicator.inbox import Inbox
 
@@ -224,7 +224,7 @@ def revival_not_told() -> Iterator[None]:
 
 def late_acknowledgement_counts() -> Any:
     """Of two acknowledgements the one that comes last counts, whichever is of more."""
-    return mock.patch.object(feed_server, "max", lambda *positions: positions[-1], create=True)
+    return mock.patch.object(outbound, "max", lambda *positions: positions[-1], create=True)
 
 
 PLANTED: dict[str, Plant] = {
