@@ -63,19 +63,29 @@ async def check_everywhere(t: Stage, outcome: Outcome) -> None:
     assert facts[0]["roots"]
 
 
-@pytest.mark.parametrize("direction", ["there", "back"])
-@pytest.mark.parametrize("first", ["paris", "tokyo"])
-@pytest.mark.parametrize("seen", [False, True], ids=["apart", "heard"])
+WAYS = [
+    # The second has heard of the first; who acts first; whose changes are carried first.
+    *((False, first, carried) for first in ("paris", "tokyo") for carried in ("first", "second")),
+    (True, "paris", "first"),
+    (True, "tokyo", "second"),
+]
+
+
+@pytest.mark.parametrize(
+    ("seen", "first", "carried"),
+    WAYS,
+    ids=[f"{'heard' if seen else 'apart'}-{first}-{carried}" for seen, first, carried in WAYS],
+)
 @pytest.mark.parametrize("name", CELLS)
 async def test_a_cell_of_the_table(
-    tmp_path: Path, name: str, seen: bool, first: str, direction: str
+    tmp_path: Path, name: str, seen: bool, first: str, carried: str
 ) -> None:
     second = {"paris": "tokyo", "tokyo": "paris"}[first]
     async with stage(tmp_path, first=first, second=second, seen=seen) as t:
         outcome = await CELLS[name](t)
         said = rows()[name][2 if seen else 1]
         assert ("**kept**" in said) == bool(outcome.kept), "the page says when something is kept"
-        one, other = (t.first, t.second) if direction == "there" else (t.second, t.first)
+        one, other = (t.first, t.second) if carried == "first" else (t.second, t.first)
         await other.take(one)
         await one.take(other)
         await check_everywhere(t, outcome)
