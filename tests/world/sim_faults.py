@@ -208,16 +208,17 @@ class Faults:
         dc = self._dc(event)
         if not dc.ready or not dc.names.peers() or self._skewed():
             return
-        copy = dc.copy_database()
+        copy, peers = dc.copy_database(), _peers(dc)
         copied_at = self._world.loop.time()
-        self._later(event.args["seconds"], lambda: self._put_back(dc, copy, copied_at))
+        self._later(event.args["seconds"], lambda: self._put_back(dc, copy, copied_at, peers))
 
     def _skewed(self) -> bool:
         plan = self._world.plan
         return any(event.kind == "skew" for event in plan.events)
 
-    def _put_back(self, dc: Dc, copy: bytes, copied_at: float) -> None:
-        if dc in self._world.left:
+    def _put_back(self, dc: Dc, copy: bytes, copied_at: float, peers: list[str]) -> None:
+        # Who is paired meanwhile must be paired again, by operators.
+        if dc in self._world.left or _peers(dc) != peers:
             return
         dc.kill(silent=True)
         dc.put_back(copy)
@@ -234,3 +235,8 @@ class Faults:
         faults = self._dc(event).database_faults
         faults.error_rate = event.args["rate"]
         self._later(event.args["seconds"], lambda: setattr(faults, "error_rate", 0.0))
+
+
+def _peers(dc: Dc) -> list[str]:
+    """The ids of those it is paired with."""
+    return [row[0] for row in dc.tables.execute("SELECT dc_id FROM peers ORDER BY 1")]
