@@ -78,7 +78,11 @@ class Datacenter:
         listen = ["--s3", s3, "--peer", peer, "--admin", admin]
         self.log = self.folder.with_suffix(".log")
         self.cli("init", str(self.folder), "--name", name, *listen)
-        with self.log.open("wb") as log:
+        self.start()
+
+    def start(self) -> None:
+        """Serve, when it was just made or has been stopped."""
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*_farshore(), "serve", str(self.folder)],
                 stdin=subprocess.DEVNULL,
@@ -98,8 +102,8 @@ class Datacenter:
     def pid(self) -> int:
         return self._process.pid
 
-    def cli(self, *arguments: str) -> str:
-        """What a command prints; BenchError when it fails."""
+    def cli(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
+        """What a command prints; BenchError when it ends with a code that is none of these."""
         command = [*_farshore(), *arguments]
         done = subprocess.run(
             command,
@@ -108,7 +112,7 @@ class Datacenter:
             env={**_environment(), "FARSHORE_DC": str(self.folder)},
             timeout=COMMAND_SECONDS_MAX,
         )
-        if done.returncode:
+        if done.returncode not in codes:
             said = done.stderr.strip()[-400:]
             raise BenchError(f"`farshore {arguments[0]}` ended with {done.returncode}: {said}")
         return done.stdout

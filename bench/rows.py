@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import footprint, large, replication, small
+from bench import footprint, large, replication, small, verify
 from bench.small import Figures
 from bench.world import World
 
@@ -82,6 +82,16 @@ ROWS = (
         "12 %",
     ),
     Row("burst", "2,000 new objects at the other DC", replication.burst, _rate(2000), "92 /s"),
+    Row(
+        "verify",
+        "comparing two DCs, 10 of 1,000,000 differ",
+        verify.verify,
+        (
+            Goal("seconds", "s", most=5),
+            Goal("megabytes", "MB", most=1),
+            Goal("found", "found", least=10, most=10),
+        ),
+    ),
     Row(
         "rss-load",
         "RSS per DC, highest under this load",
