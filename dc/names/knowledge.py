@@ -125,6 +125,7 @@ class Knowledge:
         now = self._wall.wall_ms()
         absent = max(0, now - self.peer_absence_ms_max)
         counting = [peer.dc_id for peer in peers]
+        present = [self._own]
         acked: int | None = None
         for dc_id in counting:
             known = self._progress.get(dc_id)
@@ -132,7 +133,10 @@ class Knowledge:
                 acked = 0
             elif known.heard_ms >= absent:
                 acked = known.acked if acked is None else min(acked, known.acked)
-        stable = self.coverage.stable([self._own, *counting], absent)
+            else:
+                continue
+            present.append(dc_id)
+        stable = self.coverage.stable(present, absent)
         return Chores(
             intervals=self.coverage.intervals(),
             progress=list(self._progress.values()),

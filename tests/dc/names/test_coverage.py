@@ -1,0 +1,181 @@
+"""What a DC knows of what it has, and what it concludes from it."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from dcs_kit import BYTES, bare, bucket_of, exchange, pair, sites, written
+from names_kit import PARIS, TOKYO, stamp_at
+
+from dc.names.api import StampTooOld
+from dc.names.coverage import INTERVALS_MAX, Coverage
+from dc.names.model import Interval, Known
+from dc.names.seen import INFERRED
+from dc.stamps import version_id
+
+
+def test_intervals_join_where_they_touch() -> None:
+    coverage = Coverage([Interval(PARIS, stamp_at(1), stamp_at(3))])
+    assert stamp_at(2) in coverage
+    assert stamp_at(2, origin=TOKYO) not in coverage
+    assert coverage.join([Interval(PARIS, stamp_at(5), stamp_at(7))])
+    assert stamp_at(4) not in coverage
+    assert not coverage.join([Interval(PARIS, stamp_at(5), stamp_at(6))]), "no news"
+    assert coverage.join([Interval(PARIS, stamp_at(3), stamp_at(5))])
+    assert coverage.intervals() == [Interval(PARIS, stamp_at(1), stamp_at(7))]
+
+
+def test_of_very_many_intervals_the_first_and_the_last_are_kept() -> None:
+    many = [Interval(PARIS, stamp_at(n), stamp_at(n + 1)) for n in range(0, 400, 4)]
+    coverage = Coverage([Interval(PARIS, "", stamp_at(0)), *many])
+    assert len(coverage.of(PARIS)) == INTERVALS_MAX
+    assert coverage.of(PARIS)[0].low == "" and stamp_at(397) in coverage
+
+
+def test_what_is_stable() -> None:
+    coverage = Coverage([Interval(PARIS, "", stamp_at(5000))])
+    assert coverage.stable([PARIS], 0) == stamp_at(5000)
+    assert coverage.stable([PARIS, TOKYO], 0) == "", "of a peer nothing is known"
+    coverage.join([Interval(TOKYO, "", stamp_at(3000, origin=TOKYO))])
+    assert coverage.stable([PARIS], 0) == stamp_at(3000, origin=TOKYO), "also who is no peer"
+    assert coverage.stable([PARIS], 4000) == stamp_at(5000), "unless it was silent for long"
+    coverage = Coverage([Interval(PARIS, stamp_at(1), stamp_at(5000))])
+    assert coverage.stable([PARIS], 0) == "", "what was before is not known"
+
+
+async def test_a_change_below_the_floor_is_refused(tmp_path: Path) -> None:
+    async with sites(tmp_path, 1) as (one,):
+        bucket = await bucket_of(one)
+        stamp = one.names.clock.now()
+        await one.settle()
+        assert one.names.knowledge.floor > stamp
+        with pytest.raises(StampTooOld):
+            await one.names.put(written(bucket.id, "k", stamp))
+        assert await one.version(bucket, "k") is None
+        await one.put(bucket, "k")
+        assert await one.version(bucket, "k") is not None
+
+
+async def test_the_floor_needs_time_and_is_covered_after_what_was_accepted(tmp_path: Path) -> None:
+    async with sites(tmp_path, 1) as (one,):
+        bucket = await bucket_of(one)
+        await one.names.upkeep()
+        one.clock.ms += 29_000
+        await one.names.upkeep()
+        assert one.names.knowledge.floor == ""
+        stamp = one.names.clock.now()
+        one.clock.ms += 2_000
+        await one.names.upkeep()
+        one.clock.ms += 31_000
+        # Accepted, and behind a slow disk: nothing may be said of it before it is there.
+        putting = asyncio.ensure_future(one.names.put(written(bucket.id, "k", stamp)))
+        await asyncio.sleep(0)
+        working = asyncio.ensure_future(one.names.upkeep())
+        while not putting.done():
+            assert not one.names.knowledge.covers(stamp)
+            await asyncio.sleep(0)
+        await working
+        assert putting.exception() is None
+        assert one.names.knowledge.covers(stamp)
+
+
+async def test_a_start_leaves_a_gap_until_peers_have_given_back(tmp_path: Path) -> None:
+    async with sites(tmp_path, 1) as (one,):
+        bucket = await bucket_of(one)
+        first = await one.put(bucket, "k")
+        await one.settle()
+        assert not one.names.knowledge.covers("0" * 16 + one.dc_id), "another disk may have been"
+        await one.start_again()
+        one.clock.ms += 1000
+        between = one.names.clock.now()
+        one.clock.ms += 1000
+        await one.start_again()
+        await one.settle()
+        now = one.names.knowledge.floor
+        knowledge = one.names.knowledge
+        assert knowledge.covers(now) and not knowledge.covers(between)
+        assert not knowledge.covers(first.stamp) or knowledge.coverage.of(one.dc_id)[0].low
+        knowledge.close_gap()
+        assert knowledge.covers(between) and knowledge.covers(first.stamp)
+        assert knowledge.coverage.intervals() == [Interval(one.dc_id, "", now)]
+        await one.settle()
+        assert len(knowledge.coverage.intervals()) == 1
+
+
+async def test_a_dc_that_lost_its_disk_takes_back_what_it_made(tmp_path: Path) -> None:
+    async with sites(tmp_path) as (one, other):
+        bucket = await bucket_of(one)
+        made = await one.put(bucket, "k")
+        await exchange(one, other)
+        one.clock.ms += 1000
+        one.path = tmp_path / "another.db"
+        await one.start_again()
+        await one.settle()
+        one.cursors.clear()
+        await one.take(other)
+        current = await one.version(bucket, "k")
+        assert current is not None and current.stamp == made.stamp
+
+
+async def test_what_is_covered_and_not_here_was_deleted(tmp_path: Path) -> None:
+    async with sites(tmp_path) as (one, other):
+        bucket = await bucket_of(one)
+        vid = version_id(one.names.clock.now())
+        gone = [await one.put(bucket, "k"), await one.put(bucket, "v", vid)]
+        await exchange(one, other)
+        await one.delete(bucket, "k")
+        await one.delete(bucket, "v", vid)
+        await one.settle()
+        one.names.knowledge.close_gap()
+        assert await one.tombstones() == [], "nobody is left to tell"
+        assert all(map(one.names.knowledge.covers, [version.stamp for version in gone]))
+        known = await one.names.known([bare(version) for version in gone])
+        assert known == [Known.HELD] * 2, "no bytes are needed"
+        # The other missed that, and is read from the beginning.
+        other.cursors[one.dc_id] = one.names.feed_end
+        one.cursors.clear()
+        await one.take(other, along=False)
+        concluded = await one.tombstones()
+        assert [tombstone.seen for tombstone in concluded] == [INFERRED] * 2
+        await exchange(one, other)
+        for site in (one, other):
+            assert await site.version(bucket, "k") is None
+            assert await site.version(bucket, "v", vid) is None
+            kept = await site.names.conflicts()
+            assert [one.loser.key for one in kept] == ["k", "v"]
+            assert all(one.loser.extents == BYTES for one in kept)
+        back = await other.names.restore_conflict(bucket.id, "k", gone[0].stamp)
+        await exchange(one, other)
+        assert (await one.version(bucket, "k")).stamp == back.stamp
+
+
+async def test_also_when_it_is_kept_as_a_conflict(tmp_path: Path) -> None:
+    async with sites(tmp_path) as (one, other):
+        bucket = await bucket_of(one)
+        await exchange(one, other)
+        lost = await one.put(bucket, "k")
+        other.clock.ms += 1000
+        await other.delete(bucket, "k")
+        await one.take(other)
+        await one.settle()
+        one.names.cover([Interval(other.dc_id, "", one.names.knowledge.floor[:16] + other.dc_id)])
+        one.names.knowledge.close_gap()
+        await one.settle()
+        assert await one.tombstones() == []
+        assert await one.names.known([bare(lost)]) == [Known.HELD]
+        await one.apply([lost])
+        assert await one.version(bucket, "k") is None
+        assert [kept.loser.stamp for kept in await one.names.conflicts()] == [lost.stamp]
+
+
+async def test_what_was_lost_is_restored_though_it_is_covered(tmp_path: Path) -> None:
+    async with sites(tmp_path) as (one, other):
+        await pair(one, other)
+        bucket = await bucket_of(one)
+        lost = await one.put(bucket, "k")
+        one.names.cover([Interval(one.dc_id, "", lost.stamp)])
+        await one.names._writer.action(lambda t: t.db.execute("DELETE FROM versions"))
+        await one.names._writer.action(lambda t: t.db.execute("DELETE FROM feed WHERE kind = 0"))
+        await one.names.apply([lost], restoring=True)
+        assert (await one.version(bucket, "k")).stamp == lost.stamp
+        assert await one.tombstones() == []
