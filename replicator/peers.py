@@ -67,6 +67,7 @@ class Link:
         self._last_error = ""
         self._error_at = 0.0
         self._failures = 0
+        self._ever = False
         self._retry_at = 0.0
         self._kick = asyncio.Event()
         self._measures = Measures(home, peer, self.outbound, self.inbound)
@@ -126,6 +127,7 @@ class Link:
             self._note_failure(leaf(error))
         finally:
             worked = self.inbound.connected
+            self._ever |= worked
             self.inbound.ended()
         lived = self._home.clock.monotonic() - began
         if worked and (lived > WORKED_SECONDS or self.inbound.changes > taken):
@@ -154,7 +156,8 @@ class Link:
 
     async def _wait(self) -> None:
         paired_seconds = (self._home.clock.wall_ms() - stamp_ms(self.peer.paired)) / 1000
-        if self._state == status.REFUSED and paired_seconds > REFUSED_RETRY_SECONDS:
+        is_new = not self._ever and paired_seconds < REFUSED_RETRY_SECONDS
+        if self._state == status.REFUSED and not is_new:
             wait = self._home.backoff_seconds(0, REFUSED_RETRY_SECONDS, REFUSED_RETRY_SECONDS)
         else:
             wait = self._home.backoff_seconds(
