@@ -10,7 +10,8 @@ attributes are joined.
 
 A plain repair restores the union: whatever one side lacks was lost there. But while this DC has
 `missed_deletions` (`docs/convergence.md`), what only it has and the peer covers was deleted there;
-it is deleted here, too, and kept as a conflict.
+it is deleted here, too, and kept as a conflict. The peer may find out the same of us meanwhile (two
+DCs with a past each are paired, say): then what only it has, and we cover, is left to it.
 """
 
 from dc.names.merge import TOMBSTONE, concluded
@@ -33,6 +34,10 @@ class Repair:
         left = differing
         if work.streams.missed_deletions:
             left = await self._delete(work, left)
+        theirs: Pairs = {}
+        if work.client.reconciling:
+            theirs = {item: pair for item, pair in left.items() if _is_theirs(work, item, pair)}
+            left = {item: pair for item, pair in left.items() if item not in theirs}
         began = len(left)
         for number in range(_REPAIR_ROUNDS):
             if not left:
@@ -42,7 +47,7 @@ class Repair:
                 break
             left = await self._wait(work, left)
         work.repaired += began - len(left)
-        return left
+        return left | theirs
 
     async def _delete(self, work: Verification, differing: Pairs) -> Pairs:
         """Delete here what was deleted there while this DC was away; what differs otherwise."""
@@ -105,6 +110,14 @@ def _was_deleted(work: Verification, item: shapes.Item, pair: Pair) -> bool:
         and pair.there is None
         and pair.here is not None
         and pair.here.stamp in work.coverage
+    )
+
+
+def _is_theirs(work: Verification, item: shapes.Item, pair: Pair) -> bool:
+    """Whether the peer will find out that this was deleted here while it was away."""
+    covers = work.home.names.knowledge.covers
+    return (
+        item[1] == 0 and pair.here is None and pair.there is not None and covers(pair.there.stamp)
     )
 
 

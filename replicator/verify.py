@@ -222,7 +222,7 @@ class Verification:
         self.check()
         head = await self.client.head(self._own_root(), coverage=repair is not None)
         self.coverage = shapes.coverage_in(head)
-        if repair is not None and head.reconciling:
+        if repair is not None and head.reconciling and not self.streams.missed_deletions:
             raise NotCompared(
                 f"{self.peer.name} was away for long and finds out what it missed: try again later"
             )

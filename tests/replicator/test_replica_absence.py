@@ -110,6 +110,39 @@ async def test_until_then_nobody_restores_it(
         assert (await verify(paris, tokyo, repair=True)).identical
 
 
+async def test_both_missed_something_of_each_other(tmp_path: Path) -> None:
+    """Two that were paired before, each of which has deleted and forgotten something since."""
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await settled(paris, tokyo)
+        for number in range(4):
+            await paris.put(bucket, f"k{number}", b"x")
+        await settled(paris, tokyo)
+        now = [dc.names.clock.now() for dc in (paris, tokyo)]
+        await tokyo.replicator.remove_peer(paris.dc_id)
+        await paris.replicator.remove_peer(tokyo.dc_id)
+        await paris.delete(bucket, "k1")
+        await tokyo.delete(bucket, "k2")
+        await tokyo.put(bucket, "t", b"new in tokyo")
+        for dc in (paris, tokyo):
+            await damage(dc, *collected(dc, *now))
+        await pair(paris, tokyo)
+        for one, other in ((paris, tokyo), (tokyo, paris)):
+            await eventually(lambda one=one, other=other: _reconciled(link(one, other)))
+        await settled(paris, tokyo)
+        for dc in (paris, tokyo):
+            assert await dc.get(bucket, "k1") is None and await dc.get(bucket, "k2") is None
+            assert await dc.get(bucket, "k0") == b"x" and await dc.get(bucket, "t") is not None
+            kept = await dc.names.conflicts()
+            assert sorted(one.loser.key for one in kept) == ["k1", "k2"]
+        assert (await verify(paris, tokyo, repair=True)).identical
+
+
+def _reconciled(found: Link) -> bool:
+    return found.last_verify is not None and not found.inbound.missed_deletions
+
+
 async def test_looking_alone_deletes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
