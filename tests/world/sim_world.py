@@ -129,6 +129,8 @@ def _surroundings(plan: Plan, loop: SimLoop) -> Iterator[list[dict[str, Any]]]:
         "replicator.peers.ACK_SECONDS": plan.pace["ack"],
         "replicator.measures.MEASURE_SECONDS": plan.pace["measure"],
         "replicator.service.UPKEEP_SECONDS": plan.pace["upkeep"],
+        # What the feeds get wrong is to be found here, not repaired.
+        "replicator.checks.VERIFY_DELAY_SECONDS": 1e9,
         "dc.names.knowledge.SETTLE_SECONDS": plan.pace["upkeep"],
         "aiohttp.connector.monotonic": loop.time,
         # asyncio's own ask the system for the process's number each time.
