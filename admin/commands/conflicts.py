@@ -137,11 +137,18 @@ def _settle(
         print_json({"done": done, "failed": failed})
     else:
         for one in done:
-            print_fields({done_word: f"{one['key']} in {one['bucket']}"})
+            print_fields({done_word: f"{one['key']} in {one['bucket']}{_instead(one)}"})
         for one in failed:
             print_note(f"{one['id']}: {one['reason']}")
     if failed:
         raise AdminError(f"{len(failed)} of {len(ids)} were not {done_word}")
+
+
+def _instead(one: dict[str, Any]) -> str:
+    before = one.get("replaced", {})
+    if before.get("kind") != "object":
+        return ""
+    return f", instead of what was written at {before['site']}, {before['written']}"
 
 
 def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:

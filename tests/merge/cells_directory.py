@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 from cells_objects import cell
 from merge_kit import OTHER_OWNER, Outcome, Place, Stage
@@ -301,6 +302,23 @@ async def _(t: Stage) -> Outcome:
     await t.between()
     await t.second.names.delete_user(user.id)
     return Outcome(also=keys())
+
+
+@cell("deleteuser-anything")
+async def _(t: Stage) -> Outcome:
+    user = await t.first.add_user("c")
+    await t.share()
+    await t.first.names.delete_user(user.id)
+    await t.between()
+    # No command does this to a user who is there; a record that says so changes nothing.
+    again = msgspec.structs.replace(user, email="new@example.com", stamp=t.second.stamp())
+    await t.second.apply([again])
+
+    async def nobody(place: Place) -> bool:
+        assert place.names.directory.users() == []
+        return await keys()(place)
+
+    return Outcome(also=nobody)
 
 
 @cell("deleteuser-bucket")

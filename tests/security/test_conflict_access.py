@@ -229,7 +229,8 @@ def test_what_is_restored_is_its_owners(apart: Apart) -> None:
     """The last of this file: it ends the conflicts."""
     paris, tokyo = apart.dcs["paris"], apart.dcs["tokyo"]
     ids = {one["key"]: one["id"] for one in listed(tokyo) if one["kind"] == "object"}
-    assert "restored" in tokyo.cli("conflicts", "restore", ids["k"]).stdout
+    said = tokyo.cli("conflicts", "restore", ids["k"]).stdout
+    assert "restored  k in ledger, instead of what was written at tokyo, 2" in said
     assert "dropped" in paris.cli("conflicts", "drop", ids["dropped"]).stdout
     for dc in (paris, tokyo):
         name = dc.name
