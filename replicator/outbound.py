@@ -59,8 +59,8 @@ class Outbound:
         self.streams += 1
         self._stream = stream
         self.looked = after
-        if not known:
-            self.sent_last = 0
+        # What the peer has taken may still wait in its inbox, also if another process told it.
+        self.sent_last = max(self.sent_last, after) if known else 0
         acked = self.acked
         if not known or (acked is not None and after < acked):
             # It goes on from further back than it was, as after an old backup: it tells anew.

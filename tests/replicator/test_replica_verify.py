@@ -9,6 +9,8 @@ from verify_kit import change, damage, forget, named, rows, verify
 
 from dc.names.model import Bucket
 from replicator.errors import NotCompared
+from replicator.messages import Ack
+from replicator.outbound import Outbound
 
 FILLERS = 40
 
@@ -259,3 +261,25 @@ async def test_a_peer_that_is_away_cannot_be_compared(tmp_path: Path) -> None:
         await tokyo.start()
         await settled(paris, tokyo)
         assert (await verify(paris, tokyo)).identical
+
+
+async def test_what_waits_in_the_inbox_there_is_not_settled_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    """Paris was restarted; tokyo had taken up to 58, and two changes are still unfinished."""
+    paris = Dc(tmp_path, "paris")
+    await paris.open()
+    try:
+        paris.names._feed_end = 58
+        stream, outbound = object(), Outbound(paris.names.knowledge, "a" * 16)
+        outbound.opened(stream, 58, True)
+        outbound.looked_until(stream, 58)
+        epoch = paris.names.epoch
+        outbound.acknowledged(Ack(epoch=epoch, position=49, taken=58, unfinished=[50, 53]))
+        assert outbound.settled == 49
+        outbound.looked_until(stream, 60)
+        outbound.acknowledged(Ack(epoch=epoch, position=58, taken=58))
+        assert outbound.settled == 60
+    finally:
+        await paris.objects.close()
+        await paris.names.close()
