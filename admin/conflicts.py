@@ -1,7 +1,7 @@
 """The conflicts in the admin API: what two datacenters did without having seen each other, and what
 the merge did not decide for good.
 
-    GET  /conflicts?bucket=NAME&after=NEXT&limit=N
+    GET  /conflicts?bucket=NAME&after=NEXT&limit=N      the first page says how many objects
     GET  /conflicts/{id}
     POST /conflicts/restore {"ids"}     write losers again; they replace what is current
     POST /conflicts/drop {"ids"}        keep losers no longer
@@ -81,13 +81,13 @@ class ConflictsApi:
         after = _decode_position(next_one) if next_one else ("", "", "")
         found = await self._names.conflicts(bucket_id=bucket_id, after=after, limit=limit)
         last = found[-1].loser if len(found) == limit else None
-        return answer(
-            {
-                "conflicts": shown + [self._object(one) for one in found],
-                "objects": await self._names.conflict_count(),
-                "next": _encode_position((last.bucket, last.key, last.stamp)) if last else "",
-            }
-        )
+        facts = {
+            "conflicts": shown + [self._object(one) for one in found],
+            "next": _encode_position((last.bucket, last.key, last.stamp)) if last else "",
+        }
+        if not next_one:
+            facts["objects"] = await self._names.conflict_count()
+        return answer(facts)
 
     async def _show(self, request: web.Request) -> web.Response:
         wanted = request.match_info["id"]

@@ -107,7 +107,7 @@ async def test_pages_are_whole(seat: Seat) -> None:
         query = {"limit": "2"} | ({"after": after} if after else {})
         text = "&".join(f"{name}={value}" for name, value in query.items())
         status, answer = await seat.ask("GET", f"/conflicts?{text}")
-        assert status == 200 and answer["objects"] == 4
+        assert status == 200 and answer.get("objects") == (None if after else 4)
         found += [one["key"] for one in answer["conflicts"]]
         after, pages = answer["next"], pages + 1
     assert sorted(found) == sorted(one.key for one in losers)
