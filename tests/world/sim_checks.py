@@ -103,7 +103,11 @@ async def check_items(dcs: list[Dc], model: Model, clients: Clients, fail: Fail)
             if item in versions:
                 standing = model.find(item, versions[item])
                 if standing not in possible or standing is None or standing.version is None:
-                    fail("lost", f"{dc.name} has {standing}, which cannot stand: {_told(attempts)}")
+                    fail(
+                        "lost",
+                        f"{dc.name} has {standing} at {versions[item]}, which cannot stand:"
+                        f" {_told(attempts)}",
+                    )
                 else:
                     await _check_standing(dc, item, standing, clients, fail)
             elif all(one.version is not None for one in possible) and _was_told(attempts):

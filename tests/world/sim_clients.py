@@ -251,19 +251,23 @@ class Clients:
         if event.args["pick"] % 2:
             await dc.names.drop_conflict(*where)
             return f"dropped {loser.key} {loser.stamp}"
+        was_clear = item not in self._model.unclear
+        # Until it is answered: the process may die.
+        self._model.unclear.add(item)
         try:
             again = await dc.names.restore_conflict(*where)
         except (NoSuchConflict, *REFUSALS):
+            if was_clear:
+                self._model.unclear.discard(item)
             raise
-        except NamesError:
-            self._model.unclear.add(item)
-            raise
-        body = await dc.body(again)
-        if lost is not None and crc64nvme(body) != loser.meta.crc64:
-            self._fail("bytes", f"#{event.number}: restored are other bytes than {lost}")
+        if was_clear:
+            self._model.unclear.discard(item)
         attempt = Attempt(event.number, dc.name, again.stamp, again)
         self._model.attempt((again.bucket, again.key, again.vid), attempt)
         self._model.was_acked(attempt)
+        body = await dc.body(again)
+        if lost is not None and crc64nvme(body) != loser.meta.crc64:
+            self._fail("bytes", f"#{event.number}: restored are other bytes than {lost}")
         return f"restored {loser.key} {loser.stamp} as {again.stamp}"
 
     # -- multipart ------------------------------------------------------------------------------
