@@ -81,7 +81,7 @@ class ConflictsApi:
         after = _decode_position(next_one) if next_one else ("", "", "")
         found = await self._names.conflicts(bucket_id=bucket_id, after=after, limit=limit)
         last = found[-1].loser if len(found) == limit else None
-        facts = {
+        facts: dict[str, Any] = {
             "conflicts": shown + [self._object(one) for one in found],
             "next": _encode_position((last.bucket, last.key, last.stamp)) if last else "",
         }
