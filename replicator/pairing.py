@@ -101,7 +101,9 @@ class Pairing:
             await home.names.add_peer(peer)
         except PeerExists:
             raise _name_taken(peer.name) from None
-        await self._peers.refresh()
+        finally:
+            # Also when it failed: it may have taken effect.
+            await self._peers.refresh()
         steps.note("the pairing is recorded on both sides")
         proof = Proof(home, self._peers, peer, reply, steps)
         await proof.wait(timeout_seconds)
@@ -197,7 +199,8 @@ class Pairing:
             return messages.PairReply(problem="the token was used already: issue a new one")
         except PeerExists:
             return messages.PairReply(problem=str(_name_taken(request.place.name)))
-        await self._peers.refresh()
+        finally:
+            await self._peers.refresh()
         stamp, position = await put_site(home)
         return messages.PairReply(
             answer=exchange.issue_answer(home.identity, request, now=home.now_seconds()),
