@@ -157,6 +157,11 @@ class Checks:
     def reconciled(self) -> None:
         self._inbound.missed_deletions = False
 
+    @property
+    def epoch(self) -> str:
+        cursor = self._inbound.cursor
+        return cursor.epoch if cursor else ""
+
     async def taken(self) -> int:
         count, lowest = await self._home.names.inbox_state(self._peer.dc_id)
         return lowest - 1 if count else self._inbound.position

@@ -70,11 +70,13 @@ class CompareClient:
         page = await self._ask("items", ask, shapes.ItemsPage)
         return shapes.unpacked(page, ask, leaves), page.last
 
-    async def states(self, items: list[shapes.Item]) -> tuple[list[ItemState | None], int]:
-        """What items are there now; and the end of the peer's feed after that."""
+    async def states(
+        self, items: list[shapes.Item]
+    ) -> tuple[list[ItemState | None], shapes.States]:
+        """What items are there now; and the whole answer, for where the feeds stand."""
         answer = await self._ask("states", shapes.ItemsAsked(items), shapes.States)
         self.reconciling = answer.reconciling
-        return shapes.checked_states(answer, len(items)), answer.end
+        return shapes.checked_states(answer, len(items)), answer
 
     async def records(self, items: list[shapes.Item]) -> list[wire.Record]:
         """The records of items, of those that are there."""

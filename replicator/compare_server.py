@@ -50,6 +50,10 @@ class Links(Protocol):
         """Whether this DC is about to find out which deletions of that peer it missed."""
         ...
 
+    async def taken(self, dc_id: str) -> tuple[str, int]:
+        """Up to where all of that peer's feed has taken effect here: epoch and position."""
+        ...
+
     async def pull(self, dc_id: str, items: list[shapes.Item]) -> int:
         """Fetch the records of items from that peer into its inbox; how many came."""
         ...
@@ -117,8 +121,10 @@ class CompareServer:
         items = _items_in(body)
         states = await states_of(self._home.names, items)
         found = [(one.kind, one.stamp, one.hash, one.seen) if one else None for one in states]
-        reconciling = self._links.reconciling(peer.dc_id)
-        return _answer(shapes.States(found, self._home.names.feed_end, reconciling))
+        names, links = self._home.names, self._links
+        epoch, taken = await links.taken(peer.dc_id)
+        reconciling = links.reconciling(peer.dc_id)
+        return _answer(shapes.States(found, names.epoch, names.feed_end, epoch, taken, reconciling))
 
     async def _records(self, body: bytes, peer: Peer) -> web.StreamResponse:
         items = _items_in(body)

@@ -128,11 +128,14 @@ State = tuple[int, Name, Name, str]
 
 
 class States(_Shape, frozen=True):
-    """Of each item asked for, in order; None: it is not there. `end` of the feed, after they were
-    read."""
+    """Of each item asked for, in order; None: it is not there. `epoch` and `end` of the feed after
+    they were read; then, up to where all of the asker's feed has taken effect there."""
 
     states: Annotated[list[State | None], msgspec.Meta(max_length=COMPARE_ITEMS_ASKED_MAX)]
+    epoch: Name
     end: Count
+    taken_epoch: Name
+    taken: Count
     reconciling: bool
 
 

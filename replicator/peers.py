@@ -195,7 +195,12 @@ class Link:
             self._inbox.moved.set()
             raise
         self.inbound.inbox_is(count)
-        if cursor is None or not self.inbound.connected:
+        now = self.inbound.cursor
+        if cursor is None or now is None or not self.inbound.connected:
+            return 0
+        if now.epoch != cursor.epoch:
+            # Meanwhile the feed was opened anew, and may be another one: this says nothing of it.
+            self._inbox.moved.set()
             return 0
         position = lowest - 1 if count else cursor.seq
         self._settled(position)
@@ -355,8 +360,10 @@ class Peers:
             await link.stop()
 
     def _given_back(self) -> None:
-        """When all peers have given back what this DC may have forgotten, it knows all it made."""
-        if all(link.inbound.given_back for link in self._links.values()):
+        """When all peers have given back what this DC may have forgotten, it knows all it made. A
+        peer counts also while it has no link, as when its record changes."""
+        links = [self._links.get(peer.dc_id) for peer in self._home.names.peers()]
+        if all(link is not None and link.inbound.given_back for link in links):
             self._home.names.knowledge.close_gap()
 
     def heard(self, dc_id: str) -> None:
@@ -368,6 +375,11 @@ class Peers:
         """Whether this DC is about to find out which deletions of a peer it missed."""
         link = self._links.get(dc_id)
         return link is not None and link.inbound.missed_deletions
+
+    async def taken(self, dc_id: str) -> tuple[str, int]:
+        """Up to where all of a peer's feed has taken effect here: epoch and position."""
+        link = self._links.get(dc_id)
+        return ("", 0) if link is None else (link.checks.epoch, await link.checks.taken())
 
     async def pull(self, dc_id: str, items: list[Item]) -> int:
         """Fetch the records of items from a peer into its inbox; how many came."""

@@ -146,6 +146,11 @@ class Streams(Protocol):
         """What the peer deleted while this DC was away is deleted here."""
         ...
 
+    @property
+    def epoch(self) -> str:
+        """The peer's feed that is open: a peer that was started again has another."""
+        ...
+
     async def taken(self) -> int:
         """Up to where all of the peer's feed has taken effect here."""
         ...
@@ -268,13 +273,13 @@ class Verification:
 
     async def settle(self, items: list[shapes.Item]) -> tuple[Pairs, Pairs]:
         """Of items that may differ: those that do, and those that still move."""
-        pairs, end = await self.look(items)
+        pairs, there = await self.look(items)
         differing: Pairs = {}
         for _ in range(COMPARE_ROUNDS):
             if not pairs:
                 break
-            caught_up = await self.caught_up(end)
-            again, end = await self.look(list(pairs))
+            caught_up = await self.caught_up(there)
+            again, there = await self.look(list(pairs))
             if not caught_up:
                 pairs = again
                 break
@@ -283,28 +288,29 @@ class Verification:
             pairs = {item: pair for item, pair in again.items() if item not in same}
         return differing, pairs
 
-    async def look(self, items: list[shapes.Item]) -> tuple[Pairs, int]:
+    async def look(self, items: list[shapes.Item]) -> tuple[Pairs, shapes.States]:
         """What both sides have now of items, of those that differ; and where the peer's feed
-        ended after that."""
+        stood after that."""
         found: Pairs = {}
-        end = 0
+        answer: shapes.States | None = None
         for begin in range(0, len(items), COMPARE_ITEMS_ASKED_MAX):
             some = items[begin : begin + COMPARE_ITEMS_ASKED_MAX]
-            theirs, end = await self.client.states(some)
+            theirs, answer = await self.client.states(some)
             ours = await states_of(self.home.names, some)
             for item, here, there in zip(some, ours, theirs, strict=True):
                 if Pair(here, there).differs:
                     found[item] = Pair(here, there)
-        return found, end
+        assert answer is not None
+        return found, answer
 
-    async def caught_up(self, their_end: int) -> bool:
-        """Wait until each side has taken in what the other had: the peer's feed up to
-        `their_end`, ours as it is now. False when that takes too long."""
+    async def caught_up(self, there: shapes.States) -> bool:
+        """Wait until each side has taken in what the other had: the peer's feed as it stood
+        `there`, ours as it is now. False when that takes too long."""
         our_end = self.home.names.feed_end
         clock = self.home.clock
         until = clock.monotonic() + self.options.wait_seconds
         said = clock.monotonic()
-        while await self.streams.taken() < their_end or self.streams.given() < our_end:
+        while not await self._have_taken(there, our_end):
             self.check()
             now = clock.monotonic()
             if now >= until:
@@ -314,6 +320,20 @@ class Verification:
                 self.say("waiting")
             await clock.sleep(COMPARE_POLL_SECONDS)
         return True
+
+    async def _have_taken(self, there: shapes.States, our_end: int) -> bool:
+        """Whether each side has all of the other up to there. What an old stream says counts for
+        nothing: a peer may have been started again meanwhile, from an old backup even, so it is
+        asked itself, and its feed must be the one that is open."""
+        streams, names = self.streams, self.home.names
+        if streams.epoch != there.epoch or await streams.taken() < there.end:
+            return False
+        if streams.given() < our_end:
+            return False
+        _, now = await self.client.states([])
+        if now.epoch != there.epoch or now.taken < our_end:
+            return False
+        return names.knowledge.recognises(now.taken_epoch, now.taken, names.feed_end)
 
     # -- telling --------------------------------------------------------------------------------
 

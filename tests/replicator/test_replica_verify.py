@@ -215,10 +215,12 @@ async def test_never_a_false_difference_under_load(tmp_path: Path) -> None:
                     await dc.delete(bucket, key)
                 else:
                     await dc.put(bucket, key, b"y" * (number % 900))
+                await asyncio.sleep(0.003)
             return number
 
         writers = [asyncio.create_task(write(dc)) for dc in (paris, tokyo)]
         flying = 0
+        await asyncio.sleep(0.5)
         for number in range(12):
             one, other = (paris, tokyo) if number % 2 else (tokyo, paris)
             report = await verify(one, other, repair=number % 3 == 0)
@@ -243,6 +245,7 @@ async def test_a_difference_is_found_under_load(tmp_path: Path) -> None:
             while not stop.is_set():
                 number += 1
                 await dc.put(bucket, f"k{number % 30:03}", b"z")
+                await asyncio.sleep(0.003)
 
         writer = asyncio.create_task(write(paris))
         report = await verify(tokyo, paris)

@@ -95,11 +95,11 @@ BAD = {
         "too many": PACK([[[f"k{n:06}", []] for n in range(60_001)], ""]),
     },
     "states": {
-        "too few": PACK([[], 1, False]),
-        "too many": PACK([[None] * 600, 1, False]),
-        "stamp not hex": PACK([[[0, "x" * 32, ROOT, ""]], 1, False]),
-        "seen not well-formed": PACK([[[0, ROOT, ROOT, "abc"]], 1, False]),
-        "negative end": PACK([[None], -1, False]),
+        "too few": PACK([[], "e", 1, "e", 1, False]),
+        "too many": PACK([[None] * 600, "e", 1, "e", 1, False]),
+        "stamp not hex": PACK([[[0, "x" * 32, ROOT, ""]], "e", 1, "e", 1, False]),
+        "seen not well-formed": PACK([[[0, ROOT, ROOT, "abc"]], "e", 1, "e", 1, False]),
+        "negative end": PACK([[None], "e", -1, "e", 1, False]),
     },
 }
 
