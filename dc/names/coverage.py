@@ -12,7 +12,9 @@ from dc.names.model import Interval
 from dc.stamps import Stamp, stamp_ms, stamp_origin
 
 INTERVALS_MAX = 32
-"""Of one origin; each start of a DC that cannot find out what it forgot leaves one."""
+"""Of one origin."""
+ORIGINS_MAX = 1024
+"""DCs that ever were. A peer may make up any number."""
 
 
 class Coverage:
@@ -39,6 +41,8 @@ class Coverage:
         for one in intervals:
             known = self._by_origin.get(one.origin, [])
             if any(old.low <= one.low and one.high <= old.high for old in known):
+                continue
+            if not known and len(self._by_origin) >= ORIGINS_MAX:
                 continue
             self._by_origin[one.origin] = _joined([*known, one])
             grown = True

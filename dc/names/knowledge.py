@@ -60,8 +60,10 @@ class Knowledge:
         self.horizon = horizon
         self.conflict_retention_ms = CONFLICT_RETENTION_MS
         self.peer_absence_ms_max = PEER_ABSENCE_MS_MAX
-        # Also when this database is new: its DC may have had another one, whose disk was lost.
-        self._low = clock.now()
+        # Also when this database is new: its DC may have had another one, whose disk was lost. Nor
+        # does the clock say what was made before the start: it may have been set back as well.
+        self._gap = True
+        self._committed: Stamp = ""
         self.floor: Stamp = ""
         self._sample: tuple[float, Stamp] | None = None
 
@@ -93,15 +95,26 @@ class Knowledge:
 
     def cover_own(self) -> None:
         """All changes made here up to the floor are committed, or have failed."""
-        self.coverage.join([Interval(self._own, self._low, self.floor)])
+        self._committed = self.floor
+        if not self._gap:
+            self.coverage.join([Interval(self._own, "", self._committed)])
 
     def close_gap(self) -> None:
         """Whatever this DC may have forgotten before its start has come back."""
-        if self._low:
-            self._low = ""
-            known = self.coverage.of(self._own)
-            if known:
-                self.coverage.join([Interval(self._own, "", known[-1].high)])
+        self._gap = False
+        if self._committed:
+            self.coverage.join([Interval(self._own, "", self._committed)])
+
+    def cover(self, intervals: Iterable[Interval]) -> None:
+        """Take over what a peer covers. Of what was made here it is not believed: a peer does not
+        send it back, so that this DC would take for deleted what it only forgot. Nor of what is
+        still to be made: that cannot be reflected anywhere."""
+        latest = max(self._clock.last[:16], f"{self._wall.wall_ms() << 16:016x}")
+        self.coverage.join(
+            one if one.high[:16] <= latest else Interval(one.origin, one.low, latest + one.origin)
+            for one in intervals
+            if one.origin != self._own and one.low[:16] <= latest and one.low <= one.high
+        )
 
     # -- progress of peers --------------------------------------------------------------------
 

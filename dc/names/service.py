@@ -456,7 +456,7 @@ class SqliteNames:
         return self.knowledge.coverage.intervals()
 
     def cover(self, intervals: Sequence[Interval]) -> None:
-        self.knowledge.coverage.join(intervals)
+        self.knowledge.cover(intervals)
 
     async def upkeep(self) -> bool:
         if self.knowledge.settle():

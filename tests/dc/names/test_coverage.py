@@ -1,14 +1,15 @@
 """What a DC knows of what it has, and what it concludes from it."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
-from dcs_kit import BYTES, bare, bucket_of, exchange, pair, sites, written
+from dcs_kit import BYTES, Site, bare, bucket_of, exchange, pair, sites, written
 from names_kit import PARIS, TOKYO, stamp_at
 
 from dc.names.api import StampTooOld
-from dc.names.coverage import INTERVALS_MAX, Coverage
+from dc.names.coverage import INTERVALS_MAX, ORIGINS_MAX, Coverage
 from dc.names.model import Interval, Known
 from dc.names.seen import INFERRED
 from dc.stamps import version_id
@@ -59,6 +60,7 @@ async def test_a_change_below_the_floor_is_refused(tmp_path: Path) -> None:
 async def test_the_floor_needs_time_and_is_covered_after_what_was_accepted(tmp_path: Path) -> None:
     async with sites(tmp_path, 1) as (one,):
         bucket = await bucket_of(one)
+        one.names.knowledge.close_gap()
         await one.names.upkeep()
         one.clock.ms += 29_000
         await one.names.upkeep()
@@ -79,27 +81,128 @@ async def test_the_floor_needs_time_and_is_covered_after_what_was_accepted(tmp_p
         assert one.names.knowledge.covers(stamp)
 
 
-async def test_a_start_leaves_a_gap_until_peers_have_given_back(tmp_path: Path) -> None:
+async def test_after_a_start_nothing_more_is_said_until_peers_have_given_back(
+    tmp_path: Path,
+) -> None:
     async with sites(tmp_path, 1) as (one,):
         bucket = await bucket_of(one)
         first = await one.put(bucket, "k")
         await one.settle()
-        assert not one.names.knowledge.covers("0" * 16 + one.dc_id), "another disk may have been"
+        assert one.names.knowledge.coverage.intervals() == [], "another disk may have been"
+        one.names.knowledge.close_gap()
+        await one.settle()
+        known = one.names.knowledge.floor
+        assert known > first.stamp
         await one.start_again()
-        one.clock.ms += 1000
         between = one.names.clock.now()
-        one.clock.ms += 1000
-        await one.start_again()
         await one.settle()
-        now = one.names.knowledge.floor
         knowledge = one.names.knowledge
-        assert knowledge.covers(now) and not knowledge.covers(between)
-        assert not knowledge.covers(first.stamp) or knowledge.coverage.of(one.dc_id)[0].low
+        assert knowledge.floor > between
+        assert knowledge.coverage.intervals() == [Interval(one.dc_id, "", known)]
         knowledge.close_gap()
-        assert knowledge.covers(between) and knowledge.covers(first.stamp)
-        assert knowledge.coverage.intervals() == [Interval(one.dc_id, "", now)]
+        assert knowledge.coverage.intervals() == [Interval(one.dc_id, "", knowledge.floor)]
+        assert knowledge.covers(between)
         await one.settle()
-        assert len(knowledge.coverage.intervals()) == 1
+        assert knowledge.coverage.intervals() == [Interval(one.dc_id, "", knowledge.floor)]
+
+
+def copied(source: Path, target: Path) -> None:
+    """A database, without what a log had to say of the one that was there."""
+    for end in ("-wal", "-shm"):
+        target.with_name(target.name + end).unlink(missing_ok=True)
+    shutil.copyfile(source, target)
+
+
+async def put_back(one: Site, saved: Path) -> None:
+    """Start it on a copy of its database that was made before."""
+    await one.close()
+    copied(saved, one.path)
+    await one.open()
+
+
+async def save(one: Site, saved: Path) -> None:
+    await one.close()
+    copied(one.path, saved)
+    await one.open()
+
+
+async def test_what_a_dc_forgot_is_not_deleted_by_what_another_says_of_it(tmp_path: Path) -> None:
+    """The second one hears of it from the third, says so, and does not send it to who made it."""
+    async with sites(tmp_path, 3) as (one, other, third):
+        await pair(one, other, third)
+        bucket = await bucket_of(one)
+        await exchange(one, other, third)
+        saved = tmp_path / "saved"
+        await save(one, saved)
+        forgotten = await one.put(bucket, "k")
+        await third.take(one)
+        await one.settle()
+        third.names.cover([Interval(one.dc_id, "", one.names.knowledge.floor)])
+        await put_back(one, saved)
+        await one.take(other)
+        covered = third.names.coverage()
+        await other.take(third)
+        other.names.cover(covered)
+        assert other.names.knowledge.covers(forgotten.stamp)
+        one.names.cover(other.names.coverage())
+        assert not one.names.knowledge.covers(forgotten.stamp)
+        await one.take(third)
+        current = await one.version(bucket, "k")
+        assert current is not None and current.stamp == forgotten.stamp
+        assert await one.tombstones() == []
+
+
+async def test_nor_by_a_clock_that_was_put_back_as_well(tmp_path: Path) -> None:
+    async with sites(tmp_path) as (one, other):
+        await pair(one, other)
+        bucket = await bucket_of(one)
+        await exchange(one, other)
+        saved = tmp_path / "saved"
+        await save(one, saved)
+        began = one.clock.ms
+        one.clock.ms += 600_000
+        other.clock.ms += 600_000
+        forgotten = await one.put(bucket, "k")
+        await other.take(one)
+        one.clock.ms = began + 1000
+        await put_back(one, saved)
+        await one.settle()
+        one.clock.ms = began + 700_000
+        await one.settle()
+        assert one.names.knowledge.floor > forgotten.stamp
+        await one.take(other)
+        current = await one.version(bucket, "k")
+        assert current is not None and current.stamp == forgotten.stamp
+
+
+async def test_what_is_still_to_be_made_is_not_covered(tmp_path: Path) -> None:
+    """Whoever says so; else all that is made later would be deleted on arrival."""
+    async with sites(tmp_path) as (one, other):
+        await pair(one, other)
+        bucket = await bucket_of(one)
+        await exchange(one, other)
+        before = other.names.clock.now()
+        one.clock.ms += 1000
+        one.names.cover([Interval(other.dc_id, "", "f" * 16 + other.dc_id)])
+        assert one.names.knowledge.covers(before)
+        later = "e" * 16 + other.dc_id
+        one.names.cover([Interval(other.dc_id, later, "f" * 16 + other.dc_id)])
+        one.names.cover([Interval(other.dc_id, "f" * 16 + other.dc_id, later)])
+        other.clock.ms += 5000
+        made = await other.put(bucket, "k")
+        await one.take(other)
+        assert not one.names.knowledge.covers(made.stamp)
+        current = await one.version(bucket, "k")
+        assert current is not None and current.stamp == made.stamp
+
+
+def test_dcs_that_are_made_up_have_a_bound() -> None:
+    coverage = Coverage([Interval(PARIS, "", stamp_at(1))])
+    for number in range(ORIGINS_MAX + 10):
+        origin = f"{number:016x}"
+        coverage.join([Interval(origin, "", stamp_at(1, origin=origin))])
+    assert len(coverage.intervals()) == ORIGINS_MAX
+    assert coverage.join([Interval(PARIS, "", stamp_at(2))]), "who is known stays known"
 
 
 async def test_a_dc_that_lost_its_disk_takes_back_what_it_made(tmp_path: Path) -> None:
@@ -173,7 +276,7 @@ async def test_what_was_lost_is_restored_though_it_is_covered(tmp_path: Path) ->
         await pair(one, other)
         bucket = await bucket_of(one)
         lost = await one.put(bucket, "k")
-        one.names.cover([Interval(one.dc_id, "", lost.stamp)])
+        one.names.knowledge.coverage.join([Interval(one.dc_id, "", lost.stamp)])
         await one.names._writer.action(lambda t: t.db.execute("DELETE FROM versions"))
         await one.names._writer.action(lambda t: t.db.execute("DELETE FROM feed WHERE kind = 0"))
         await one.names.apply([lost], restoring=True)
