@@ -28,7 +28,11 @@ COMMON = [
     *("/health/../users", "/health/", "//health", "/health%2f..%2fusers", "/users;/health"),
     *("/admin.token", "/identity", "/data.key", "/names/names.db", "/%2e%2e/identity"),
 ]
-PEER = ["/v2/feed", "/v2/body", "/v2/entry", "/v2/ack", "/v2/state", "/v2/pair", "/v2", "/v1/state"]
+PEER = [
+    *("/v2/feed", "/v2/body", "/v2/entry", "/v2/ack", "/v2/state", "/v2/pair", "/v2", "/v1/state"),
+    *("/v2/roots", "/v2/leaves", "/v2/items", "/v2/states", "/v2/records", "/v2/pull"),
+    *("/v2/buckets", "/v2/preview"),
+]
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 
