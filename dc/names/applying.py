@@ -78,8 +78,8 @@ def _known(
         if covers(new.stamp):
             # Its deletion will be concluded, without its bytes.
             return Known.HELD
-        # Even if it is in a conflict: what it lost to was deleted and forgotten.
-        return Known.PAST if conflict else Known.NEW
+        # Even if it was in a conflict: what it lost to was deleted and forgotten.
+        return Known.NEW
     if conflict is not None:
         return Known.HELD
     if isinstance(write, Conflict):

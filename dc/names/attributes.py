@@ -2,12 +2,19 @@
 
 from dc.names.model import Registers
 
+REGISTERS_MAX = 32
+"""Of one item: as many as a record may have that travels (`replicator/limits.py`)."""
+
 
 def join_registers(one: Registers, other: Registers) -> Registers:
-    """Of each name, the later one."""
+    """Of each name, the later one; of too many names those set last, so that in whatever order
+    they are joined, the same are left."""
     result = dict(one)
     for name, register in other.items():
         known = result.get(name)
         if known is None or (register.stamp, register.value) > (known.stamp, known.value):
             result[name] = register
+    if len(result) > REGISTERS_MAX:
+        latest = sorted(result, key=lambda name: (result[name].stamp, name))[-REGISTERS_MAX:]
+        result = {name: result[name] for name in latest}
     return result

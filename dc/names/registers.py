@@ -137,7 +137,8 @@ def merge_bucket(transaction: Transaction, bucket: Bucket) -> None:
     bucket_number(transaction, bucket.id)
     known = read(transaction.db, FEED_BUCKET, bucket.id)
     assert isinstance(known, Bucket)
-    newer = max(bucket, known, key=lambda one: (one.created, one.region))
+    # A total order, here and below: what a DC made up with one stamp must not go round for ever.
+    newer = max(bucket, known, key=lambda one: (one.created, one.region, one.name, one.owner))
     created = max(bucket.created, known.created)
     deleted = max(bucket.deleted, known.deleted)
     revived = max(bucket.revived, known.revived)
@@ -199,7 +200,7 @@ def merge_user(transaction: Transaction, user: User) -> None:
     known = read(transaction.db, FEED_USER, user.id)
     merged = user
     if isinstance(known, User):
-        later = max(user, known, key=lambda one: (one.stamp, one.deleted))
+        later = max(user, known, key=lambda one: (one.stamp, one.deleted, one.email))
         merged = msgspec.structs.replace(later, deleted=user.deleted or known.deleted)
         if merged == known:
             return
