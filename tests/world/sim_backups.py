@@ -13,6 +13,8 @@ from dc.names.seen import saw
 def forget(dcs: list[Dc], dc: Dc, model: Model) -> int:
     """Take back what `dc` was told and nobody knows any more; how many writes."""
     forgotten = 0
+    # Its clock may have been ahead of the wall clock, and has forgotten that.
+    model.acked.pop(dc.name, None)
     for item, attempts in model.items.items():
         for attempt in attempts:
             made_here = attempt.dc == dc.name and attempt.fate == ACKED
