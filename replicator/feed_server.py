@@ -196,6 +196,9 @@ class PeerServer:
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
         response.force_close()
         await response.prepare(request)
+        if self._closing or self._home.peer(peer.dc_id) is None:
+            # It was removed while the answer began: nobody would end this stream.
+            return response
         open_streams = self._streams.setdefault(peer.dc_id, [])
         if len(open_streams) >= STREAMS_PER_PEER_MAX:
             open_streams[0].cancel()

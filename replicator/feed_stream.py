@@ -29,6 +29,7 @@ from replicator.limits import (
     INTERVALS_MAX,
     KEEPALIVE_SECONDS,
     PROGRESS_SECONDS,
+    RECORD_BYTES_MAX,
     STALLED_SECONDS_MAX,
 )
 from replicator.outbound import Outbound
@@ -152,6 +153,8 @@ class FeedStream:
             await self._tell(send, group[half - 1].seq, group[:half])
             await self._tell(send, last, group[half:])
             return
+        if group and len(records[0]) > RECORD_BYTES_MAX:
+            records = [self._reduced(group[0])]
         if group:
             self._outbound.sends(self, group[-1].seq)
         end = max(self._home.names.feed_end, last)
@@ -159,6 +162,17 @@ class FeedStream:
         self._outbound.records += len(records)
         self._told = last
         self._told_at = self._home.clock.monotonic()
+
+    def _reduced(self, entry: FeedEntry) -> bytes:
+        """The record of an entry that no frame holds: without its body, if that is enough. Else it
+        is shown at the peer, and the others go on."""
+        home = self._home
+        bare = outgoing(entry.seq, entry.change, None, home.sealer, self._peer.sealing_key)
+        record = wire.encode_record(bare)
+        if len(record) <= RECORD_BYTES_MAX:
+            return record
+        what, reason = "a change", f"its record has {len(record)} bytes"
+        return wire.encode_record(wire.UnreadableRecord(seq=entry.seq, what=what, reason=reason))
 
     async def _bodies(self, group: list[FeedEntry]) -> list[bytes | None]:
         """The bodies that travel with the entries. One that cannot be read now stays out: the

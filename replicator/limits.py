@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from dc.names import attributes
+
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
@@ -9,6 +11,8 @@ MIB: Final = 1024 * KIB
 
 # What a consumer takes into memory at once; a record with 10,000 parts is near 2 MiB.
 FRAME_BYTES_MAX: Final = 8 * MIB
+# What a record may have that is alone in its frame.
+RECORD_BYTES_MAX: Final = FRAME_BYTES_MAX - KIB
 # A batch is closed when it has this much, so that no frame comes near the limit.
 BATCH_BYTES: Final = 2 * MIB
 RECORDS_MAX: Final = 2000
@@ -85,8 +89,8 @@ HEADERS_MAX: Final = 4096
 HEADER_CHARACTERS_MAX: Final = 8 * KIB
 PARTS_MAX: Final = 10_000
 SECRET_BYTES_MAX: Final = 1 * KIB
-# Attributes of a bucket or version; a bucket policy has up to 20 KB.
-REGISTERS_MAX: Final = 32
+# Attributes of a bucket or version; a bucket policy has up to 20 KB. No join leaves more.
+REGISTERS_MAX: Final = attributes.REGISTERS_MAX
 REGISTER_CHARACTERS_MAX: Final = 64 * KIB
 # Of coverage: a few for each DC that ever was.
 INTERVALS_MAX: Final = 4096
