@@ -229,8 +229,9 @@ def _last_port(last: dict[str, Any], what: str) -> int:
 async def _within(seconds: float, work: Any, what: str) -> None:
     """One part that does not stop must not keep the others from stopping."""
     try:
-        async with asyncio.timeout(seconds):
-            await work
+        # In a task that was cancelled, as one that starts may be, asyncio.timeout of Python 3.11.2
+        # raises CancelledError when time is up.
+        await asyncio.wait_for(work, seconds)
     except TimeoutError:
         log.warning("did not stop in time, cut off", part=what)
     except Exception as error:

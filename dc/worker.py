@@ -75,6 +75,48 @@ class Worker:
                 await self._clock.sleep(wait_s)
 
 
+class TaskGroup:
+    """Tasks that belong together: `async with` waits for all of them. When one fails the others are
+    cancelled, and its error is raised when they have ended.
+
+    asyncio.TaskGroup will not do: before Python 3.13 it leaves who waited for tasks that failed
+    with a request to be cancelled that is never taken back. asyncio.timeout of Python 3.11.2 (of
+    Debian 12) then raises CancelledError and no TimeoutError, and a worker would take that for
+    its own end.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._error: BaseException | None = None
+
+    async def __aenter__(self) -> "TaskGroup":
+        return self
+
+    def create_task(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._error = self._error or error
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None and self._tasks:
+                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if error is None and self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None
+
+
 _running: set[asyncio.Task[Any]] = set()
 
 

@@ -26,6 +26,7 @@ import msgspec
 from dc.names.api import NamesError, NamesFull, NoSuchPeer
 from dc.names.model import Change, Cursor, Extent, Inboxed, Known, Peer
 from dc.stamps import StampAhead, stamp_origin
+from dc.worker import TaskGroup
 from replicator import messages, wire
 from replicator.client import PeerClient
 from replicator.errors import ReplicatorError, Stuck, WireError, printable
@@ -117,7 +118,7 @@ class Consumer:
     async def _pipeline(self, content: aiohttp.StreamReader, cursor: Cursor) -> None:
         received: asyncio.Queue[wire.Batch | None] = asyncio.Queue(1)
         prepared: asyncio.Queue[Prepared | None] = asyncio.Queue(1)
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             group.create_task(self._receive(content, cursor.seq, received))
             group.create_task(self._store(cursor.epoch, received, prepared))
             apply = group.create_task(self._apply(prepared))

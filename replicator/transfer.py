@@ -19,6 +19,7 @@ from awscrt.checksums import combine_crc64nvme, crc64nvme
 
 from dc.names.model import Extent
 from dc.objects.api import BodyWriter, ObjectsError
+from dc.worker import TaskGroup
 from replicator import messages, wire
 from replicator.client import PeerClient
 from replicator.errors import BodyCorrupt, BodyUnavailable
@@ -83,7 +84,7 @@ class Transfer:
         self._pieces = await self._verified(there)
         self._saved = len(self._pieces)
         missing = iter(missing_ranges(self._pieces, self._record.size))
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             for _ in range(RANGES_AT_ONCE):
                 group.create_task(self._fetch_some(missing))
         if self._superseded:

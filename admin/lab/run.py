@@ -23,6 +23,7 @@ from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock
 from admin.output import print_fields, print_table
 from dc.config import Config
 from dc.system import SystemClock, SystemDisk, SystemRandomness
+from dc.worker import TaskGroup
 
 SPREAD_SECONDS_MAX = 60.0
 SPREAD_POLL_SECONDS = 0.1
@@ -56,7 +57,7 @@ class _Lab:
             if self._ready_file is not None:
                 self._ready_file.unlink(missing_ok=True)
             await self._start(names, count)
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 for child in self._children.values():
                     group.create_task(child.keep(_say, self._write_ready))
         except asyncio.CancelledError:

@@ -1,5 +1,6 @@
 """A `Node` in this process: it starts whole or not at all, and stops without leaving anything."""
 
+import asyncio
 import json
 import socket
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from admin.errors import AdminError
 from admin.initialize import initialize
 from admin.layout import Layout, running_pid
-from admin.node import Node
+from admin.node import Node, _within
 from dc.config import S3, Admin, Config, Peer
 from dc.system import SystemClock, SystemDisk, SystemNetwork, SystemRandomness
 
@@ -108,3 +109,27 @@ async def test_data_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AdminError, match="cannot be opened"):
         await node_of(layout).start()
     assert running_pid(layout) == 0
+
+
+async def test_a_part_that_hangs_is_cut_off_also_when_the_start_was_cancelled() -> None:
+    ended: list[str] = []
+
+    async def hang() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("hang")
+
+    async def start() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await _within(0.01, hang(), "hang")
+            ended.append("the others")
+
+    task = asyncio.get_running_loop().create_task(start())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert ended == ["hang", "the others"]
