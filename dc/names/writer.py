@@ -79,6 +79,8 @@ class Writer:
         self._fold = False
         self._attempts = 0
         """Commits that were tried, to know each again."""
+        self._unsure: tuple[str, Transaction] | None = None
+        """A commit that failed, and perhaps took effect."""
         self._dc_id = stamp_origin(clock.last)
         self._committed = committed
         self._queue: deque[_Waiting] = deque()
@@ -147,8 +149,10 @@ class Writer:
 
     async def _commit(self, group: list[_Waiting]) -> None:
         hlc = self._clock.last
-        folded = self._trees.take_changed() if self._fold else []
+        folded: list[tuple[int, bytes]] = []
         try:
+            await self._find_out()
+            folded = self._trees.take_changed() if self._fold else []
             done, results = await self._db.run(lambda db: self._transact(db, group, hlc, folded))
         except Exception as error:
             self._trees.put_back(folded)
@@ -159,10 +163,7 @@ class Writer:
                     waiting.future.set_exception(failure)
             return
         self._fold = self._fold and not folded
-        self._records += done.seq - self._seq
-        self._seq = done.seq
-        self._trees.apply(done.deltas)
-        self._committed(done)
+        self._follow(done)
         for waiting, result in zip(group, results, strict=True):
             if waiting.future.done():
                 continue
@@ -174,6 +175,23 @@ class Writer:
         if self._commits >= CHECKPOINT_COMMITS or self._records >= CHECKPOINT_RECORDS:
             self._fold = True
             self._start_checkpoint()
+
+    def _follow(self, done: Transaction) -> None:
+        """Bring what is in memory up to a commit."""
+        self._records += done.seq - self._seq
+        self._seq = done.seq
+        self._trees.apply(done.deltas)
+        self._committed(done)
+
+    async def _find_out(self) -> None:
+        """Of a commit that failed when the database could not be asked either, see now whether it
+        took effect."""
+        if self._unsure is None:
+            return
+        position, done = self._unsure
+        if await self._db.run(lambda db: _took_effect(db, position)):
+            self._follow(done)
+        self._unsure = None
 
     def _transact(
         self,
@@ -203,7 +221,10 @@ class Writer:
             try:
                 db.execute("COMMIT")
             except sqlite3.Error as error:
-                if not _took_effect(db, position):
+                self._unsure = (position, transaction)
+                took_effect = _took_effect(db, position)
+                self._unsure = None
+                if not took_effect:
                     raise
                 # Perhaps it is not durable: nobody may be told that it worked. But it shows, and
                 # what is in memory must follow.

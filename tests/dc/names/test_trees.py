@@ -11,6 +11,7 @@ from dcs_kit import Site, TickingClock, assert_trees, bucket_of, exchange, sites
 from names_kit import OWNER, opened
 
 from dc.names import writer
+from dc.names.api import NamesClosed
 from dc.names.model import Bucket
 from dc.names.trees import LEAVES, TREE_BYTES, Tree, Trees, delta, item_hash, leaf_of, root_of
 
@@ -125,3 +126,49 @@ def test_hashes_do_not_depend_on_the_order_of_names() -> None:
     assert 0 <= leaf_of("\ud800 odd") < LEAVES
     assert root_of([("b", "1"), ("a", "2")]) == root_of([("a", "2"), ("b", "1")])
     assert root_of([]) != root_of([("a", "2")])
+
+
+class Unasked:
+    """A database on which a commit fails, though it takes effect, and which cannot say so."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._broken = False
+        self.executemany = db.executemany
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._db.in_transaction
+
+    def execute(self, text: str, *values: object) -> sqlite3.Cursor:
+        if self._broken:
+            raise sqlite3.OperationalError("disk I/O error")
+        done = self._db.execute(text, *values)  # type: ignore[arg-type]
+        if text == "COMMIT":
+            self._broken = True
+            raise sqlite3.OperationalError("disk I/O error")
+        return done
+
+
+async def test_a_commit_that_could_not_be_asked_for_is_followed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with sites(tmp_path, 1) as (one,):
+        bucket = await bucket_of(one)
+        transact = writer.Writer._transact
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                writer.Writer,
+                "_transact",
+                lambda self, db, *more: transact(self, Unasked(db), *more),
+            )
+            with pytest.raises(NamesClosed):
+                await one.put(bucket, "a")
+        one.names._writer._fold = True
+        await one.names.upkeep()
+        await one.put(bucket, "b")
+        assert await one.version(bucket, "a") is not None
+        await assert_trees(one.names)
+        await one.start_again()
+        await assert_trees(one.names)
+        assert await one.version(bucket, "b") is not None
