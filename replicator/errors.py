@@ -51,10 +51,3 @@ class NotCompared(ReplicatorError):
 def printable(error: object) -> str:
     """At most 200 printable characters: words that may quote what somebody hostile wrote."""
     return ascii(str(error))[1:-1][:200]
-
-
-def leaf(error: BaseException) -> BaseException:
-    """The first single error of a group of tasks that failed together."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -25,7 +25,7 @@ from dc.stamps import stamp_origin
 from dc.worker import Worker, spawn
 from replicator import messages, wire
 from replicator.client import PeerClient
-from replicator.errors import ReplicatorError, WireError, leaf, printable
+from replicator.errors import ReplicatorError, WireError, printable
 from replicator.home import Home
 from replicator.limits import (
     CHANGE_RETRY_MAX_SECONDS,
@@ -204,7 +204,7 @@ class Inbox:
             self._inbound.took(1, 0)
         except Exception as error:
             # Whatever it was, it is shown and tried again: nothing may be lost here.
-            await self._put_back(progress.entry, leaf(error))
+            await self._put_back(progress.entry, error)
 
     async def _changes(self, progress: "_Progress", record: wire.Record) -> list[Change]:
         """The change to apply; empty when there is a later state, here or at the peer."""

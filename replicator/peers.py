@@ -28,7 +28,7 @@ from replicator.checks import Checks
 from replicator.client import PeerClient
 from replicator.compare_wire import Item
 from replicator.consumer import Consumer
-from replicator.errors import Refused, ReplicatorError, Unreachable, leaf, printable
+from replicator.errors import Refused, ReplicatorError, Unreachable, printable
 from replicator.feed_server import PeerServer
 from replicator.home import Home
 from replicator.inbox import Inbox
@@ -124,7 +124,7 @@ class Link:
             self._note(status.CONNECTING, "the peer ended the stream")
         except Exception as error:
             # Whatever broke the stream, it is shown and the stream is opened again.
-            self._note_failure(leaf(error))
+            self._note_failure(error)
         finally:
             worked = self.inbound.connected
             self._ever |= worked
