@@ -22,6 +22,7 @@ from replicator import wire
 from replicator.home import Home
 from replicator.limits import (
     BATCH_BYTES,
+    BATCH_GAP_SECONDS,
     COLD_READS_MAX,
     FEED_ITEMS,
     FRAME_BYTES_MAX,
@@ -75,6 +76,11 @@ class FeedStream:
         )
         await self._send(send, wire.encode_frame(hello))
         while True:
+            # What commits right after a batch goes into the next one with what comes meanwhile:
+            # each batch costs both sides a hop, and the peer a commit.
+            gap = self._told_at + BATCH_GAP_SECONDS - clock.monotonic()
+            if gap > 0 and self._complete:
+                await clock.sleep(gap)
             covered = names.coverage()
             if names.feed_end > self._after or not self._complete:
                 entries, looked, self._complete = await names.feed(self._after, FEED_ITEMS)

@@ -16,6 +16,9 @@ RECORD_BYTES_MAX: Final = FRAME_BYTES_MAX - KIB
 # A batch is closed when it has this much, so that no frame comes near the limit.
 BATCH_BYTES: Final = 2 * MIB
 RECORDS_MAX: Final = 2000
+# Between batches, when the stream is at the feed's end: single changes are not held up, and a load
+# of thousands a second comes in fifty batches.
+BATCH_GAP_SECONDS: Final = 0.02
 # Items read from the feed at once: enough for thousands a round trip, not all in one transaction.
 FEED_ITEMS: Final = 400
 # Bodies up to this size travel inside the batch; it is also what an object server calls small.
