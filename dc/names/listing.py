@@ -94,7 +94,8 @@ def list_page(
     start, stop = _range(prefix, delimiter, after)
     if delimiter:
         return _walk(db, number, prefix, delimiter, start, stop, limit)
-    found = _plain(db, (number, start, stop or END, limit + 1))
+    # One row for the key after the page, and one to see whether that key has more than one.
+    found = _plain(db, (number, start, stop or END, limit + 2))
     page = found[:limit]
     return Page(page, [], len(found) > limit, page[-1].key if page else "")
 
