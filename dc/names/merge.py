@@ -40,18 +40,19 @@ FROM json_each(?1) j CROSS JOIN {table} o
 ON o.bucket = j.value->>0 AND o.key = j.value->>1 AND o.{item}
 """
 _OF_VERSIONS = _OLD.format(table="versions", item="vid = j.value->>2")
-_OF_OTHERS = f"""
+_OF_TOMBSTONES = f"""
 SELECT group_concat('[' || j.key || ',' || t.seq || ',"' || t.stamp || '","' || t.seen || '",'
     || {TOMBSTONE} || ',"",null]')
 FROM json_each(?1) j CROSS JOIN tombstones t
 ON t.bucket = j.value->>0 AND t.key = j.value->>1 AND t.vid = j.value->>2
-UNION ALL
+"""
+_OF_CONFLICTS = """
 SELECT group_concat('[' || j.key || ',"' || c.stamp || '","' || c.seen || '"]')
 FROM json_each(?1) j CROSS JOIN conflicts c
 ON c.bucket = j.value->>0 AND c.key = j.value->>1 AND c.vid = j.value->>2
-UNION ALL
-{_OF_VERSIONS}
 """
+# One row: each row costs the interpreter lock once more.
+_WHAT_IS_THERE = f"SELECT ({_OF_TOMBSTONES}), ({_OF_CONFLICTS}), ({_OF_VERSIONS})"
 _PUT_VERSIONS = """
 INSERT OR REPLACE INTO versions(bucket, key, vid, stamp, kind, size, etag, meta, seen, registers,
     extents, leaf, seq)
@@ -229,8 +230,7 @@ def _read(
 ) -> tuple[dict[int, _Old], dict[int, list[_Kept]]]:
     """What is there of each record's item, and its conflicts, by the record's place."""
     items = _encode([one.item for one in records])
-    rows = transaction.db.execute(_OF_OTHERS, (items,)).fetchall()
-    (tombstones,), (kept,), (versions,) = rows
+    tombstones, kept, versions = transaction.db.execute(_WHAT_IS_THERE, (items,)).fetchone()
     old: dict[int, _Old] = {}
     for text in (tombstones, versions):
         if text:

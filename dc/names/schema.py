@@ -164,7 +164,7 @@ CREATE TABLE coverage(origin TEXT NOT NULL, low TEXT NOT NULL, high TEXT NOT NUL
 CREATE TABLE progress(peer TEXT PRIMARY KEY, epoch TEXT NOT NULL, acked INTEGER NOT NULL,
     heard_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE trees(bucket INTEGER PRIMARY KEY, leaves BLOB NOT NULL);
-CREATE TABLE tree_log(seq INTEGER PRIMARY KEY, deltas BLOB NOT NULL);
+CREATE TABLE tree_log(deltas BLOB NOT NULL);
 """
 
 # Of an unfinished change one asks first what is wrong with it.

@@ -157,17 +157,13 @@ def root_of(roots: Iterable[tuple[str, str]]) -> str:
 # -- in the database ----------------------------------------------------------------------------
 
 
-def log_deltas(db: sqlite3.Connection, seq: int, deltas: Sequence[Delta]) -> None:
-    """Note what the transaction that ends at `seq` changes."""
+def log_deltas(db: sqlite3.Connection, deltas: Sequence[Delta]) -> None:
+    """Note what the transaction changes."""
     packed = b"".join(
         _DELTA.pack(bucket, leaf, value.to_bytes(HASH_BYTES, "little"))
         for bucket, leaf, value in deltas
     )
-    known = db.execute("SELECT deltas FROM tree_log WHERE seq = ?", (seq,)).fetchone()
-    if known:
-        # A change that takes no position, after one that ended here.
-        packed = known[0] + packed
-    db.execute("INSERT OR REPLACE INTO tree_log VALUES(?, ?)", (seq, packed))
+    db.execute("INSERT INTO tree_log(deltas) VALUES(?)", (packed,))
 
 
 def store(db: sqlite3.Connection, trees: Sequence[tuple[int, bytes]]) -> None:
@@ -179,7 +175,7 @@ def store(db: sqlite3.Connection, trees: Sequence[tuple[int, bytes]]) -> None:
 def load(db: sqlite3.Connection) -> Trees:
     """The trees as of the last commit."""
     trees = Trees({number: Tree(data) for number, data in db.execute("SELECT * FROM trees")})
-    for (packed,) in db.execute("SELECT deltas FROM tree_log ORDER BY seq"):
+    for (packed,) in db.execute("SELECT deltas FROM tree_log"):
         trees.apply(
             Delta(bucket, leaf, int.from_bytes(value, "little"))
             for bucket, leaf, value in _DELTA.iter_unpack(packed)

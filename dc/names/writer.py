@@ -214,7 +214,7 @@ class Writer:
             else:
                 results = [_act(transaction, waiting.action) for waiting in group]
             if transaction.deltas:
-                log_deltas(db, transaction.seq, transaction.deltas)
+                log_deltas(db, transaction.deltas)
             self._attempts += 1
             position = f"{hlc} {transaction.seq} {self._attempts}"
             db.execute("UPDATE facts SET value = ? WHERE name = 'position'", (position,))

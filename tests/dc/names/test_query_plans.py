@@ -8,7 +8,7 @@ from dc.names import applying, feed, listing, merge, reader, rows, upkeep
 from dc.names.schema import migrate
 
 STATEMENTS = {
-    "what is there": (merge._OF_OTHERS, 1),
+    "what is there": (merge._WHAT_IS_THERE, 1),
     "unfeed": (merge._UNFEED, 1),
     "drop null versions": (merge._DROP_NULL.format(table="versions"), 2),
     "drop null tombstones": (merge._DROP_NULL.format(table="tombstones"), 2),
