@@ -8,13 +8,16 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from unittest import mock
 
+import msgspec
+from planted_knowledge import KNOWLEDGE
 from sim_disk import SimDisk
 
 import dc.names.registers
 import dc.names.service
-from dc.names import feed, merge
+from dc.names import feed, merge, uploads
 from dc.names.api import NamesError
 from dc.names.model import Change, Tombstone, Version
+from dc.names.rows import read_version
 from dc.names.uploads import _known_part
 from dc.stamps import HybridClock
 from dc.worker import spawn
@@ -168,6 +171,50 @@ def _first_part(*_: Any) -> Any:
     return Later if part else None
 
 
+def etag_of_the_last_part() -> Any:
+    """A completed upload gets the ETag of its last part."""
+    complete = dc.names.service.SqliteNames.complete_upload
+
+    async def last(self: Any, upload_id: str, version: Version) -> None:
+        parts = await self.parts(upload_id)
+        await complete(self, upload_id, msgspec.structs.replace(version, etag=parts[-1].etag))
+
+    return mock.patch.object(dc.names.service.SqliteNames, "complete_upload", last)
+
+
+def etag_kept_on_overwrite() -> Any:
+    """A completed upload that replaces an object leaves that one's ETag and parts."""
+    complete = uploads.complete
+
+    def keeps(transaction: Any, upload: str, bucket: str, vid: str, new: merge.Record) -> None:
+        there = read_version(transaction.db, new.number, new.change.key, vid, bucket)
+        if there is not None:
+            assert isinstance(new.change, Version)
+            meta = msgspec.structs.replace(new.change.meta, parts=there.meta.parts)
+            change = msgspec.structs.replace(new.change, etag=there.etag, meta=meta)
+            new = merge.record(new.number, change)
+        complete(transaction, upload, bucket, vid, new)
+
+    return mock.patch.object(uploads, "complete", keeps)
+
+
+def upload_completed_twice() -> Any:
+    """A completed upload stays, for a client that was not answered to complete it again."""
+    complete = uploads.complete
+
+    def stays(transaction: Any, upload: str, *args: Any) -> None:
+        with mock.patch.object(uploads, "abort", uploads._require):
+            transaction.db.execute("DELETE FROM completed WHERE upload = ?", (upload,))
+            complete(transaction, upload, *args)
+
+    return mock.patch.object(uploads, "complete", stays)
+
+
+def upload_not_remembered() -> Any:
+    """Of a completed upload nothing is left to answer who asks again."""
+    return mock.patch.object(uploads, "COMPLETED_KEPT_MS", -1000)
+
+
 def cursor_by_page() -> Any:
     """After a full page of the feed the reader goes on one position too far."""
     read = feed.read_feed
@@ -242,11 +289,16 @@ PLANTED: dict[str, Plant] = {
         relay_drops_deletes,
         acknowledged_before_commit,
         upload_completed_with_old_parts,
+        etag_of_the_last_part,
+        etag_kept_on_overwrite,
+        upload_completed_twice,
+        upload_not_remembered,
         cursor_by_page,
         empty_bucket_stays_dead,
         feed_row_left,
         inbox_apart_from_cursor,
         revival_not_told,
         late_acknowledgement_counts,
+        *KNOWLEDGE,
     )
 }

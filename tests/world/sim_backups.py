@@ -13,12 +13,14 @@ from dc.names.seen import saw
 def forget(dcs: list[Dc], dc: Dc, model: Model) -> int:
     """Take back what `dc` was told and nobody knows any more; how many writes."""
     forgotten = 0
+    # What one of them forgot, another may have known until it was put back itself.
+    model.put_back.add(dc.name)
     # Its clock may have been ahead of the wall clock, and has forgotten that.
     model.acked.pop(dc.name, None)
     for item, attempts in model.items.items():
         for attempt in attempts:
-            made_here = attempt.dc == dc.name and attempt.fate == ACKED
-            if made_here and not any(_knows(one, item, attempt) for one in dcs):
+            may_be_gone = attempt.dc in model.put_back and attempt.fate == ACKED
+            if may_be_gone and not any(_knows(one, item, attempt) for one in dcs):
                 attempt.fate = OPEN
                 forgotten += 1
     for bucket, life in model.buckets.items():

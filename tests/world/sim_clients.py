@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
+from msgspec.structs import replace
 from sim_dc import Dc
 from sim_model import ACKED, OPEN, REFUSED, Attempt, Item, KeyLife, Model, UserLife
 from sim_plan import Event
@@ -15,7 +16,9 @@ from sim_plan import Event
 from dc.names.api import (
     BucketExists,
     BucketNotEmpty,
+    NamesClosed,
     NamesError,
+    NamesFull,
     NoSuchBucket,
     NoSuchConflict,
     NoSuchUpload,
@@ -34,6 +37,7 @@ from dc.names.model import (
     Version,
     bucket_id,
 )
+from dc.names.seen import saw
 from dc.objects.api import CorruptData, MissingData, ObjectsError
 from dc.objects.ident import body_ident
 from dc.stamps import Stamp, version_id
@@ -41,6 +45,7 @@ from dc.stamps import Stamp, version_id
 OWNERS = ("a" * 64, "b" * 64)
 REFUSALS = (NoSuchBucket, BucketExists, BucketNotEmpty, NoSuchUpload, StampTooOld)
 SMALL = 100_000
+RETRY_SECONDS = 0.5
 Fail = Callable[[str, str], None]
 
 
@@ -58,6 +63,11 @@ def content(seed: int, event: Event) -> bytes:
 def etag_of(body: bytes) -> str:
     """What stands for the MD5 here."""
     return f"{crc64nvme(body):032x}"
+
+
+def _replaces(dc: Dc, item: Item) -> set[Stamp]:
+    """The conflicts of an item that who writes it now has seen."""
+    return dc.kept_of(*item[:2]) if not item[2] else set()
 
 
 class Clients:
@@ -120,6 +130,7 @@ class Clients:
     ) -> str:
         """Do a write; note its fate; see that it is there at once."""
         self._model.attempt(item, attempt)
+        before = _replaces(dc, item)
         try:
             await work()
         except REFUSALS:
@@ -129,6 +140,9 @@ class Clients:
         shown, seen = dc.write_of(*item)
         if shown == attempt.stamp:
             attempt.seen = seen
+            unseen = [one for one in before & dc.kept_of(*item[:2]) if not saw(shown, seen, one)]
+            if unseen:
+                self._fail("seen", f"{attempt} of {item} has not seen {unseen}, shown in {dc.name}")
         collected = attempt.version is None and not shown
         if shown < attempt.stamp and not collected:
             self._fail("read your write", f"{item} in {dc.name}: {attempt}, but shown is {shown!r}")
@@ -312,13 +326,46 @@ class Clients:
         stamp = await self._stamp(dc, event, bucket.id, key, "")
         etag = f"{etag_of(body)}-{len(parts)}"
         version = Version(bucket.id, key, "", stamp, Kind.OBJECT, len(body), etag, meta, extents)
-        attempt = Attempt(event.number, dc.name, stamp, version)
+        try:
+            return await self._complete(event, dc, upload_id, version)
+        except (NamesClosed, NamesFull):
+            await dc.clock.sleep(RETRY_SECONDS)
+            return await self._complete_again(event, dc, upload_id, version)
+
+    async def _complete(self, event: Event, dc: Dc, upload_id: str, version: Version) -> str:
+        names, item = dc.names, (version.bucket, version.key, "")
+        attempt = Attempt(event.number, dc.name, version.stamp, version)
         done = await self._commit(
-            dc, (bucket.id, key, ""), attempt, lambda: names.complete_upload(upload_id, version)
+            dc, item, attempt, lambda: names.complete_upload(upload_id, version)
         )
-        if await names.completed_upload(upload_id) != (bucket.id, key, "", stamp):
+        if await names.completed_upload(upload_id) != (*item, version.stamp):
             self._fail("upload", f"#{event.number}: the completed upload is not remembered")
+        if event.args["pick"] % 2:
+            # The answer was lost on its way.
+            await self._complete_again(event, dc, upload_id, version)
         return done
+
+    async def _complete_again(self, event: Event, dc: Dc, upload_id: str, version: Version) -> str:
+        """A client that was not answered repeats its Complete, which a gateway does like this."""
+        names, item = dc.names, (version.bucket, version.key, "")
+        first = self._model.find(item, version.stamp)
+        assert first is not None
+        if await names.upload(upload_id) is None:
+            done = await names.completed_upload(upload_id)
+            if done is None:
+                return "the upload is gone"
+            if done != (*item, version.stamp):
+                self._fail("upload", f"#{event.number}: {done} was made of it, not {first}")
+            if first.fate == OPEN:
+                self._model.was_acked(first)
+            return f"{version.key} {version.stamp}, found at the second try"
+        stamp = await self._stamp(dc, event, *item)
+        second = Attempt(event.number, dc.name, stamp, replace(version, stamp=stamp))
+        work = names.complete_upload(upload_id, second.version)
+        done = await self._commit(dc, item, second, lambda: work)
+        if first.fate == ACKED:
+            self._fail("upload", f"#{event.number}: {first} and {second} were made of one upload")
+        return f"{done}, at the second try"
 
     async def _part(
         self, dc: Dc, upload: str, *, item: tuple[str, str], number: int, piece: bytes

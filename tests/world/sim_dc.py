@@ -263,3 +263,11 @@ class Dc:
             if row:
                 return row[0], row[1]
         return "", ""
+
+    def kept_of(self, bucket_id: str, key: str) -> set[Stamp]:
+        """The stamps of all writes of a null item that are known here as conflicts."""
+        number = self.names.directory.number(bucket_id)
+        rows = self.tables.execute(
+            "SELECT stamp FROM conflicts WHERE bucket = ? AND key = ? AND vid = ''", (number, key)
+        )
+        return {row[0] for row in rows}

@@ -203,14 +203,17 @@ class Faults:
 
     def old_backup(self, event: Event) -> None:
         """A DC's database is copied; after a while the machine dies, and the copy takes the
-        database's place. The copy is of a DC that has peers and clocks that are about right: one
-        that is put back *and* has its clock put back cannot be told from one that is new."""
+        database's place. The copy is of a DC that has the peers that it has later, and clocks that
+        are about right: one that is put back *and* has its clock put back cannot be told from one
+        that is new, and who is put back to before a pairing knows nothing of that peer."""
         dc = self._dc(event)
         if not dc.ready or not dc.names.peers() or self._skewed():
             return
         copy, peers = dc.copy_database(), _peers(dc)
         copied_at = self._world.loop.time()
         self._later(event.args["seconds"], lambda: self._put_back(dc, copy, copied_at, peers))
+        if "alone" in event.args:
+            self._later(event.args["seconds"], lambda: self._alone(dc, event.args["alone"]))
 
     def _skewed(self) -> bool:
         plan = self._world.plan
@@ -223,6 +226,20 @@ class Faults:
         dc.kill(silent=True)
         dc.put_back(copy)
         self._world.forgotten(dc, copied_at)
+
+    def _alone(self, dc: Dc, seconds: float) -> None:
+        """It reaches nobody for a while: what it says of itself it says unhelped."""
+        fabric = self._world.fabric
+        others = [other.name for other in self._world.dcs if other is not dc]
+        ways = [way for other in others for way in ((dc.name, other), (other, dc.name))]
+        for way in ways:
+            fabric.block(*way, 1)
+
+        def end() -> None:
+            for way in ways:
+                fabric.block(*way, -1)
+
+        self._later(seconds, end)
 
     # -- leaving --------------------------------------------------------------------------------
 

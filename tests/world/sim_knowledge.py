@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from awscrt.checksums import crc64nvme
 from sim_clients import Fail
 from sim_dc import Dc
 from sim_model import ACKED, OPEN, Attempt, Item, Model
@@ -9,6 +10,7 @@ from sim_model import ACKED, OPEN, Attempt, Item, Model
 from dc.names import rebuild
 from dc.names.seen import saw
 from dc.names.trees import DIRECTORY
+from dc.objects.api import ObjectsError
 
 
 def check_trees(dc: Dc, fail: Fail) -> None:
@@ -46,6 +48,35 @@ def check_losers(dcs: list[Dc], model: Model, fail: Fail) -> None:
                 stands = current.get(item) == attempt.stamp or (item, attempt.stamp) in kept
                 if not stands and not _was_replaced(attempt, attempts):
                     fail("lost without a conflict", f"{dc.name}: {item} {attempt}")
+
+
+def check_conflicts(dcs: list[Dc], model: Model, fail: Fail) -> None:
+    """What is a conflict lost to a write that had not seen it: so no DC had to conclude that
+    something was deleted, which it may have to when one was put back to an old state."""
+    if model.put_back:
+        return
+    for dc in dcs:
+        for item, stamp in _rows(dc, "SELECT b.id, key, vid, stamp FROM conflicts"):
+            later = [one for one in model.items.get(item, ()) if one.stamp > stamp]
+            blind = [
+                one for one in later if one.seen is None or not saw(one.stamp, one.seen, stamp)
+            ]
+            if not blind and item not in model.unclear:
+                fail("concluded", f"{dc.name} has a conflict {stamp} of {item}, seen by {later}")
+
+
+async def check_conflict_bytes(dcs: list[Dc], fail: Fail) -> None:
+    """Of each conflict that is kept the bytes are there, in every DC."""
+    for dc in dcs:
+        for conflict in await dc.names.conflicts():
+            loser = conflict.loser
+            try:
+                body = await dc.body(loser)
+            except ObjectsError as error:
+                fail("bytes", f"{dc.name} cannot read the conflict {loser}: {error}")
+                continue
+            if len(body) != loser.size or crc64nvme(body) != loser.meta.crc64:
+                fail("bytes", f"{dc.name} gives {len(body)} other bytes for the conflict {loser}")
 
 
 def _rows(dc: Dc, query: str) -> list[tuple[Item, str]]:

@@ -78,6 +78,8 @@ class Model:
         """By DC the latest stamp of an acknowledged write."""
         self.pairs: list[tuple[str, str]] = []
         """Names of DCs that were paired."""
+        self.put_back: set[str] = set()
+        """Names of DCs whose database was put back to an old copy."""
         self.unclear: set[Item] = set()
         """Items that may have a version with a stamp that no client was told."""
         self.told = 0

@@ -143,7 +143,8 @@ def plan_of(seed: int, also: tuple[str, ...] = ()) -> Plan:
     if topology != "pair" and rng.random() < 0.15:
         events = _with_leaving(rng, plan, events)
     events.sort(key=lambda event: event.at)
-    return plan.only([replace(event, number=n) for n, event in enumerate(events)])
+    numbered = [replace(event, number=n) for n, event in enumerate(events)]
+    return plan.only(sorted([*numbered, *_rewound(plan, events)], key=lambda event: event.at))
 
 
 def _pace(seed: int) -> dict[str, float]:
@@ -245,6 +246,32 @@ def _revivals(rng: random.Random, plan: Plan) -> list[Event]:
         if rng.random() < 0.3:
             events.append(Event(0, at + seconds + 1, "bucket_create", late, what))
     return events
+
+
+def _rewound(plan: Plan, events: list[Event]) -> list[Event]:
+    """In some worlds a DC is put back to an old state when it has made something and others have
+    deleted something since, and goes on from there. Drawn apart from all else, so that worlds
+    without it are what they were."""
+    rng = random.Random(f"{plan.seed}/rewound")
+    if rng.random() > 0.15 or any(event.kind in ("skew", "leave") for event in events):
+        return []
+    dc = rng.randrange(plan.dcs)
+    other = (dc + rng.randrange(1, plan.dcs)) % plan.dcs
+    at, kept = rng.uniform(4, 6), rng.uniform(3, 8)
+    # Now and then for long enough that what was deleted is forgotten.
+    kept = min(kept + rng.choice([0.0, 5.0]) * plan.pace["upkeep"], 0.6 * plan.fault_seconds)
+    alone = rng.choice([0.0, 1.0, 1.0]) * rng.uniform(0.5, 5.0) * plan.pace["upkeep"]
+    drawn = [(at, "old_backup", dc, {"seconds": kept, "alone": alone})]
+    drawn += [(at - 1, "put", dc, {"key": key}) for key in range(2)]
+    drawn += [(at + rng.uniform(0.1, 2), "put", dc, {"key": rng.randrange(6)}) for _ in range(4)]
+    drawn += [(at + 0.1, "delete", other, {"key": key}) for key in range(2)]
+    after = at + kept + 0.5
+    drawn += [(after + rng.uniform(0, 4), "put", dc, {"key": rng.randrange(6)}) for _ in range(8)]
+    what = {"bucket": 0, "owner": 0, "size": 9, "pick": 2}
+    return [
+        Event(len(events) + n, when, kind, where, args if kind == "old_backup" else what | args)
+        for n, (when, kind, where, args) in enumerate(drawn)
+    ]
 
 
 def _with_leaving(rng: random.Random, plan: Plan, events: list[Event]) -> list[Event]:

@@ -31,11 +31,18 @@ from sim_checks import (
 from sim_clients import Clients
 from sim_dc import Dc
 from sim_faults import Faults
-from sim_knowledge import check_losers, check_roots, check_trees
+from sim_knowledge import (
+    check_conflict_bytes,
+    check_conflicts,
+    check_losers,
+    check_roots,
+    check_trees,
+)
 from sim_loop import SimLoop, SimTask, SimulationError
 from sim_model import Model
 from sim_network import Fabric
 from sim_plan import Plan
+from sim_stranger import check_tokens
 
 LIVE_SECONDS_MAX = 900.0
 """Simulated time from healing until all DCs must be equal: a change that failed often is tried
@@ -200,6 +207,8 @@ class World:
         self._logs = logs
         self._tasks: list[tuple[SimTask, Dc, int]] = []
         self._pairs: list[tuple[Dc, Dc]] = []
+        self.tokens: list[tuple[Dc, str]] = []
+        """Pairing tokens that were used, with who issued them."""
 
     def fail(self, check: str, story: str) -> None:
         """A check failed; the first failure is the world's."""
@@ -274,6 +283,7 @@ class World:
         except Exception as error:
             self.loop.note(f"pairing failed: {type(error).__name__}: {error}")
         else:
+            self.tokens.append((one, token))
             self.loop.note(f"paired: {report.steps}")
 
     @property
@@ -406,7 +416,11 @@ class World:
         self._stop_if_failed()
         check_roots(self.staying, self.fail)
         check_losers(self.staying, self.model, self.fail)
+        if not self.left:
+            check_conflicts(self.dcs, self.model, self.fail)
         await check_items(self.staying, self.model, self.clients, self.fail)
+        await check_conflict_bytes(self.staying, self.fail)
+        await check_tokens(self.tokens, self.staying, str(self.plan.seed), self.fail)
         for row in orphans(state):
             self.fail("bucket", f"the bucket of an object is gone: {row}")
         self.loop.note(f"state {state}")
