@@ -15,6 +15,7 @@ def forget(dcs: list[Dc], dc: Dc, model: Model) -> int:
     forgotten = 0
     # What one of them forgot, another may have known until it was put back itself.
     model.put_back.add(dc.name)
+    model.attributes.clear()
     # Its clock may have been ahead of the wall clock, and has forgotten that.
     model.acked.pop(dc.name, None)
     for item, attempts in model.items.items():

@@ -239,6 +239,8 @@ class Clients:
         vid = vids[event.args["pick"] % len(vids)]
         await dc.names.set_registers(bucket.id, key, vid, {"tags": str(event.number)})
         shown = await dc.names.version(bucket.id, key, vid)
+        if shown is not None and "tags" in shown.registers:
+            self._model.was_set((bucket.id, key, vid), shown.stamp, shown.registers["tags"].stamp)
         return f"{key} {vid[:8]} {shown.registers if shown else 'gone'}"
 
     async def _bucket_attribute(self, event: Event, dc: Dc) -> str:

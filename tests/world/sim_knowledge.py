@@ -65,6 +65,17 @@ def check_conflicts(dcs: list[Dc], model: Model, fail: Fail) -> None:
                 fail("concluded", f"{dc.name} has a conflict {stamp} of {item}, seen by {later}")
 
 
+async def check_attributes(dcs: list[Dc], model: Model, fail: Fail) -> None:
+    """A version that stands has the attribute that it was given last, or a later one."""
+    for dc in dcs:
+        for (item, stamp), told in model.attributes.items():
+            version = await dc.names.version(*item)
+            if version is None or version.stamp != stamp:
+                continue
+            if "tags" not in version.registers or version.registers["tags"].stamp < told:
+                fail("attribute", f"{dc.name}: {item} {stamp} has {version.registers}, not {told}")
+
+
 async def check_conflict_bytes(dcs: list[Dc], fail: Fail) -> None:
     """Of each conflict that is kept the bytes are there, in every DC."""
     for dc in dcs:

@@ -78,6 +78,8 @@ class Model:
         """By DC the latest stamp of an acknowledged write."""
         self.pairs: list[tuple[str, str]] = []
         """Names of DCs that were paired."""
+        self.attributes: dict[tuple[Item, Stamp], Stamp] = {}
+        """When the attribute of a version was last set, as far as a client was told."""
         self.put_back: set[str] = set()
         """Names of DCs whose database was put back to an old copy."""
         self.unclear: set[Item] = set()
@@ -88,6 +90,9 @@ class Model:
     def attempt(self, item: Item, attempt: Attempt) -> Attempt:
         self.items.setdefault(item, []).append(attempt)
         return attempt
+
+    def was_set(self, item: Item, version: Stamp, stamp: Stamp) -> None:
+        self.attributes[item, version] = max(self.attributes.get((item, version), ""), stamp)
 
     def bucket(self, bucket_id: str) -> BucketLife:
         return self.buckets.setdefault(bucket_id, BucketLife())
@@ -114,6 +119,8 @@ class Model:
                     attempt.fate = OPEN
         for life in self.buckets.values():
             life.attribute = "" if dcs else life.attribute
+        if dcs:
+            self.attributes.clear()
 
     def vids(self, bucket_id: str, key: str) -> list[str]:
         """Version ids of a key that a client may know, oldest attempt first."""

@@ -144,7 +144,9 @@ def plan_of(seed: int, also: tuple[str, ...] = ()) -> Plan:
         events = _with_leaving(rng, plan, events)
     events.sort(key=lambda event: event.at)
     numbered = [replace(event, number=n) for n, event in enumerate(events)]
-    return plan.only(sorted([*numbered, *_rewound(plan, events)], key=lambda event: event.at))
+    numbered += _rewound(plan, numbered)
+    numbered += _set_apart(plan, numbered)
+    return plan.only(sorted(numbered, key=lambda event: event.at))
 
 
 def _pace(seed: int) -> dict[str, float]:
@@ -253,7 +255,7 @@ def _rewound(plan: Plan, events: list[Event]) -> list[Event]:
     deleted something since, and goes on from there. Drawn apart from all else, so that worlds
     without it are what they were."""
     rng = random.Random(f"{plan.seed}/rewound")
-    if rng.random() > 0.15 or any(event.kind in ("skew", "leave") for event in events):
+    if rng.random() > 0.2 or any(event.kind in ("skew", "leave") for event in events):
         return []
     dc = rng.randrange(plan.dcs)
     other = (dc + rng.randrange(1, plan.dcs)) % plan.dcs
@@ -263,13 +265,34 @@ def _rewound(plan: Plan, events: list[Event]) -> list[Event]:
     alone = rng.choice([0.0, 1.0, 1.0]) * rng.uniform(0.5, 5.0) * plan.pace["upkeep"]
     drawn = [(at, "old_backup", dc, {"seconds": kept, "alone": alone})]
     drawn += [(at - 1, "put", dc, {"key": key}) for key in range(2)]
-    drawn += [(at + rng.uniform(0.1, 2), "put", dc, {"key": rng.randrange(6)}) for _ in range(4)]
+    drawn += [(at + rng.uniform(0.1, 2), "put", dc, {"key": 4 + rng.randrange(6)}) for _ in "1234"]
     drawn += [(at + 0.1, "delete", other, {"key": key}) for key in range(2)]
     after = at + kept + 0.5
     drawn += [(after + rng.uniform(0, 4), "put", dc, {"key": rng.randrange(6)}) for _ in range(8)]
     what = {"bucket": 0, "owner": 0, "size": 9, "pick": 2}
     return [
         Event(len(events) + n, when, kind, where, args if kind == "old_backup" else what | args)
+        for n, (when, kind, where, args) in enumerate(drawn)
+    ]
+
+
+def _set_apart(plan: Plan, events: list[Event]) -> list[Event]:
+    """In a few worlds two DCs that are cut off from each other set attributes of the same versions.
+    Drawn apart, like `_rewound`."""
+    rng = random.Random(f"{plan.seed}/attributes")
+    if rng.random() > 0.1:
+        return []
+    dc, other = rng.choice(plan.edges)
+    what: dict[str, Any] = {"bucket": 0, "owner": 0, "size": 9, "pick": 0}
+    drawn = [(6.0, "partition", dc, {"other": other, "seconds": rng.uniform(1, 4)})]
+    for key in range(20, 26):
+        drawn.append((3.0, "put", dc, what | {"key": key}))
+        drawn += [
+            (rng.uniform(6.1, 6.9), "object_attribute", one, what | {"key": key})
+            for one in (dc, other)
+        ]
+    return [
+        Event(len(events) + n, when, kind, where, args)
         for n, (when, kind, where, args) in enumerate(drawn)
     ]
 

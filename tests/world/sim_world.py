@@ -32,6 +32,7 @@ from sim_clients import Clients
 from sim_dc import Dc
 from sim_faults import Faults
 from sim_knowledge import (
+    check_attributes,
     check_conflict_bytes,
     check_conflicts,
     check_losers,
@@ -419,6 +420,7 @@ class World:
         if not self.left:
             check_conflicts(self.dcs, self.model, self.fail)
         await check_items(self.staying, self.model, self.clients, self.fail)
+        await check_attributes(self.staying, self.model, self.fail)
         await check_conflict_bytes(self.staying, self.fail)
         await check_tokens(self.tokens, self.staying, str(self.plan.seed), self.fail)
         for row in orphans(state):
