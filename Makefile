@@ -8,8 +8,9 @@ FROM ?= 0
 SECONDS ?= 3600
 RATE ?= 200
 STATES ?= 1000000
+S3TESTS ?= ../s3-tests
 
-.PHONY: setup lab test simulate simulate-partition crash-states check bench image clean
+.PHONY: setup lab test simulate simulate-partition crash-states s3-tests check docs bench image clean
 
 setup: $(STAMP)
 
@@ -34,11 +35,17 @@ simulate-partition: setup
 crash-states: setup
 	$(BIN)/python tests/crash/explore.py --states $(STATES) --from $(FROM)
 
+s3-tests: setup
+	$(BIN)/python tests/conformance/run_s3_tests.py --suite $(S3TESTS)
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup
+	$(BIN)/python docs/write_operations.py
 
 bench: setup
 	$(BIN)/python -m bench

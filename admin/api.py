@@ -105,7 +105,7 @@ class AdminApi:
         accounts: Accounts,
         replicator: Replication,
         peers: Callable[[], list[Peer]],
-        status: Callable[[], dict[str, Any]],
+        status: Callable[[], Awaitable[dict[str, Any]]],
         more: Sequence[web.RouteDef] = (),
     ) -> None:
         """`more`: routes of other files of this API."""
@@ -185,7 +185,7 @@ class AdminApi:
         return answer({"status": "ok"})
 
     async def _get_status(self, _: web.Request) -> web.Response:
-        return answer(self._status())
+        return answer(await self._status())
 
     # -- users --------------------------------------------------------------------------------
 

@@ -109,6 +109,7 @@ class Node:
         self._admin = await self._listen(
             "admin", config.admin.listen, await self._admin_server(parts), ADMIN_BACKLOG, last
         )
+        parts.background.start()
         run = {"pid": os.getpid(), "dc_id": files.identity.dc_id, **self.addresses}
         encoded = msgspec.json.format(msgspec.json.encode(run)) + b"\n"
         await self._disk.run(lambda: self._disk.write_atomic(self._layout.run, encoded))
@@ -132,7 +133,7 @@ class Node:
             parts.accounts,
             parts.replicator,
             parts.names.peers,
-            self.status,
+            self.whole_status,
             ConflictsApi(parts.names).routes()
             + ComparisonsApi(
                 parts.replicator, parts.names.peers, parts.names.directory.bucket
@@ -196,6 +197,11 @@ class Node:
             "datacenters": [peer.name for peer in self._parts.names.peers()],
         }
 
+    async def whole_status(self) -> dict[str, Any]:
+        """With how the background work does."""
+        assert self._parts is not None
+        return {**self.status(), **await self._parts.background.status()}
+
     async def stop(self) -> None:
         """Stop what has been started; harmless otherwise."""
         parts, self._parts = self._parts, None
@@ -212,6 +218,7 @@ class Node:
             await _within(PART_STOP_SECONDS, parts.s3.shutdown(0.1), "s3")
             if runner is not None:
                 await _within(PART_STOP_SECONDS, runner.cleanup(), "admin")
+            await _within(PART_STOP_SECONDS, parts.background.stop(), "background work")
             await _within(PART_STOP_SECONDS, parts.replicator.stop(), "replication")
             await _within(PART_STOP_SECONDS, parts.objects.close(), "objects")
             await _within(PART_STOP_SECONDS, parts.names.close(), "names")

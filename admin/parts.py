@@ -14,12 +14,16 @@ from admin.errors import AdminError, os_reason
 from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, Layout
 from dc import config as configuration
 from dc.accounts import Accounts
-from dc.config import Config, ConfigError
+from dc.config import Config, ConfigError, Mqtt
+from dc.keyring import Keyring
 from dc.names.service import SqliteNames, open_names
 from dc.objects.store import ContainerStore
 from dc.ports import Clock, Disk, Network, Randomness
 from dc.system import SystemDatabases
 from gateway import context as gateway_context
+from gateway.access_logs.delivery import AccessLogs
+from gateway.background import Background
+from gateway.notifications.mqtt import MqttBroker
 from gateway.service import Gateway
 from replicator.channel import server_context
 from replicator.service import Replicator
@@ -46,6 +50,7 @@ class Files:
     tls: ssl.SSLContext
     data_key: bytes
     admin_token: str
+    broker: MqttBroker | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Parts:
     objects: ContainerStore
     accounts: Accounts
     s3: web.Server
+    background: Background
     replicator: Replicator
 
 
@@ -81,6 +87,7 @@ def read_files(layout: Layout) -> Files:
         tls = server_context(layout.certificate, layout.certificate_key)
         data_key = layout.data_key.read_bytes()
         admin_token = layout.admin_token.read_text().strip()
+        broker = _read_broker(layout, config.mqtt, identity.dc_id)
     except (ConfigError, TokensError) as error:
         raise AdminError(str(error)) from None
     except ssl.SSLError:
@@ -97,7 +104,31 @@ def read_files(layout: Layout) -> Files:
         raise _damaged(layout.admin_token)
     if len(data_key) != DATA_KEY_BYTES:
         raise _damaged(layout.data_key)
-    return Files(layout, config, identity, mark, tls, data_key, admin_token)
+    return Files(layout, config, identity, mark, tls, data_key, admin_token, broker)
+
+
+def _read_broker(layout: Layout, mqtt: Mqtt, dc_id: str) -> MqttBroker | None:
+    if not mqtt.host:
+        return None
+    password, tls = "", None
+    if mqtt.password_file:
+        path = layout.root / mqtt.password_file
+        check_private_mode(path)
+        password = path.read_text().strip()
+    if mqtt.tls:
+        ca_file = layout.root / mqtt.ca_file if mqtt.ca_file else None
+        try:
+            tls = ssl.create_default_context(cafile=ca_file)
+        except ssl.SSLError:
+            raise AdminError(f"{ca_file} is no file of certificates (PEM): mqtt.ca_file") from None
+    return MqttBroker(
+        host=mqtt.host.strip("[]"),
+        port=mqtt.port,
+        client_id=f"farshore-{dc_id}",
+        user=mqtt.user,
+        password=password,
+        tls=tls,
+    )
 
 
 def _damaged(path: Path) -> AdminError:
@@ -110,6 +141,20 @@ async def _say_site(names: SqliteNames, files: Files) -> None:
     site = names.directory.site(files.identity.dc_id)
     if site is None or (site.name, site.region) != (config.name, config.region):
         await names.put_site(config.name, config.region)
+
+
+def _gateway_config(files: Files) -> gateway_context.Config:
+    config = files.config
+    return gateway_context.Config(
+        region=config.region,
+        region_aliases=REGION_ALIASES,
+        base_domains=tuple(config.s3.base_domains),
+        website_domains=tuple(config.s3.website_domains),
+        signature_v2=config.s3.signature_v2,
+        ssec_over_http=config.s3.ssec_over_http,
+        notifications=files.broker is not None,
+        host_id=config.name,
+    )
 
 
 async def open_parts(
@@ -145,22 +190,37 @@ async def open_parts(
             randomness=randomness,
             network=network,
         )
+        logs = AccessLogs(
+            names=names,
+            objects=objects,
+            clock=clock,
+            randomness=randomness,
+            every_ms=config.access_log_ms,
+            host_id=config.name,
+            notifications=files.broker is not None,
+        )
         gateway = Gateway(
             names=names,
             objects=objects,
             credentials=_Credentials(accounts),
+            keyring=Keyring(names, secrets, randomness),
             clock=clock,
             randomness=randomness,
-            config=gateway_context.Config(
-                region=config.region,
-                region_aliases=REGION_ALIASES,
-                base_domains=tuple(config.s3.base_domains),
-                host_id=config.name,
-            ),
+            config=_gateway_config(files),
             offload=disk,
             replication=replicator.mark,
+            logs=logs,
         )
     except BaseException:
         await names.close()
         raise
-    return Parts(files, names, objects, accounts, gateway.server(), replicator)
+    background = Background(
+        names=names,
+        clock=clock,
+        host_id=config.name,
+        day_ms=config.lifecycle_day_ms,
+        broker=files.broker,
+        topic_prefix=config.mqtt.topic_prefix,
+        logs=logs,
+    )
+    return Parts(files, names, objects, accounts, gateway.server(), background, replicator)

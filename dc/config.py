@@ -14,6 +14,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
@@ -28,9 +29,15 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?|\[[0-9A-Fa
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATIONS = {"conflict_retention": ("1m", "3650d"), "peer_absence_max": ("1h", "3650d")}
+_DURATIONS = {
+    "conflict_retention": ("1m", "3650d"),
+    "peer_absence_max": ("1h", "3650d"),
+    "s3.lifecycle_day": ("1s", "1d"),
+    "s3.access_log_every": ("1s", "1d"),
+}
 """The least and the most. A peer that is not waited for is compared, item by item, when it comes
 back: not after every lunch."""
+_TOPIC_PREFIX = re.compile(r"[A-Za-z0-9./_-]{0,128}", re.ASCII)
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 
 
@@ -58,6 +65,75 @@ class S3(_Section, frozen=True):
             " name (virtual-host addressing), for instance s3.example.com."
         ),
     ] = ("s3.localhost", "localhost")
+    website_domains: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Domains under which the first label of the host name is a bucket that is"
+            " served as a website, for instance s3-website.example.com."
+        ),
+    ] = ("s3-website.localhost",)
+    signature_v2: Annotated[
+        bool,
+        Meta(
+            description="Whether requests signed with AWS Signature Version 2 are accepted. It is"
+            " weaker than Version 4, which every client of the last ten years speaks: SHA-1, and a"
+            " signature does not cover the body."
+        ),
+    ] = False
+    ssec_over_http: Annotated[
+        bool,
+        Meta(
+            description="Whether keys that clients encrypt with (SSE-C) are taken, though they come"
+            " over plain HTTP. For where TLS ends in front of this listener, and for tests."
+        ),
+    ] = False
+    access_log_every: Annotated[
+        str,
+        Meta(
+            description="How often the access logs of buckets are written to their target buckets:"
+            " 5m, 1h. What is not written yet is lost in a crash."
+        ),
+    ] = "5m"
+    lifecycle_day: Annotated[
+        str,
+        Meta(
+            description="How long a day of lifecycle rules is. Anything but 1d is for tests only:"
+            " 10s lets an object of one day go after ten seconds."
+        ),
+    ] = "1d"
+
+
+class Mqtt(_Section, frozen=True):
+    """The broker that is told of what happens in buckets with a notification configuration."""
+
+    host: Annotated[
+        str,
+        Meta(description="The broker's name or address. Empty: there is none, nothing is told."),
+    ] = ""
+    port: Annotated[int, Meta(description="The broker's port, 1 to 65535.")] = 1883
+    user: Annotated[str, Meta(description="The user to log in as. Empty: without a login.")] = ""
+    password_file: Annotated[
+        str,
+        Meta(
+            description="A file with the user's password, mode 0600; a path in the datacenter's"
+            " folder, or from the root."
+        ),
+    ] = ""
+    tls: Annotated[
+        bool,
+        Meta(description="Whether to speak TLS with the broker, whose certificate is verified."),
+    ] = False
+    ca_file: Annotated[
+        str,
+        Meta(
+            description="A file with the certificates that the broker's is verified by. Empty:"
+            " those of the system."
+        ),
+    ] = ""
+    topic_prefix: Annotated[
+        str,
+        Meta(description="What all topics begin with. Buckets' configurations name the rest."),
+    ] = "farshore/"
 
 
 class Peer(_Section, frozen=True):
@@ -136,11 +212,20 @@ class Config(_Section, frozen=True):
     s3: Annotated[S3, Meta(description="S3 clients.")] = S3()
     peer: Annotated[Peer, Meta(description="Other datacenters.")] = Peer()
     admin: Annotated[Admin, Meta(description="Administration.")] = Admin()
+    mqtt: Annotated[Mqtt, Meta(description="Notifications.")] = Mqtt()
     log: Annotated[Log, Meta(description="Messages on standard error.")] = Log()
 
     @property
     def conflict_retention_ms(self) -> int:
         return parse_duration(self.conflict_retention)
+
+    @property
+    def lifecycle_day_ms(self) -> int:
+        return parse_duration(self.s3.lifecycle_day)
+
+    @property
+    def access_log_ms(self) -> int:
+        return parse_duration(self.s3.access_log_every)
 
     @property
     def peer_absence_ms_max(self) -> int:
@@ -348,21 +433,40 @@ def _check_values(config: Config, lines: _Lines) -> None:
         seen[address] = path
     _check_durations(config, lines)
     _check_advertise(config, lines)
-    for number, domain in enumerate(config.s3.base_domains):
-        if not _DOMAIN.fullmatch(domain):
-            raise lines.error(
-                f"s3.base_domains[{number}]", f"{domain[:80]!r} is not a lowercase domain name"
-            )
+    _check_mqtt(config.mqtt, lines)
+    for name in ("base_domains", "website_domains"):
+        for number, domain in enumerate(getattr(config.s3, name)):
+            if not _DOMAIN.fullmatch(domain):
+                raise lines.error(
+                    f"s3.{name}[{number}]", f"{domain[:80]!r} is not a lowercase domain name"
+                )
+    if both := set(config.s3.base_domains) & set(config.s3.website_domains):
+        raise lines.error("s3.website_domains", f"{both.pop()} is in s3.base_domains, too")
 
 
 def _check_durations(config: Config, lines: _Lines) -> None:
     for path, (least, most) in _DURATIONS.items():
         try:
-            milliseconds = parse_duration(getattr(config, path))
+            milliseconds = parse_duration(attrgetter(path)(config))
         except ValueError as error:
             raise lines.error(path, str(error)) from None
         if not parse_duration(least) <= milliseconds <= parse_duration(most):
             raise lines.error(path, f"must be from {least} to {most}")
+
+
+def _check_mqtt(mqtt: Mqtt, lines: _Lines) -> None:
+    if mqtt.host and not _HOST.fullmatch(mqtt.host):
+        raise lines.error("mqtt.host", f"{mqtt.host[:80]!r} is no name and no address of a host")
+    if not 1 <= mqtt.port <= 65_535:
+        raise lines.error("mqtt.port", f"{mqtt.port} is no port: 1 to 65535")
+    if not _TOPIC_PREFIX.fullmatch(mqtt.topic_prefix):
+        raise lines.error(
+            "mqtt.topic_prefix",
+            f"{mqtt.topic_prefix[:80]!r} cannot begin a topic: up to 128 letters, digits and"
+            " ./_-, for instance farshore/",
+        )
+    if mqtt.password_file and not mqtt.user:
+        raise lines.error("mqtt.password_file", "a password needs a user: give mqtt.user")
 
 
 def _check_advertise(config: Config, lines: _Lines) -> None:

@@ -101,15 +101,21 @@ def assemble(upload: Upload, named: list[NamedPart], present: list[UploadPart]) 
     size = sum(part.size for part in parts)
     if size > OBJECT_BYTES_MAX:
         raise S3Error("EntityTooLarge")
-    crc = 0
+    crc = plain_crc = 0
     for part in parts:
         crc = combine_crc64nvme(crc, part.crc64, part.size)
+        plain_crc = combine_crc64nvme(plain_crc, part.plain_crc64, part.size)
+    sse = upload.meta.sse
+    if sse is not None:
+        nonces = [part.sealed.nonce for part in parts if part.sealed is not None]
+        sse = replace(sse, nonces=nonces, crc64=plain_crc)
     algorithm = upload.checksum_algorithm.lower()
     meta = replace(
         upload.meta,
-        checksums={algorithm: _checksum(upload, parts, crc)} if algorithm else {},
+        checksums={algorithm: _checksum(upload, parts, plain_crc)} if algorithm else {},
         checksum_type=upload.checksum_type if algorithm else "",
         crc64=crc,
+        sse=sse,
         parts=[
             Part(part.number, part.size, part.etag, part.checksums.get(algorithm, ""))
             for part in parts
@@ -123,7 +129,7 @@ def _agrees(name: NamedPart, part: UploadPart) -> bool:
     for algorithm, text in name.checksums.items():
         known = part.checksums.get(algorithm)
         if known is None and algorithm == "crc64nvme":
-            known = _base64(part.crc64, 8)
+            known = _base64(part.plain_crc64, 8)
         if known is not None and known != text:
             return False
     return True

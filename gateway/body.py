@@ -19,6 +19,7 @@ from dc.ports import Buffer
 from dc.worker import spawn
 from gateway.checksums import BodyDigests, BodyVerifier
 from gateway.chunked import STREAMING_MODES, ChunkedDecoder, decoded_length, decoder_for
+from gateway.cipher import Encrypter
 from gateway.context import Offload
 from gateway.errors import S3Error
 from gateway.limits import BLOCK_BYTES
@@ -83,9 +84,15 @@ def _joined(pieces: list[bytes | memoryview], blocks: int) -> list[bytes | memor
 
 
 async def receive_large(
-    request: Request, length: int, verifier: BodyVerifier, writer: BodyWriter, offload: Offload
-) -> BodyDigests:
-    """Pass a large body to `writer`, and verify it. The caller finishes or aborts the writer."""
+    request: Request,
+    length: int,
+    verifier: BodyVerifier,
+    writer: BodyWriter,
+    offload: Offload,
+    encrypter: Encrypter | None = None,
+) -> tuple[int, BodyDigests]:
+    """Pass a large body to `writer`, encrypted if there is an `encrypter`; verify it, give its
+    size. The caller finishes or aborts the writer."""
     decoder = _decoder(request)
     size = 0
     hashing: asyncio.Task[list[Buffer]] | None = None
@@ -99,14 +106,14 @@ async def receive_large(
                 hashing = None
             if not block:
                 break
-            hashing = spawn(_hash(block, decoder, verifier, offload), "body hash")
+            hashing = spawn(_hash(block, decoder, verifier, encrypter, offload), "body hash")
     finally:
         if hashing is not None:
             await asyncio.gather(hashing, return_exceptions=True)
     trailers: Mapping[str, str] = {} if decoder is None else decoder.finish()
-    if size != length:
+    if size != length and not (request.length_is_bound and size < length):
         raise S3Error("IncompleteBody")
-    return verifier.finish(trailers)
+    return size, verifier.finish(trailers)
 
 
 async def _next_block(request: Request) -> list[bytes]:
@@ -120,8 +127,14 @@ async def _next_block(request: Request) -> list[bytes]:
 
 
 async def _hash(
-    block: list[bytes], decoder: ChunkedDecoder | None, verifier: BodyVerifier, offload: Offload
+    block: list[bytes],
+    decoder: ChunkedDecoder | None,
+    verifier: BodyVerifier,
+    encrypter: Encrypter | None,
+    offload: Offload,
 ) -> list[Buffer]:
+    """The decoded bytes of a block, hashed, and encrypted if they are to be."""
+
     def work() -> list[Buffer]:
         pieces: list[bytes | memoryview] = []
         for raw in block:
@@ -129,6 +142,8 @@ async def _hash(
         pieces = _joined(pieces, len(block))
         for piece in pieces:
             verifier.update(piece)
+        if encrypter is not None:
+            return [encrypter.update(piece) for piece in pieces]
         return list(pieces)
 
     return await offload.run(work)

@@ -5,23 +5,32 @@ bucket where it was never set: that is the truth, and many clients ask before th
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from dc.names.api import BucketExists, BucketNotEmpty
-from gateway.body import announced_length, receive
-from gateway.checksums import BodyVerifier
+from dc.names.model import Bucket
 from gateway.context import Context
 from gateway.dates import iso_date
-from gateway.errors import S3Error, xml_text
-from gateway.limits import BUCKETS_PER_USER_MAX, XML_CREATE_BUCKET_BYTES_MAX
-from gateway.reply import XMLNS, Reply, header_line, xml_reply
+from gateway.errors import S3Error
+from gateway.limits import BUCKETS_PER_PAGE_MAX, BUCKETS_PER_USER_MAX
+from gateway.listing import make_token, read_token
+from gateway.model.writer import output
+from gateway.owners import owner
 from gateway.request import Request
-from gateway.xmltext import child_texts, parse_document
+from gateway.settings import encoded, setting_text
 
-Operation = Callable[[Context, Request], Awaitable[Reply]]
+Handler = Callable[[Context, Request, Any], Awaitable[Any]]
+
+ANONYMOUS_ID = "65a011a29cdf8ec533ec3d1ccaae921c"
+"""S3's canonical id of who has not signed."""
+
+REGIONS_OF_OLD = ("", "us-east-1")
+"""In S3's first region (and for SigV2, which knows none) to make a bucket that one has succeeds."""
 
 _NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
 _NAME_EDGES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _PREFIXES_RESERVED = ("xn--", "sthree-", "amzn-s3-demo-")
+_SET_WITH_BUCKET = ("acl", "ownership", "object-lock")
 _SUFFIXES_RESERVED = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 
 
@@ -32,7 +41,7 @@ def check_bucket_name(name: str) -> None:
         and _NAME_CHARS.issuperset(name)
         and name[0] in _NAME_EDGES
         and name[-1] in _NAME_EDGES
-        and ".." not in name
+        and not any(pair in name for pair in ("..", ".-", "-."))
         and not _is_address(name)
         and not name.startswith(_PREFIXES_RESERVED)
         and not name.endswith(_SUFFIXES_RESERVED)
@@ -46,125 +55,128 @@ def _is_address(name: str) -> bool:
     return len(parts) == 4 and all(part.isdigit() for part in parts)
 
 
-async def list_buckets(context: Context, request: Request) -> Reply:
-    """The caller's buckets, in one page."""
-    owner = request.user
-    prefix = request.query.get("prefix", "")
-    rows = "".join(
-        f"<Bucket><Name>{bucket.name}</Name><CreationDate>{iso_date(bucket.created)}"
-        f"</CreationDate><BucketRegion>{xml_text(bucket.region)}</BucketRegion></Bucket>"
-        for bucket in context.names.directory.buckets_of(owner)
+async def list_buckets(context: Context, request: Request, asked: Any) -> Any:
+    """The caller's buckets, by name: all of them, unless a number is given."""
+    directory = context.names.directory
+    prefix, region = asked.Prefix or "", asked.BucketRegion
+    after = read_token(asked.ContinuationToken) if asked.ContinuationToken else ""
+    found = [
+        bucket
+        for bucket in directory.buckets_of(request.user)
         if bucket.name.startswith(prefix)
-    )
-    return xml_reply(
-        f"<ListAllMyBucketsResult {XMLNS}><Owner><ID>{owner}</ID></Owner>"
-        f"<Buckets>{rows}</Buckets></ListAllMyBucketsResult>"
+        and bucket.name > after
+        and region in (None, bucket.region)
+    ]
+    limit = len(found) if asked.MaxBuckets is None else asked.MaxBuckets
+    if asked.MaxBuckets is not None and not 1 <= limit <= BUCKETS_PER_PAGE_MAX:
+        raise S3Error(
+            "InvalidArgument",
+            f"Argument max-buckets must be an integer between 1 and {BUCKETS_PER_PAGE_MAX}",
+            extra={"ArgumentName": "max-buckets", "ArgumentValue": str(limit)},
+        )
+    page = found[:limit]
+    rows = [
+        {
+            "Name": bucket.name,
+            "CreationDate": iso_date(bucket.created),
+            "BucketRegion": bucket.region,
+        }
+        for bucket in page
+    ]
+    return output(
+        "ListBuckets",
+        Owner=owner(directory, request.user or ANONYMOUS_ID),
+        Buckets=rows,
+        ContinuationToken=make_token(page[-1].name) if len(page) < len(found) else None,
+        Prefix=asked.Prefix,
     )
 
 
-async def create_bucket(context: Context, request: Request) -> Reply:
-    """Make a bucket in this DC's region."""
-    name = request.target.bucket
+async def create_bucket(context: Context, request: Request, asked: Any) -> Any:
+    """Make a bucket in this DC's region, with the settings that the request's headers give."""
+    name, config = asked.Bucket, context.config
     check_bucket_name(name)
-    region = await _location_constraint(context, request)
-    config = context.config
+    region = _location_constraint(asked.CreateBucketConfiguration)
     if region and region != config.region and region not in config.region_aliases:
         raise S3Error(
             "IllegalLocationConstraintException",
             f"The {region} location constraint is incompatible with the region of this endpoint, "
             f"{config.region}.",
         )
+    values = _first_settings(asked)
     if len(context.names.directory.buckets_of(request.user)) >= BUCKETS_PER_USER_MAX:
         raise S3Error("TooManyBuckets")
     try:
-        await context.names.create_bucket(name, request.user, config.region)
+        await context.names.create_bucket(name, request.user, config.region, registers=values)
     except BucketExists as error:
-        mine = error.bucket.owner == request.user
-        code = "BucketAlreadyOwnedByYou" if mine else "BucketAlreadyExists"
-        raise S3Error(code, extra={"BucketName": name}) from None
-    return Reply(200, f"Location: /{name}\r\n")
+        _check_again(error.bucket, request, values)
+    return output("CreateBucket", Location=f"/{name}")
 
 
-async def _location_constraint(context: Context, request: Request) -> str:
-    """The region that the body names, "" when there is no body."""
-    if "Content-Length" not in request.headers and request.payload.is_eof():
+def _location_constraint(wanted: Any) -> str:
+    """The region that the body names, "" for none."""
+    if wanted is None:
         return ""
-    length = announced_length(request, XML_CREATE_BUCKET_BYTES_MAX, "MaxMessageLengthExceeded")
-    verifier = BodyVerifier(request.headers, request.auth)
-    body, _ = await receive(request, length, verifier, context.offload)
-    if not body:
-        return ""
-    found = child_texts(parse_document(body, "CreateBucketConfiguration"))
-    if not {"Location", "Bucket", "Tags"}.isdisjoint(found):
+    if any((wanted.Location, wanted.Bucket, wanted.Tags)):
         raise S3Error("NotImplemented", "Only LocationConstraint is implemented.")
-    region = found.get("LocationConstraint", "").strip()
+    region = (wanted.LocationConstraint or "").strip()
     return "eu-west-1" if region == "EU" else region
 
 
-async def head_bucket(_context: Context, request: Request) -> Reply:
-    region = header_line("x-amz-bucket-region", request.bucket.region)
-    return Reply(200, f"{region}x-amz-access-point-alias: false\r\n")
+def _first_settings(asked: Any) -> dict[str, str]:
+    """The settings that a bucket is made with."""
+    values: dict[str, str] = {}
+    if asked.ObjectOwnership is not None:
+        rule = {"ObjectOwnership": asked.ObjectOwnership}
+        values["ownership"] = encoded({"Rules": [rule]})
+    if asked.ObjectLockEnabledForBucket:
+        values["versioning"] = "Enabled"
+        values["object-lock"] = encoded({"ObjectLockEnabled": "Enabled"})
+    return values
 
 
-async def delete_bucket(context: Context, request: Request) -> Reply:
+def _check_again(bucket: Bucket, request: Request, values: dict[str, str]) -> None:
+    """Making what is there already is an error; but not, as in S3, for its owner in the region of
+    old, if the bucket has the very settings that were asked for."""
+    mine = bucket.owner == request.user
+    old = request.auth.region in REGIONS_OF_OLD
+    same = all(setting_text(bucket, name) == values.get(name, "") for name in _SET_WITH_BUCKET)
+    if mine and same and old:
+        return
+    code = "BucketAlreadyOwnedByYou" if mine and not old else "BucketAlreadyExists"
+    raise S3Error(code, extra={"BucketName": bucket.name})
+
+
+async def head_bucket(_context: Context, request: Request, _asked: Any) -> Any:
+    return output("HeadBucket", BucketRegion=request.bucket.region, AccessPointAlias=False)
+
+
+async def delete_bucket(context: Context, request: Request, _asked: Any) -> Any:
     try:
         await context.names.delete_bucket(request.bucket.id)
     except BucketNotEmpty:
         raise S3Error("BucketNotEmpty", extra={"BucketName": request.bucket.name}) from None
-    return Reply(204)
+    return None
 
 
-async def get_location(_context: Context, request: Request) -> Reply:
+async def get_location(_context: Context, request: Request, _asked: Any) -> Any:
     region = request.bucket.region
-    if region == "us-east-1":
-        return xml_reply(f"<LocationConstraint {XMLNS}/>")
-    text = xml_text(region)
-    return xml_reply(f"<LocationConstraint {XMLNS}>{text}</LocationConstraint>")
-
-
-async def get_acl(_context: Context, request: Request) -> Reply:
-    """The owner, and only the owner, may do everything: of a bucket and of all its objects."""
-    owner = request.bucket.owner
-    return xml_reply(
-        f"<AccessControlPolicy {XMLNS}><Owner><ID>{owner}</ID></Owner><AccessControlList><Grant>"
-        '<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
-        f'xsi:type="CanonicalUser"><ID>{owner}</ID></Grantee>'
-        "<Permission>FULL_CONTROL</Permission></Grant></AccessControlList></AccessControlPolicy>"
+    return output(
+        "GetBucketLocation", LocationConstraint="" if region in REGIONS_OF_OLD else region
     )
 
 
-def _document(text: str) -> Operation:
-    async def answer(_context: Context, _request: Request) -> Reply:
-        return xml_reply(text)
+async def get_acl(context: Context, request: Request, _asked: Any) -> Any:
+    """The owner, and only the owner, may do everything: of a bucket and of all its objects."""
+    shown = owner(context.names.directory, request.bucket.owner)
+    grant = {"Grantee": {"Type": "CanonicalUser", **shown}, "Permission": "FULL_CONTROL"}
+    return output("GetBucketAcl", Owner=shown, Grants=[grant])
 
-    return answer
 
+def absent(code: str) -> Handler:
+    """Answers that something was never set."""
 
-def _absent(code: str) -> Operation:
-    async def answer(_context: Context, _request: Request) -> Reply:
+    async def answer(_context: Context, _request: Request, _asked: Any) -> Any:
         raise S3Error(code)
 
     return answer
-
-
-NEVER_SET: dict[str, Operation] = {
-    "versioning": _document(f"<VersioningConfiguration {XMLNS}/>"),
-    "accelerate": _document(f"<AccelerateConfiguration {XMLNS}/>"),
-    "logging": _document(f"<BucketLoggingStatus {XMLNS}/>"),
-    "notification": _document(f"<NotificationConfiguration {XMLNS}/>"),
-    "requestPayment": _document(
-        f"<RequestPaymentConfiguration {XMLNS}><Payer>BucketOwner</Payer>"
-        "</RequestPaymentConfiguration>"
-    ),
-    "cors": _absent("NoSuchCORSConfiguration"),
-    "encryption": _absent("ServerSideEncryptionConfigurationNotFoundError"),
-    "lifecycle": _absent("NoSuchLifecycleConfiguration"),
-    "object-lock": _absent("ObjectLockConfigurationNotFoundError"),
-    "ownershipControls": _absent("OwnershipControlsNotFoundError"),
-    "policy": _absent("NoSuchBucketPolicy"),
-    "publicAccessBlock": _absent("NoSuchPublicAccessBlockConfiguration"),
-    "replication": _absent("ReplicationConfigurationNotFoundError"),
-    "tagging": _absent("NoSuchTagSet"),
-    "website": _absent("NoSuchWebsiteConfiguration"),
-}
-"""Answers to GET of what no bucket can have been given, by subresource."""

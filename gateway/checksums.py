@@ -13,7 +13,7 @@ the thread, but one verifier is for one thread at a time. Values are base64, big
 CRCs, as S3 writes them. Source: "Checking object integrity in Amazon S3".
 
 In CompleteMultipartUpload the checksum header is of the object and not of the body: there
-`of_object=True` leaves it to the caller, who reads it with `asked_checksum`.
+`of_object=True` leaves it to the caller, who reads it with `checksum_of_object`.
 """
 
 from __future__ import annotations
@@ -78,6 +78,27 @@ class Sha:
         return _base64(self._hash.digest())
 
 
+class Xx:
+    """An xxHash, with the interface of the CRCs."""
+
+    __slots__ = ("_digest", "_hash")
+
+    def __init__(self, made: crt.XXHash) -> None:
+        self._hash = made
+        self._digest = b""
+
+    def update(self, data: Data) -> None:
+        # It takes no views, whatever its annotation says.
+        self._hash.update(data if isinstance(data, bytes) else bytes(data))
+
+    def digest(self) -> bytes:
+        self._digest = self._digest or self._hash.finalize()
+        return self._digest
+
+    def digest_b64(self) -> str:
+        return _base64(self.digest())
+
+
 # algorithm -> (its name in a header, bytes of a digest, how to begin one)
 _ALGORITHMS: dict[str, tuple[str, int, Callable[[], Hasher]]] = {
     "CRC32": ("x-amz-checksum-crc32", 4, lambda: Crc(crt.crc32, 4)),
@@ -85,6 +106,11 @@ _ALGORITHMS: dict[str, tuple[str, int, Callable[[], Hasher]]] = {
     "CRC64NVME": ("x-amz-checksum-crc64nvme", 8, lambda: Crc(crt.crc64nvme, 8)),
     "SHA1": ("x-amz-checksum-sha1", 20, lambda: Sha("sha1")),
     "SHA256": ("x-amz-checksum-sha256", 32, lambda: Sha("sha256")),
+    "SHA512": ("x-amz-checksum-sha512", 64, lambda: Sha("sha512")),
+    "MD5": ("x-amz-checksum-md5", 16, lambda: Sha("md5")),
+    "XXHASH64": ("x-amz-checksum-xxhash64", 8, lambda: Xx(crt.XXHash.new_xxhash64())),
+    "XXHASH3": ("x-amz-checksum-xxhash3", 8, lambda: Xx(crt.XXHash.new_xxhash3_64())),
+    "XXHASH128": ("x-amz-checksum-xxhash128", 16, lambda: Xx(crt.XXHash.new_xxhash3_128())),
 }
 ALGORITHMS = tuple(_ALGORITHMS)
 _BY_HEADER = {header: name for name, (header, _, _) in _ALGORITHMS.items()}
@@ -146,10 +172,7 @@ def asked_checksum(
     values = [(n, v) for n, v in found if n.startswith(_PREFIX) and n not in _NOT_VALUES]
     trailers = announced_trailers(headers) if "x-amz-trailer" in headers else ()
     if len(values) + len(trailers) > 1:
-        message = (
-            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
-        )
-        raise S3Error("InvalidRequest", message)
+        raise _several()
     sdk = [v.strip().upper() for n, v in found if n == "x-amz-sdk-checksum-algorithm"]
     names = [n for n, _ in values] or list(trailers)
     if not names:
@@ -168,6 +191,23 @@ def asked_checksum(
         message = "Value for x-amz-sdk-checksum-algorithm header is invalid."
         raise S3Error("InvalidRequest", message)
     return AskedChecksum(algorithm, _parse(algorithm, values[0][1]) if values else None)
+
+
+def checksum_of_object(
+    headers: MultiMapping[str], hoisted: Mapping[str, str]
+) -> tuple[str, str] | None:
+    """Algorithm and value of the checksum of a whole object that a request gives, as text: a
+    composite one may end with the number of parts. InvalidRequest."""
+    found = {name.lower(): text for name, text in (*headers.items(), *hoisted.items())}
+    given = [(_BY_HEADER[name], text) for name, text in found.items() if name in _BY_HEADER]
+    if len(given) > 1:
+        raise _several()
+    return given[0] if given else None
+
+
+def _several() -> S3Error:
+    message = "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
+    return S3Error("InvalidRequest", message)
 
 
 def asked_md5(headers: MultiMapping[str]) -> bytes | None:
@@ -198,7 +238,7 @@ class BodyVerifier:
         self._md5_expected = asked_md5(headers)
         self._sha256_expected = auth.payload_sha256
         # boto3 signs the name of its default algorithm into URLs for bodies it never sees.
-        strict = auth.kind is not AuthKind.PRESIGNED
+        strict = auth.kind not in (AuthKind.PRESIGNED, AuthKind.PRESIGNED_V2)
         self._asked: AskedChecksum | None = None
         if not of_object:
             self._asked = asked_checksum(headers, auth.hoisted, strict=strict)

@@ -1,31 +1,31 @@
-"""Conditional reads: If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since.
+"""Conditions of requests: If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since.
 
 They are evaluated in the order of RFC 9110, section 13.2.2: If-Match hides If-Unmodified-Since,
 If-None-Match hides If-Modified-Since. A date that is none makes its header as if it were not
 there. The same rules, under other names, guard the source of a copy; there, what would be "not
 modified" is a failed precondition.
+
+The conditions of a write are only read here: the name server looks at them, in the transaction that
+makes the write (`dc/names/guards.py`).
 """
 
+from msgspec.structs import replace
 from multidict import MultiMapping
 
-from dc.names.model import Version
+from dc.names.model import Condition, Version
 from dc.stamps import stamp_ms
-from gateway.dates import parse_http_date
-from gateway.errors import S3Error
+from gateway.dates import parse_http_date, parse_iso_date
+from gateway.errors import S3Error, invalid_argument
 
 _READ = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
 _COPY = tuple(
     f"x-amz-copy-source-{name}"
     for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 )
-_WRITE = (
-    "If-Match",
-    "If-None-Match",
-    "If-Modified-Since",
-    "If-Unmodified-Since",
-    "x-amz-if-match-last-modified-time",
-    "x-amz-if-match-size",
-)
+_IGNORED_ON_WRITE = ("If-Modified-Since", "If-Unmodified-Since")
+_MODIFIED = "x-amz-if-match-last-modified-time"
+_SIZE = "x-amz-if-match-size"
+_SIZE_DIGITS_MAX = 19
 
 
 def check_read(headers: MultiMapping[str], version: Version) -> bool:
@@ -39,15 +39,57 @@ def check_copy(headers: MultiMapping[str], source: Version) -> None:
         raise S3Error("PreconditionFailed")
 
 
-def refuse_on_write(headers: MultiMapping[str]) -> None:
-    """Conditional writes are not done yet; to ignore a condition would lose data."""
-    for name in _WRITE:
+def write_condition(headers: MultiMapping[str]) -> Condition | None:
+    """What the current version must be for a write to be made, None for anything. NotImplemented
+    for what S3 does not do, for to ignore a condition would lose data."""
+    for name in _IGNORED_ON_WRITE:
         if name in headers:
             raise S3Error(
                 "NotImplemented",
                 "A header you provided implies functionality that is not implemented",
                 extra={"Header": name},
             )
+    match, none_match = _etags(headers, "If-Match"), _etags(headers, "If-None-Match")
+    return Condition(match=match, none_match=none_match) if match or none_match else None
+
+
+def delete_condition(headers: MultiMapping[str]) -> Condition | None:
+    """What must be there for a deletion to be made, None for anything. InvalidArgument."""
+    condition = write_condition(headers)
+    modified, size = headers.get(_MODIFIED), headers.get(_SIZE)
+    if modified is None and size is None:
+        return condition
+    return replace(
+        condition or Condition(),
+        modified_s=None if modified is None else modified_second(modified, _MODIFIED),
+        size=None if size is None else whole_number(size, _SIZE),
+    )
+
+
+def modified_second(text: str, name: str) -> int:
+    """The second that a date of a condition names. InvalidArgument."""
+    seconds = parse_http_date(text)
+    if seconds is None:
+        seconds = parse_iso_date(text)
+    if seconds is None:
+        raise invalid_argument(f"The value of {name} is no date.", name, text)
+    return seconds
+
+
+def whole_number(text: str, name: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > _SIZE_DIGITS_MAX:
+        raise invalid_argument(f"The value of {name} is no size.", name, text)
+    return int(text)
+
+
+def etags_in(values: list[str]) -> tuple[str, ...]:
+    """The ETags in the values of a header, without quotes."""
+    items = (item.strip() for value in values for item in value.split(","))
+    return tuple(item.removeprefix("W/").strip('"') for item in items)
+
+
+def _etags(headers: MultiMapping[str], name: str) -> tuple[str, ...]:
+    return etags_in(headers.getall(name)) if name in headers else ()
 
 
 def _check(headers: MultiMapping[str], version: Version, names: tuple[str, ...]) -> bool:
@@ -70,9 +112,5 @@ def _date(headers: MultiMapping[str], name: str) -> int | None:
 
 
 def _has_etag(values: list[str], etag: str) -> bool:
-    for value in values:
-        for item in value.split(","):
-            text = item.strip()
-            if text == "*" or text.removeprefix("W/").strip('"') == etag:
-                return True
-    return False
+    etags = etags_in(values)
+    return "*" in etags or etag in etags

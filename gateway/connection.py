@@ -211,6 +211,7 @@ class Connection(RequestHandler):
             raise ClientConnectionResetError("The client has gone")
         if not request.payload.is_eof() and request.continue_due:
             request.close = True
+        request.reply = reply
         head = serialise(request.common, reply, request.close, request.http10)
         body = reply.body
         if not body or request.method == "HEAD":

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from dc.accounts import Credential as Credential
+from dc.keyring import Keyring as Keyring
 from dc.names.api import Names
 from dc.names.model import Version
 from dc.objects.api import ObjectStore
@@ -44,6 +45,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Further regions that signatures may name."""
     base_domains: tuple[str, ...] = ("s3.localhost", "localhost")
     """Domains below which the first part of a host name is a bucket; lower-case."""
+    website_domains: tuple[str, ...] = ("s3-website.localhost",)
+    """Domains below which the first part of a host name is a bucket that is a website."""
+    signature_v2: bool = False
+    """Whether AWS Signature Version 2 is accepted."""
+    notifications: bool = False
+    """Whether there is a broker to tell of events."""
+    ssec_over_http: bool = False
+    """Whether keys of customers (SSE-C) are taken on a connection that is not TLS."""
     host_id: str = ""
     """Sent as x-amz-id-2: which DC has answered."""
 
@@ -53,6 +62,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     names: Names
     objects: ObjectStore
+    keyring: Keyring
     offload: Offload
     randomness: Randomness
     config: Config

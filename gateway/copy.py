@@ -12,26 +12,38 @@ from typing import Any, NamedTuple, cast
 
 from msgspec.structs import replace
 
-from dc.names.model import NULL_VERSION, Bucket, Extent, Kind, Version
+from dc.names.model import NULL_VERSION, Bucket, Extent, Kind, Sealed, Version
 from dc.objects.api import CorruptData
 from dc.objects.ident import body_ident
 from dc.ports import Buffer
+from dc.stamps import Stamp
+from gateway.attributes import read_attributes, registers_at
 from gateway.checksums import ALGORITHMS, Hasher, Sha, hasher
-from gateway.conditions import check_copy, refuse_on_write
+from gateway.cipher import Encrypter
+from gateway.conditions import check_copy, write_condition
 from gateway.context import Context
 from gateway.dates import iso_date
+from gateway.encryption import CUSTOMER_ALGORITHM, SSE, Opening, opened, read_body, sse_head, wanted
 from gateway.errors import S3Error, invalid_argument
 from gateway.limits import PUT_BYTES_MAX, SMALL_BYTES_MAX
-from gateway.metadata import read_meta
+from gateway.metadata import REDIRECT_LOCATION, STORAGE_CLASS, copied_meta, read_meta
+from gateway.notifications.records import of, told
 from gateway.put import FULL_OBJECT
 from gateway.read import find_version
 from gateway.reply import XMLNS, Reply, xml_reply
 from gateway.request import Request
+from gateway.tags import TAGS, register_text, tags_in
 from gateway.target import check_key
 from gateway.uri import decode_path
+from gateway.versioning import as_now, read_line, vid_at, written_line
 from gateway.xmltext import escape
 
 COPY_SOURCE = "x-amz-copy-source"
+_TAGGING = "x-amz-tagging-directive"
+_CHANGES = frozenset(
+    (REDIRECT_LOCATION, STORAGE_CLASS, SSE, CUSTOMER_ALGORITHM, "x-amz-checksum-algorithm")
+)
+"""Headers with which a copy is another object than its source."""
 
 
 class Copied(NamedTuple):
@@ -41,36 +53,55 @@ class Copied(NamedTuple):
     crc64: int
     checksum: str
     extents: list[Extent]
+    sealed: Sealed | None
+    stored_crc64: int
 
 
-class _Hashes:
-    """MD5, CRC-64 and one more checksum of a copy."""
+class _Passage:
+    """What the bytes of a copy go through: MD5, CRC-64, one more checksum, encryption."""
 
-    def __init__(self, algorithm: str) -> None:
+    def __init__(self, algorithm: str, encrypter: Encrypter | None) -> None:
+        self.encrypter = encrypter
         self.md5: Hasher = Sha("md5")
         self.crc: Hasher = hasher("CRC64NVME")
         self.other: Hasher | None = hasher(algorithm) if algorithm else None
 
-    def update(self, data: Buffer) -> None:
+    def update(self, data: Buffer) -> Buffer:
+        """The bytes to store."""
         piece = data if isinstance(data, bytes) else memoryview(data)
         self.md5.update(piece)
         self.crc.update(piece)
         if self.other is not None:
             self.other.update(piece)
+        return data if self.encrypter is None else self.encrypter.update(data)
+
+    @property
+    def crc64(self) -> int:
+        return int.from_bytes(self.crc.digest(), "big")
 
     def result(self, extents: list[Extent]) -> Copied:
         other = self.other.digest_b64() if self.other is not None else ""
-        crc = int.from_bytes(self.crc.digest(), "big")
-        return Copied(self.md5.digest().hex(), crc, other, extents)
+        crc = stored = self.crc64
+        sealed = None
+        if self.encrypter is not None:
+            sealed, stored = Sealed(self.encrypter.nonce, crc), self.encrypter.crc64
+        return Copied(self.md5.digest().hex(), crc, other, extents, sealed, stored)
 
 
-async def find_source(context: Context, request: Request) -> Version:
-    """The version that x-amz-copy-source names, after its conditions: authorised by itself."""
+async def find_source(context: Context, request: Request) -> tuple[Version, Opening | None]:
+    """The version that x-amz-copy-source names, after its conditions, and what its bytes are read
+    with: authorised by itself."""
     bucket_name, key, version_id = parse_source(request.headers[COPY_SOURCE])
     bucket = _authorised_source(context, request, bucket_name)
-    source = await find_version(context, bucket.id, key, version_id)
+    try:
+        source = await find_version(context, bucket.id, key, version_id)
+    except S3Error as error:
+        if error.code != "MethodNotAllowed":
+            raise S3Error(error.code, extra=error.extra) from None
+        message = "The source of a copy request may not specifically refer to a delete marker by "
+        raise S3Error("InvalidRequest", f"{message}version id.") from None
     check_copy(request.headers, source)
-    return source
+    return source, opened(context, request, source, source=True)
 
 
 def parse_source(text: str) -> tuple[str, str, str | None]:
@@ -95,27 +126,34 @@ def _authorised_source(context: Context, request: Request, name: str) -> Bucket:
 
 
 async def copy_bytes(
-    context: Context, source: Version, start: int, stop: int, about: bytes, algorithm: str
+    context: Context,
+    source: Version,
+    opening: Opening | None,
+    span: tuple[int, int],
+    about: bytes,
+    algorithm: str,
+    encrypter: Encrypter | None,
 ) -> Copied:
     """Store the bytes [start, stop) of a version anew."""
-    hashes = _Hashes(algorithm)
-    pieces = context.objects.read(source.extents, start, stop)
+    passage = _Passage(algorithm, encrypter)
+    start, stop = span
+    pieces = read_body(context, source, opening, start, stop)
     small = stop - start <= SMALL_BYTES_MAX
     gathered: list[Buffer] = []
     writer = None if small else context.objects.writer(about)
     try:
         async with aclosing(cast(Any, pieces)):
             async for piece in pieces:
-                await context.offload.run(lambda piece=piece: hashes.update(piece))  # type: ignore[misc]
+                stored = await context.offload.run(lambda piece=piece: passage.update(piece))  # type: ignore[misc]
                 if writer is None:
-                    gathered.append(piece)
+                    gathered.append(stored)
                 else:
-                    await writer.write(piece)
-        if (start, stop) == (0, source.size) and hashes.result([]).crc64 != source.meta.crc64:
+                    await writer.write(stored)
+        if (start, stop) == (0, source.size) and passage.crc64 != source.meta.plain_crc64:
             raise CorruptData(f"the bytes of {source.key!r} are not those that were stored")
         if writer is None:
-            return hashes.result(await context.objects.put(about, b"".join(gathered)))
-        return hashes.result(await writer.finish())
+            return passage.result(await context.objects.put(about, b"".join(gathered)))
+        return passage.result(await writer.finish())
     except BaseException:
         if writer is not None:
             writer.abort()
@@ -125,56 +163,98 @@ async def copy_bytes(
 async def copy_object(context: Context, request: Request) -> Reply:
     """Store an object with the bytes of another."""
     headers = request.headers
-    refuse_on_write(headers)
+    only_if = write_condition(headers)
     directive = headers.get("x-amz-metadata-directive", "COPY")
     if directive not in ("COPY", "REPLACE"):
         message = "Unknown metadata directive."
         raise invalid_argument(message, "x-amz-metadata-directive", directive)
-    source = await find_source(context, request)
+    source, opening = await find_source(context, request)
+    sealing = await wanted(context, request)
     if source.size > PUT_BYTES_MAX:
         message = (
             "The specified copy source is larger than the maximum allowable size for a copy source:"
             f" {PUT_BYTES_MAX}"
         )
         raise S3Error("InvalidRequest", message)
-    bucket, key, names = request.bucket.id, request.key, context.names
-    if (source.bucket, source.key) == (bucket, key) and directive == "COPY":
-        raise S3Error(
-            "InvalidRequest",
-            "This copy request is illegal because it is trying to copy an object to itself without "
-            "changing the object's metadata, storage class, website redirect location or "
-            "encryption attributes.",
-        )
-    meta = source.meta if directive == "COPY" else read_meta(headers)
+    bucket, key, names = request.bucket, request.key, context.names
+    if (source.bucket, source.key) == (bucket.id, key) and directive == "COPY":
+        await _check_changes(context, request, source)
+    meta = copied_meta(source.meta, headers) if directive == "COPY" else read_meta(headers)
+    attributes = _attributes(request, source, names.clock.now())
     algorithm = _algorithm(request, source)
-    about = body_ident(bucket, key, NULL_VERSION, names.clock.now())
-    copied = await copy_bytes(context, source, 0, source.size, about, algorithm)
+    about = body_ident(bucket.id, key, NULL_VERSION, names.clock.now())
+    encrypter = None if sealing is None else sealing.encrypter(context)
+    copied = await copy_bytes(
+        context, source, opening, (0, source.size), about, algorithm, encrypter
+    )
     checksums = {algorithm.lower(): copied.checksum} if algorithm else {}
+    sse = None
+    if sealing is not None and copied.sealed is not None:
+        sse = sealing.sealed(copied.sealed)
     meta = replace(
         meta,
         checksums=checksums,
         checksum_type=FULL_OBJECT if algorithm else "",
-        crc64=copied.crc64,
+        crc64=copied.stored_crc64,
         parts=[],
+        sse=sse,
     )
-    stamp = names.clock.now()
+    stamp, bucket = names.clock.now(), as_now(names.directory, bucket)
     version = Version(
-        bucket,
+        bucket.id,
         key,
-        NULL_VERSION,
+        vid_at(bucket, stamp),
         stamp,
         Kind.OBJECT,
         source.size,
         copied.md5_hex,
         meta,
         copied.extents,
+        registers=registers_at(bucket, stamp, attributes),
     )
-    await names.put(version)
+    events = told(context, request, "ObjectCreated:Copy", of(version))
+    await names.put(version, only_if=only_if, events=events)
     return xml_reply(
         f"<CopyObjectResult {XMLNS}><LastModified>{iso_date(stamp)}</LastModified>"
         f"<ETag>&quot;{copied.md5_hex}&quot;</ETag>{checksum_elements(checksums, FULL_OBJECT)}"
-        "</CopyObjectResult>"
+        "</CopyObjectResult>",
+        head=sse_head(meta.sse, request) + source_line(context, source) + written_line(version.vid),
     )
+
+
+async def _check_changes(context: Context, request: Request, source: Version) -> None:
+    """Refuse to copy an object to itself just so. An older version may be made the current one."""
+    if _CHANGES.intersection(name.lower() for name in request.headers):
+        return
+    current = await context.names.current(source.bucket, source.key)
+    if current is not None and current.vid == source.vid:
+        raise S3Error(
+            "InvalidRequest",
+            "This copy request is illegal because it is trying to copy an object to itself without "
+            "changing the object's metadata, storage class, website redirect location or "
+            "encryption attributes.",
+        )
+
+
+def _attributes(request: Request, source: Version, stamp: Stamp) -> dict[str, str]:
+    """The attributes that a copy is born with: those of its request, and its source's tags unless
+    the request gives others. InvalidArgument."""
+    directive = request.headers.get(_TAGGING, "COPY")
+    if directive not in ("COPY", "REPLACE"):
+        raise invalid_argument("Unknown tagging directive.", _TAGGING, directive)
+    attributes = read_attributes(request.bucket, request.headers, stamp)
+    if directive == "COPY":
+        attributes.pop(TAGS, None)
+        if tags := tags_in(source.registers):
+            attributes[TAGS] = register_text(tags)
+    return attributes
+
+
+def source_line(context: Context, source: Version) -> str:
+    """The header line that tells which version was copied."""
+    bucket = context.names.directory.bucket_by_id(source.bucket)
+    line = "" if bucket is None else read_line(bucket, source.vid)
+    return line.replace("x-amz-", "x-amz-copy-source-", 1)
 
 
 def _algorithm(request: Request, source: Version) -> str:

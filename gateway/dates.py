@@ -1,12 +1,14 @@
-"""Dates as S3 writes them: ISO 8601 with milliseconds in XML, IMF-fixdate in headers.
+"""Dates as S3 writes them: ISO 8601 with milliseconds in XML, IMF-fixdate in headers; and as it
+reads them, in headers and signatures.
 
-Both are made once for each second and kept: a listing shows a thousand of them, and most requests
-of one second answer with the same one.
+What is written is made once for each second and kept: a listing shows a thousand of them, and most
+requests of one second answer with the same one.
 """
 
 import time
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+from calendar import timegm
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime, parsedate_tz
 from functools import lru_cache
 
 from dc.stamps import Stamp
@@ -36,8 +38,7 @@ def iso_second(seconds: int) -> str:
 
 def iso_date(stamp: Stamp) -> str:
     """The time of a stamp, 2024-01-31T12:00:00.000Z."""
-    seconds, ms = divmod(int(stamp[:12], 16), 1000)
-    return iso_second(seconds) + MILLISECONDS[ms]
+    return iso_ms(int(stamp[:12], 16))
 
 
 def parse_http_date(text: str) -> int | None:
@@ -54,3 +55,66 @@ def parse_http_date(text: str) -> int | None:
         return int(when.timestamp())
     except (OverflowError, ValueError):
         return None
+
+
+def parse_timestamp(text: str) -> int | None:
+    """Epoch seconds of a basic ISO 8601 instant, 20130524T000000Z; None when it is none."""
+    return _instant(text) if len(text) == 16 else None
+
+
+@lru_cache(maxsize=1024)
+def _instant(text: str) -> int | None:
+    digits = text[:8] + text[9:15]
+    if text[8] != "T" or text[15] != "Z" or not ascii_digits(digits):
+        return None
+    year, month, day = int(text[:4]), int(text[4:6]), int(text[6:8])
+    try:
+        when = datetime(year, month, day, int(text[9:11]), int(text[11:13]), int(text[13:15]))
+    except ValueError:
+        return None
+    return timegm(when.timetuple())
+
+
+def ascii_digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def timestamp_of_date(text: str) -> str | None:
+    """A Date header, in any usual format, as a basic ISO 8601 instant; None when it is no date."""
+    if len(text) > 40 or parse_timestamp(text) is not None:
+        return text
+    try:
+        parsed = parsedate_tz(text)
+        if parsed is None:
+            return None
+        when = datetime(*parsed[:6], tzinfo=UTC) - timedelta(seconds=parsed[9] or 0)
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None
+    return f"{when.year:04d}{when:%m%dT%H%M%SZ}"
+
+
+def iso_time(epoch_seconds: float) -> str:
+    return datetime.fromtimestamp(epoch_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_iso_ms(text: str) -> int | None:
+    """Milliseconds since 1970 of an ISO 8601 instant, None when it is none."""
+    if len(text) > _DATE_CHARS_MAX:
+        return None
+    try:
+        when = datetime.fromisoformat(text.strip())
+        when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
+        return round(when.timestamp() * 1000)
+    except (OverflowError, ValueError):
+        return None
+
+
+def parse_iso_date(text: str) -> int | None:
+    """The same in seconds."""
+    ms = parse_iso_ms(text)
+    return None if ms is None else ms // 1000
+
+
+def iso_ms(ms: int) -> str:
+    """Milliseconds since 1970 as ISO 8601."""
+    return iso_second(ms // 1000) + MILLISECONDS[ms % 1000]

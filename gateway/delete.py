@@ -1,35 +1,87 @@
-"""DeleteObject and DeleteObjects. A deletion leaves a tombstone, which travels like a write."""
+"""DeleteObject and DeleteObjects.
 
-from dc.names.model import NULL_VERSION, Tombstone
+In a bucket that never had versioning a deletion leaves a tombstone, which travels like a write.
+Where there are versions, one without a version id puts a delete marker on top, and one with it
+takes that version away for good, if no lock keeps it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dc.names.model import NULL_VERSION, Condition, Kind, Removal, Tombstone, Version
 from gateway.body import announced_length, receive
 from gateway.checksums import BodyVerifier
-from gateway.conditions import refuse_on_write
+from gateway.conditions import delete_condition, etags_in, modified_second, whole_number
 from gateway.context import Context
 from gateway.errors import S3Error
 from gateway.limits import DELETE_KEYS_MAX, XML_BYTES_MAX
-from gateway.read import vid_of
+from gateway.locks import is_lockable, may_bypass
+from gateway.notifications.records import What, told
+from gateway.refusals import refused
 from gateway.reply import XMLNS, Reply, xml_reply
 from gateway.request import Request
 from gateway.target import check_key
+from gateway.versioning import is_version_id, marker_at, marker_lines, shown_id, state_of, vid_of
 from gateway.xmltext import child_texts, children, escape, parse_document
 
-_CONDITIONS = ("ETag", "LastModifiedTime", "Size")
+
+class _Named(NamedTuple):
+    """An object that a DeleteObjects names."""
+
+    key: str
+    version_id: str | None
+    condition: dict[str, str]
+    """The elements that say what must be there."""
 
 
 async def delete_object(context: Context, request: Request) -> Reply:
-    """Delete for good; what does not exist is no error."""
-    refuse_on_write(request.headers)
-    version_id = request.query.get("versionId")
-    head = ""
-    if version_id is not None:
-        vid_of(version_id)
-        head = "x-amz-version-id: null\r\n"
-    names = context.names
-    tombstone = Tombstone(
-        bucket=request.bucket.id, key=request.key, vid=NULL_VERSION, stamp=names.clock.now()
+    """Delete an object, or a version of it; what does not exist is no error."""
+    only_if = None if request.plain else delete_condition(request.headers)
+    version_id, names = request.query.get("versionId"), context.names
+    removal = _removal(context, request, request.key, version_id, only_if)
+    change = removal.change
+    if version_id is None and only_if is None:
+        if isinstance(change, Version):
+            await names.put(change, events=removal.events)
+            return Reply(204, marker_lines(change.vid))
+        await names.delete((change,), events=removal.events)
+        return Reply(204)
+    (outcome,) = await names.remove((removal,))
+    if (error := refused(outcome)) is not None:
+        raise error
+    if isinstance(change, Version):
+        return Reply(204, "" if outcome is not None else marker_lines(change.vid))
+    if version_id is None:
+        return Reply(204)
+    if outcome is Kind.DELETE_MARKER:
+        return Reply(204, marker_lines(change.vid))
+    return Reply(204, f"x-amz-version-id: {shown_id(change.vid)}\r\n")
+
+
+def _removal(
+    context: Context,
+    request: Request,
+    key: str,
+    version_id: str | None,
+    only_if: Condition | None,
+) -> Removal:
+    """What is to be done for a deletion. InvalidArgument for what is no version id."""
+    bucket, stamp = request.bucket, context.names.clock.now()
+    change: Version | Tombstone
+    if version_id is None and state_of(bucket):
+        change = marker_at(bucket, key, stamp)
+        what, event = What(key, stamp, change.vid), "ObjectRemoved:DeleteMarkerCreated"
+    else:
+        vid = NULL_VERSION if version_id is None else vid_of(version_id)
+        change = Tombstone(bucket=bucket.id, key=key, vid=vid, stamp=stamp)
+        what, event = What(key, stamp, vid), "ObjectRemoved:Delete"
+    return Removal(
+        change=change,
+        only_if=only_if,
+        bypass=may_bypass(request),
+        lockable=is_lockable(bucket),
+        events=told(context, request, event, what),
     )
-    await names.delete((tombstone,))
-    return Reply(204, head)
 
 
 async def delete_objects(context: Context, request: Request) -> Reply:
@@ -40,51 +92,96 @@ async def delete_objects(context: Context, request: Request) -> Reply:
         message = "Missing required header for this request: Content-MD5"
         raise S3Error("InvalidRequest", message)
     body, _ = await receive(request, length, verifier, context.offload)
-    keys, quiet = await context.offload.run(lambda: _parse(body))
-    names, bucket = context.names, request.bucket.id
-    tombstones: list[Tombstone] = []
+    named, quiet = await context.offload.run(lambda: _parse(body))
     rows: list[str] = []
-    for key, version_id in keys:
-        shown = f"<Key>{escape(key)}</Key>"
-        if version_id is not None:
-            shown += f"<VersionId>{escape(version_id)}</VersionId>"
+    removals: list[Removal] = []
+    asked: list[_Named] = []
+    for one in named:
         try:
-            check_key(key)
-            if version_id is not None:
-                vid_of(version_id)
+            check_key(one.key)
+            if one.version_id is not None and not is_version_id(one.version_id):
+                raise S3Error("NoSuchVersion")
+            condition = _condition(one.condition)
+            removals.append(_removal(context, request, one.key, one.version_id, condition))
+            asked.append(one)
         except S3Error as error:
-            rows.append(
-                f"<Error>{shown}<Code>{error.code}</Code>"
-                f"<Message>{escape(error.message)}</Message></Error>"
-            )
-            continue
-        stamp = names.clock.now()
-        tombstones.append(Tombstone(bucket=bucket, key=key, vid=NULL_VERSION, stamp=stamp))
-        if not quiet:
-            rows.append(f"<Deleted>{shown}</Deleted>")
-    if tombstones:
-        await names.delete(tombstones)
+            rows.append(_error_row(one, error))
+    outcomes = await _remove(context, request, removals)
+    for one, removal, outcome in zip(asked, removals, outcomes, strict=True):
+        if (refusal := refused(outcome)) is not None:
+            rows.append(_error_row(one, refusal))
+        elif not quiet:
+            rows.append(_deleted_row(one, removal, outcome))
     return xml_reply(f"<DeleteResult {XMLNS}>{''.join(rows)}</DeleteResult>")
 
 
-def _parse(body: bytes) -> tuple[list[tuple[str, str | None]], bool]:
-    """(key, version id) of each object, and whether to be quiet."""
+async def _remove(context: Context, request: Request, removals: list[Removal]) -> Sequence[object]:
+    """The outcome of each. Where nothing is to be looked at, the short way."""
+    gone = [one.change for one in removals if isinstance(one.change, Tombstone)]
+    plain = not state_of(request.bucket) and not any(
+        one.only_if is not None or one.change.vid for one in removals
+    )
+    if not plain or len(gone) != len(removals):
+        return await context.names.remove(removals)
+    await context.names.delete(gone, events=[event for one in removals for event in one.events])
+    return [None] * len(removals)
+
+
+def _deleted_row(one: _Named, removal: Removal, outcome: object) -> str:
+    row, change = f"<Deleted>{_shown(one)}", removal.change
+    put = isinstance(change, Version) and outcome is None
+    if put or outcome is Kind.DELETE_MARKER:
+        vid = shown_id(change.vid)
+        row += "<DeleteMarker>true</DeleteMarker>"
+        row += f"<DeleteMarkerVersionId>{vid}</DeleteMarkerVersionId>"
+    return f"{row}</Deleted>"
+
+
+def _error_row(one: _Named, error: S3Error) -> str:
+    return (
+        f"<Error>{_shown(one)}<Code>{error.code}</Code>"
+        f"<Message>{escape(error.message)}</Message></Error>"
+    )
+
+
+def _shown(one: _Named) -> str:
+    shown = f"<Key>{escape(one.key)}</Key>"
+    if one.version_id is not None:
+        shown += f"<VersionId>{escape(one.version_id)}</VersionId>"
+    return shown
+
+
+def _condition(texts: dict[str, str]) -> Condition | None:
+    """What must be there. InvalidArgument."""
+    if not texts:
+        return None
+    etag, modified, size = (texts.get(name) for name in _CONDITIONS)
+    return Condition(
+        match=() if etag is None else etags_in([etag]),
+        modified_s=None if modified is None else modified_second(modified, "LastModifiedTime"),
+        size=None if size is None else whole_number(size, "Size"),
+    )
+
+
+_CONDITIONS = ("ETag", "LastModifiedTime", "Size")
+
+
+def _parse(body: bytes) -> tuple[list[_Named], bool]:
+    """What is named, and whether to be quiet."""
     root = parse_document(body, "Delete")
     objects = children(root, "Object")
     if not 1 <= len(objects) <= DELETE_KEYS_MAX:
         raise S3Error("MalformedXML")
-    keys: list[tuple[str, str | None]] = []
+    named: list[_Named] = []
     for element in objects:
         texts = child_texts(element)
         key = texts.get("Key")
         if not key:
             raise S3Error("MalformedXML")
-        for name in _CONDITIONS:
-            if name in texts:
-                raise S3Error("NotImplemented", f"Conditional deletes ({name}) are not done yet.")
-        keys.append((key, texts.get("VersionId")))
+        condition = {name: texts[name] for name in _CONDITIONS if name in texts}
+        named.append(_Named(key, texts.get("VersionId"), condition))
     quiet = children(root, "Quiet")
     text = (quiet[0].text or "").strip() if quiet else "false"
     if len(quiet) > 1 or text not in ("true", "false", "1", "0"):
         raise S3Error("MalformedXML")
-    return keys, text in ("true", "1")
+    return named, text in ("true", "1")

@@ -22,9 +22,11 @@ _NO_SIGNATURE_MATCH = (
 # code -> (HTTP status, message when the place that raises gives none)
 ERRORS: Mapping[str, tuple[int, str]] = {
     "AccessDenied": (403, "Access Denied"),
+    "AccessForbidden": (403, "CORSResponse: This CORS request is not allowed."),
     "AuthorizationHeaderMalformed": (400, "The authorization header is malformed."),
     "AuthorizationQueryParametersError": (400, "The authorization query parameters are malformed."),
     "BadDigest": (400, "The Content-MD5 you specified did not match what we received."),
+    "BadRequest": (400, "Bad Request"),
     "BucketAlreadyExists": (409, "The requested bucket name is not available."),
     "BucketAlreadyOwnedByYou": (409, "The bucket exists already, and you own it."),
     "BucketNotEmpty": (409, "The bucket you tried to delete is not empty."),
@@ -32,6 +34,7 @@ ERRORS: Mapping[str, tuple[int, str]] = {
     "EntityTooLarge": (400, "Your proposed upload exceeds the maximum allowed object size."),
     "EntityTooSmall": (400, "Your proposed upload is smaller than the minimum allowed size."),
     "ExpiredToken": (400, "The provided token has expired."),
+    "IllegalVersioningConfigurationException": (400, "The versioning configuration is not valid."),
     "IllegalLocationConstraintException": (400, "The location constraint is not for this region."),
     "IncompleteBody": (400, "The request body does not have the number of bytes it announced."),
     "InsufficientStorage": (507, "There is not enough free space for this request."),
@@ -49,9 +52,15 @@ ERRORS: Mapping[str, tuple[int, str]] = {
     "InvalidPartOrder": (400, "The list of parts was not in ascending order."),
     "InvalidPolicyDocument": (400, "The form does not meet the conditions of its policy."),
     "InvalidRange": (416, "The requested range is not satisfiable."),
+    "InvalidRedirectLocation": (
+        400,
+        "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+    ),
     "InvalidRequest": (400, "Invalid Request"),
+    "InvalidRetentionPeriod": (400, "The retention period is not a positive integer."),
     "InvalidStorageClass": (400, "The storage class you specified is not valid."),
     "InvalidTag": (400, "The tag provided was not a valid tag."),
+    "InvalidTargetBucketForLogging": (400, "The target bucket for logging does not exist."),
     "InvalidToken": (400, "The provided token is malformed or otherwise not valid."),
     "InvalidURI": (400, "Couldn't parse the specified URI."),
     "KeyTooLongError": (400, "Your key is too long."),
@@ -60,6 +69,10 @@ ERRORS: Mapping[str, tuple[int, str]] = {
     "MalformedPolicy": (400, "The policy is not well formed."),
     "MalformedTrailerError": (400, "The request contained trailing data that was not well-formed."),
     "MalformedXML": (400, "The XML you provided was not well-formed or did not validate."),
+    "MaxPostPreDataLengthExceededError": (
+        400,
+        "Your POST request fields preceding the upload file were too large.",
+    ),
     "MaxMessageLengthExceeded": (400, "Your request was too big."),
     "MetadataTooLarge": (400, "Your metadata headers exceed the maximum allowed metadata size."),
     "MethodNotAllowed": (405, "The specified method is not allowed against this resource."),
@@ -123,7 +136,8 @@ def xml_text(text: str) -> str:
 class S3Error(Exception):
     """An answer to an S3 client: `code` and `status` of the table, a message, further elements.
 
-    `extra` holds elements that S3 puts beside the message (Key, BucketName, Region, ...), in order.
+    `extra` holds elements that S3 puts beside the message (Key, BucketName, Region, ...), in order;
+    `head` is further header lines.
     """
 
     def __init__(
@@ -133,6 +147,7 @@ class S3Error(Exception):
         *,
         status: int | None = None,
         extra: Mapping[str, str] | None = None,
+        head: str = "",
     ) -> None:
         if code not in ERRORS:
             raise ValueError(f"{code!r} is no S3 error code of gateway.errors.ERRORS; add it there")
@@ -141,6 +156,7 @@ class S3Error(Exception):
         self.status = usual_status if status is None else status
         self.message = usual_message if message is None else message
         self.extra: dict[str, str] = dict(extra) if extra else {}
+        self.head = head
         super().__init__(code, self.message)
 
     def __str__(self) -> str:

@@ -36,6 +36,18 @@ XML_CREATE_BUCKET_BYTES_MAX = 64 << 10
 DELETE_KEYS_MAX = 1000
 """S3's own."""
 
+STORAGE_CLASSES = frozenset(
+    (
+        *("STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING"),
+        *("GLACIER", "DEEP_ARCHIVE", "GLACIER_IR"),
+    )
+)
+"""Those that S3 takes for objects of buckets like these. Here they are names: all objects are kept
+alike, and can be read at once."""
+
+LOCK_UNTIL_MS_MAX = 253_402_300_799_000
+"""The end of the year 9999: later dates cannot be written as S3 writes them."""
+
 LIST_KEYS_MAX = 1000
 """S3's own, for every listing."""
 
@@ -46,7 +58,9 @@ SYSTEM_METADATA_BYTES_MAX = 2048
 """S3's own: the sum of the values that are stored of the standard headers."""
 
 BUCKETS_PER_USER_MAX = 1000
-"""ListBuckets answers in one page; Amazon's default is 100 (now 10,000)."""
+"""ListBuckets answers in one page unless asked otherwise; Amazon's default is 100 (now 10,000)."""
+BUCKETS_PER_PAGE_MAX = 10_000
+"""S3's own: of a ListBuckets that names a number."""
 
 LINE_BYTES_MAX = 16 << 10
 """A request line: 1,024 bytes of key are 3,072 encoded, a presigned query up to some KiB."""
@@ -56,6 +70,9 @@ FIELD_BYTES_MAX = 8 << 10
 
 HEADERS_MAX = 100
 """Headers of a request: 2 KiB of metadata are at most 90 or so that anyone sends."""
+
+FORM_BYTES_MAX = 20 << 10
+"""S3's own: the fields of a form that is posted, without its file."""
 
 READ_BUFFER_BYTES = 512 << 10
 """What one connection may hold of a body that is not taken yet (twice that, at the very most)."""
@@ -77,3 +94,48 @@ WRITE_IDLE_S = 60.0
 
 KEEPALIVE_S = 75.0
 """A connection without a request is closed after this; so is one whose headers do not end."""
+
+OBJECT_TAGS_MAX = 10
+"""S3's own."""
+
+BUCKET_TAGS_MAX = 50
+"""S3's own."""
+
+TAG_KEY_CHARS_MAX = 128
+"""S3's own."""
+
+TAG_VALUE_CHARS_MAX = 256
+"""S3's own."""
+
+LIFECYCLE_RULES_MAX = 1000
+"""S3's own."""
+
+LIFECYCLE_DAYS_MAX = (1 << 31) - 1
+"""S3's own."""
+
+NEWER_NONCURRENT_MAX = 100
+"""S3's own."""
+
+NOTIFICATION_TARGETS_MAX = 100
+"""S3's own."""
+
+TOPIC_CHARS_MAX = 256
+"""Of an SNS topic, S3's own."""
+
+POLICY_BYTES_MAX = 20 << 10
+"""S3's own: a bucket's policy without the white space around its elements."""
+
+POLICY_SPACE_BYTES_MAX = 80 << 10
+"""The same with it: nobody indents by more."""
+
+CORS_RULES_MAX = 100
+"""S3's own."""
+
+WEBSITE_RULES_MAX = 50
+"""S3's own, of routing rules."""
+
+RULE_ID_CHARS_MAX = 255
+"""S3's own, for the id of any rule of a bucket's settings."""
+
+REPLICATION_RULES_MAX = 1000
+"""S3's own."""

@@ -17,6 +17,7 @@ from gateway.context import Context
 from gateway.dates import MILLISECONDS, iso_second
 from gateway.errors import S3Error
 from gateway.limits import LIST_KEYS_MAX
+from gateway.owners import owner_xml
 from gateway.reply import XMLNS, Reply, xml_reply
 from gateway.request import Request
 from gateway.xmltext import escape, key_writer, url_encode
@@ -105,7 +106,7 @@ async def _list_v1(context: Context, request: Request) -> Reply:
     extra = f"<Marker>{encode(marker)}</Marker>"
     if page.truncated and delimiter:
         extra += f"<NextMarker>{encode(page.last)}</NextMarker>"
-    owner = f"<Owner><ID>{request.bucket.owner}</ID></Owner>"
+    owner = _owner(context, request)
     return _result(request, page, extra, owner, prefix, delimiter, limit, url)
 
 
@@ -115,26 +116,24 @@ async def _list_v2(context: Context, request: Request) -> Reply:
     limit = number(query, "max-keys", LIST_KEYS_MAX, LIST_KEYS_MAX)
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     start_after, token = query.get("start-after", ""), query.get("continuation-token")
-    if token == "":
-        raise S3Error(
-            "InvalidArgument",
-            "The continuation token provided is incorrect",
-            extra={"ArgumentName": "continuation-token"},
-        )
-    after = start_after if token is None else read_token(token)
+    after = read_token(token) if token else start_after
     page = await _page(context, request, prefix, delimiter, after, limit)
     encode = url_encode if url else escape
     extra = f"<KeyCount>{len(page.objects) + len(page.prefixes)}</KeyCount>"
     if token is not None:
         extra += f"<ContinuationToken>{escape(token)}</ContinuationToken>"
-    elif start_after:
+    if start_after:
         extra += f"<StartAfter>{encode(start_after)}</StartAfter>"
     if page.truncated:
         extra += f"<NextContinuationToken>{make_token(page.last)}</NextContinuationToken>"
     owner = ""
     if query.get("fetch-owner") == "true":
-        owner = f"<Owner><ID>{request.bucket.owner}</ID></Owner>"
+        owner = _owner(context, request)
     return _result(request, page, extra, owner, prefix, delimiter, limit, url)
+
+
+def _owner(context: Context, request: Request) -> str:
+    return f"<Owner>{owner_xml(context.names.directory, request.bucket.owner)}</Owner>"
 
 
 def _result(
@@ -157,28 +156,31 @@ def _result(
         head += "<EncodingType>url</EncodingType>"
     head += f"<MaxKeys>{limit}</MaxKeys>{extra}"
     head += f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>"
-    rows = _contents(
-        page.objects, f"{owner}<StorageClass>STANDARD</StorageClass></Contents>", write
-    )
+    rows = _contents(page.objects, owner, write)
     rows.extend(common_prefixes(page.prefixes, write))
     return xml_reply(f"{head}{''.join(rows)}</ListBucketResult>")
 
 
-def _contents(objects: list[Listed], tail: str, write: Callable[[str], str] | None) -> list[str]:
+def _contents(objects: list[Listed], owner: str, write: Callable[[str], str] | None) -> list[str]:
     """A row for each object. What is the same for a run of them is made once."""
     rows: list[str] = []
     last_second, second_text = -1, ""
+    tail = f"{owner}<StorageClass>STANDARD</StorageClass></Contents>"
     for listed in objects:
         ms = stamp_ms(listed.stamp)
         second = ms // 1000
         if second != last_second:
             last_second, second_text = second, iso_second(second)
         key = listed.key if write is None else write(listed.key)
-        checksum = _checksum(listed) if listed.checksums else ""
+        checksum, end = "", tail
+        if listed.checksums:
+            checksum = checksum_elements(listed.checksums, listed.checksum_type)
+        if listed.storage_class:
+            end = f"{owner}<StorageClass>{listed.storage_class}</StorageClass></Contents>"
         rows.append(
             f"<Contents><Key>{key}</Key><LastModified>{second_text}{MILLISECONDS[ms % 1000]}"
             f"</LastModified><ETag>&quot;{listed.etag}&quot;</ETag><Size>{listed.size}</Size>"
-            f"{checksum}{tail}"
+            f"{checksum}{end}"
         )
     return rows
 
@@ -191,8 +193,7 @@ def common_prefixes(prefixes: list[str], write: Callable[[str], str] | None) -> 
     ]
 
 
-def _checksum(listed: Listed) -> str:
-    names = "".join(
-        f"<ChecksumAlgorithm>{name.upper()}</ChecksumAlgorithm>" for name in listed.checksums
-    )
-    return f"{names}<ChecksumType>{listed.checksum_type}</ChecksumType>"
+def checksum_elements(checksums: dict[str, str], kind: str) -> str:
+    """Which checksums an object has."""
+    names = "".join(f"<ChecksumAlgorithm>{name.upper()}</ChecksumAlgorithm>" for name in checksums)
+    return f"{names}<ChecksumType>{kind}</ChecksumType>"

@@ -1,10 +1,9 @@
-"""What clients say about objects in headers: which headers are known, what is stored of them.
+"""What clients say about objects in headers, and what is stored of it.
 
-Deny by default: an `x-amz-*` header that is not known here is refused with NotImplemented, since it
-may ask for something that matters (encryption, a lock, a grant) and would be ignored otherwise.
 Values are stored only if they can be sent again: no control characters, valid UTF-8.
 """
 
+from msgspec.structs import replace
 from multidict import MultiMapping
 
 from dc.names.model import Meta, Version
@@ -12,86 +11,20 @@ from dc.stamps import stamp_ms
 from gateway.chunked import strip_aws_chunked
 from gateway.dates import http_date
 from gateway.errors import S3Error, invalid_argument
-from gateway.limits import SYSTEM_METADATA_BYTES_MAX, USER_METADATA_BYTES_MAX
+from gateway.limits import STORAGE_CLASSES, SYSTEM_METADATA_BYTES_MAX, USER_METADATA_BYTES_MAX
 from gateway.reply import header_line
+from gateway.tags import tags_in
 
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 _META_PREFIX = "x-amz-meta-"
-_STORED = ("Cache-Control", "Content-Disposition", "Content-Language", "Expires")
-
-_PLAIN = frozenset(
-    (
-        *("host", "content-length", "content-type", "user-agent", "accept", "accept-encoding"),
-        *("authorization", "x-amz-date", "x-amz-content-sha256", "connection", "date"),
-        *("amz-sdk-invocation-id", "amz-sdk-request", "expect"),
-    )
+STORAGE_CLASS = "x-amz-storage-class"
+STANDARD = "STANDARD"
+REDIRECT_LOCATION = "x-amz-website-redirect-location"
+_REDIRECT_STARTS = ("/", "http://", "https://")
+_STORED = (
+    *("Cache-Control", "Content-Disposition", "Content-Language", "Expires"),
+    REDIRECT_LOCATION,
 )
-_KNOWN = frozenset(
-    f"x-amz-{name}"
-    for name in (
-        "decoded-content-length",
-        "trailer",
-        "sdk-checksum-algorithm",
-        "user-agent",
-        "security-token",
-        "request-payer",
-        "copy-source",
-        "copy-source-range",
-        "copy-source-if-match",
-        "copy-source-if-none-match",
-        "copy-source-if-modified-since",
-        "copy-source-if-unmodified-since",
-        "metadata-directive",
-        "if-match-last-modified-time",
-        "if-match-size",
-        "expected-bucket-owner",
-        "source-expected-bucket-owner",
-        "mp-object-size",
-        "optional-object-attributes",
-        "object-attributes",
-        "max-parts",
-        "part-number-marker",
-    )
-)
-_KNOWN_PREFIXES = (_META_PREFIX, "x-amz-checksum-")
-# What may be said, because it is so anyway.
-_ALLOWED: dict[str, tuple[str, ...]] = {
-    "x-amz-acl": ("private", "bucket-owner-full-control"),
-    "x-amz-object-ownership": ("BucketOwnerEnforced",),
-    "x-amz-bucket-object-lock-enabled": ("false",),
-    "x-amz-bypass-governance-retention": ("false",),
-    "x-amz-tagging-directive": ("COPY",),
-    "x-amz-storage-class": ("STANDARD",),
-    "x-amz-server-side-encryption-bucket-key-enabled": ("false",),
-}
-
-
-def check_headers(headers: MultiMapping[str]) -> bool:
-    """Refuse the x-amz-* headers that this gateway does not know or cannot follow.
-
-    True when all headers are of those that nearly every request has and that say nothing about an
-    object: then operations need not look for what else might be there.
-    """
-    plain = True
-    for name in headers:
-        lower = name.lower()
-        if lower in _PLAIN:
-            continue
-        plain = False
-        if not lower.startswith("x-amz-"):
-            continue
-        if lower in _KNOWN or lower.startswith(_KNOWN_PREFIXES):
-            continue
-        allowed = _ALLOWED.get(lower)
-        if allowed is None or any(value not in allowed for value in headers.getall(name)):
-            if lower == "x-amz-storage-class":
-                raise S3Error("InvalidStorageClass")
-            raise S3Error(
-                "NotImplemented",
-                "A header you provided implies functionality that is not implemented",
-                extra={"Header": name},
-            )
-    return plain
 
 
 def check_value(name: str, value: str) -> None:
@@ -108,7 +41,7 @@ def check_value(name: str, value: str) -> None:
 
 
 def read_meta(headers: MultiMapping[str], plain: bool = False) -> Meta:
-    """What to store of a request's headers, without checksums. `plain`: see `check_headers`."""
+    """What to store of a request's headers, without checksums. `plain`: see `gateway.headers`."""
     content_type = headers.get("Content-Type", "")
     if plain and not content_type:
         return Meta()
@@ -117,6 +50,8 @@ def read_meta(headers: MultiMapping[str], plain: bool = False) -> Meta:
         value = headers.get(name)
         if value:
             stored[name] = value
+    if REDIRECT_LOCATION in stored and not stored[REDIRECT_LOCATION].startswith(_REDIRECT_STARTS):
+        raise S3Error("InvalidRedirectLocation")
     if "Content-Encoding" in headers:
         encoding = strip_aws_chunked(", ".join(headers.getall("Content-Encoding")))
         if encoding:
@@ -128,7 +63,34 @@ def read_meta(headers: MultiMapping[str], plain: bool = False) -> Meta:
         size = sum(map(len, stored.values())) + len(content_type)
         if size > SYSTEM_METADATA_BYTES_MAX:
             raise _too_large(size, SYSTEM_METADATA_BYTES_MAX)
-    return Meta(content_type=content_type, headers=stored, user=_read_user(headers))
+    return Meta(
+        storage_class=_read_class(headers),
+        content_type=content_type,
+        headers=stored,
+        user=_read_user(headers),
+    )
+
+
+def _read_class(headers: MultiMapping[str]) -> str:
+    """The storage class, "" for STANDARD. InvalidStorageClass."""
+    text = headers.get(STORAGE_CLASS, STANDARD)
+    if text not in STORAGE_CLASSES:
+        raise S3Error("InvalidStorageClass")
+    return "" if text == STANDARD else text
+
+
+def copied_meta(meta: Meta, headers: MultiMapping[str]) -> Meta:
+    """What a copy keeps of its source's: all but the storage class and where a website's visitors
+    are sent, which each copy says anew."""
+    if (storage_class := _read_class(headers)) != meta.storage_class:
+        meta = replace(meta, storage_class=storage_class)
+    if REDIRECT_LOCATION not in meta.headers and REDIRECT_LOCATION not in headers:
+        return meta
+    kept = {name: text for name, text in meta.headers.items() if name != REDIRECT_LOCATION}
+    said = read_meta(headers).headers
+    if REDIRECT_LOCATION in said:
+        kept[REDIRECT_LOCATION] = said[REDIRECT_LOCATION]
+    return replace(meta, headers=kept)
 
 
 def _read_user(headers: MultiMapping[str]) -> dict[str, str]:
@@ -164,4 +126,8 @@ def object_head(version: Version) -> str:
         head += header_line(name, value)
     for name, value in meta.user.items():
         head += header_line(_META_PREFIX + name, value)
+    if meta.storage_class:
+        head += header_line(STORAGE_CLASS, meta.storage_class)
+    if version.registers and (count := len(tags_in(version.registers))):
+        head += f"x-amz-tagging-count: {count}\r\n"
     return head

@@ -5,24 +5,30 @@ transaction. It may be repeated, since clients lose answers: for a day it is ans
 time, and no second object is made. How the parts become an object is in `gateway.assemble`.
 """
 
-from base64 import b64decode
 from urllib.parse import quote
 
+from msgspec.structs import replace
+
 from dc.names.api import NoSuchUpload
-from dc.names.model import NULL_VERSION, Kind, Meta, Upload, Version
+from dc.names.model import Kind, Meta, Upload, Version
 from gateway.assemble import COMPOSITE, Assembled, NamedPart, assemble, etag_of, parse_complete
+from gateway.attributes import read_attributes, registers_at
 from gateway.body import announced_length, receive
-from gateway.checksums import BodyVerifier, asked_checksum
-from gateway.conditions import refuse_on_write
+from gateway.checksums import BodyVerifier, checksum_of_object
+from gateway.conditions import write_condition
 from gateway.context import Context
 from gateway.copy import check_algorithm, checksum_elements
+from gateway.encryption import of_upload, sse_head, wanted
 from gateway.errors import S3Error
+from gateway.lifecycle.expiry import abort_head
 from gateway.limits import XML_BYTES_MAX
 from gateway.metadata import read_meta
+from gateway.notifications.records import of, told
 from gateway.parts import find_upload
-from gateway.put import FULL_OBJECT
+from gateway.put import FULL_OBJECT, crc64_text
 from gateway.reply import XMLNS, Reply, header_line, xml_reply
 from gateway.request import Request
+from gateway.versioning import vid_at, written_line
 from gateway.xmltext import escape
 
 _UPLOAD_ID_BYTES = 16
@@ -34,20 +40,24 @@ async def create_upload(context: Context, request: Request) -> Reply:
     algorithm, kind = _checksum_wish(
         headers.get("x-amz-checksum-algorithm"), headers.get("x-amz-checksum-type")
     )
+    sealing = await wanted(context, request)
+    sse = None if sealing is None else sealing.about
+    started = names.clock.now()
     upload = Upload(
         context.randomness.token(_UPLOAD_ID_BYTES).hex(),
         request.bucket.id,
         request.key,
         request.user,
-        names.clock.now(),
-        read_meta(headers),
+        started,
+        replace(read_meta(headers), sse=sse),
         algorithm,
         kind,
+        read_attributes(request.bucket, headers, started),
     )
     await names.create_upload(upload)
-    head = ""
+    head = abort_head(request.bucket, request.key, upload.started) + sse_head(sse, request)
     if algorithm:
-        head = header_line("x-amz-checksum-algorithm", algorithm)
+        head += header_line("x-amz-checksum-algorithm", algorithm)
         head += header_line("x-amz-checksum-type", kind)
     return xml_reply(
         f"<InitiateMultipartUploadResult {XMLNS}><Bucket>{request.bucket.name}</Bucket>"
@@ -68,8 +78,10 @@ def _checksum_wish(algorithm: str | None, kind: str | None) -> tuple[str, str]:
     if kind is None:
         return algorithm, FULL_OBJECT if algorithm == "CRC64NVME" else COMPOSITE
     kind = kind.upper()
-    possible = {"CRC64NVME": (FULL_OBJECT,), "SHA1": (COMPOSITE,), "SHA256": (COMPOSITE,)}
-    if kind not in possible.get(algorithm, (FULL_OBJECT, COMPOSITE)):
+    # Only a CRC of all bytes can be computed from those of the parts.
+    both = (COMPOSITE, FULL_OBJECT)
+    possible = {"CRC32": both, "CRC32C": both, "CRC64NVME": both[1:]}
+    if kind not in possible.get(algorithm, both[:1]):
         message = f"The {kind} checksum type cannot be used with the {algorithm.lower()} checksum."
         raise S3Error("InvalidRequest", message)
     return algorithm, kind
@@ -77,7 +89,7 @@ def _checksum_wish(algorithm: str | None, kind: str | None) -> tuple[str, str]:
 
 async def complete_upload(context: Context, request: Request) -> Reply:
     """Make the object. The body names the parts that it is made of."""
-    refuse_on_write(request.headers)
+    only_if = write_condition(request.headers)
     names = context.names
     upload_id = request.query["uploadId"]
     length = announced_length(request, XML_BYTES_MAX, "MaxMessageLengthExceeded")
@@ -91,28 +103,32 @@ async def complete_upload(context: Context, request: Request) -> Reply:
         if again is None:
             raise
         return again
+    of_upload(context, request, upload.meta.sse)
     present = await names.parts(upload_id)
     made = await context.offload.run(lambda: assemble(upload, named, present))
     _check_wishes(request, upload, made)
+    stamp = names.clock.now()
     version = Version(
         upload.bucket,
         upload.key,
-        NULL_VERSION,
-        names.clock.now(),
+        vid_at(request.bucket, stamp),
+        stamp,
         Kind.OBJECT,
         made.size,
         made.etag,
         made.meta,
         made.extents,
+        registers=registers_at(request.bucket, stamp, upload.attributes),
     )
+    events = told(context, request, "ObjectCreated:CompleteMultipartUpload", of(version))
     try:
-        await names.complete_upload(upload_id, version)
+        await names.complete_upload(upload_id, version, only_if=only_if, events=events)
     except NoSuchUpload:
         again = await _completed_before(context, request, upload_id, named)
         if again is None:
             raise
         return again
-    return _completed(request, made.etag, made.meta)
+    return _completed(request, made.etag, made.meta, version.vid)
 
 
 def _check_wishes(request: Request, upload: Upload, made: Assembled) -> None:
@@ -128,19 +144,21 @@ def _check_wishes(request: Request, upload: Upload, made: Assembled) -> None:
     kind = headers.get("x-amz-checksum-type")
     if kind is not None and upload.checksum_type and kind.upper() != upload.checksum_type:
         message = f"The upload was created using the {upload.checksum_type} checksum mode."
-        raise S3Error("InvalidRequest", message)
-    asked = asked_checksum(headers, request.auth.hoisted, strict=False)
-    if asked is None or asked.expected is None:
+        raise S3Error("BadDigest", message)
+    asked = checksum_of_object(headers, request.auth.hoisted)
+    if asked is None:
         return
-    if asked.algorithm == "CRC64NVME":
-        found = made.meta.crc64.to_bytes(8, "big")
+    algorithm, expected = asked
+    if algorithm == "CRC64NVME":
+        found = crc64_text(made.meta.plain_crc64)
+    elif algorithm == upload.checksum_algorithm:
+        found = made.meta.checksums[algorithm.lower()]
     else:
-        if asked.algorithm != upload.checksum_algorithm or upload.checksum_type != FULL_OBJECT:
-            message = f"The upload has no full object checksum of the type {asked.algorithm}."
-            raise S3Error("InvalidRequest", message)
-        found = b64decode(made.meta.checksums[asked.algorithm.lower()])
-    if found != asked.expected:
-        message = f"The {asked.algorithm} you specified did not match the calculated checksum."
+        message = f"The upload has no checksum of the type {algorithm.lower()}."
+        raise S3Error("InvalidRequest", message)
+    # Of a composite checksum the number of parts may be left out.
+    if expected.strip() not in (found, found.partition("-")[0]):
+        message = f"The {algorithm} you specified did not match the calculated checksum."
         raise S3Error("BadDigest", message)
 
 
@@ -156,15 +174,15 @@ async def _completed_before(
         return None
     version = await context.names.version(bucket, key, vid)
     if version is not None and version.stamp == stamp:
-        return _completed(request, version.etag, version.meta)
+        return _completed(request, version.etag, version.meta, vid)
     try:
         etag = etag_of([part.etag for part in named])
     except ValueError:
         return None
-    return _completed(request, etag, Meta())
+    return _completed(request, etag, Meta(), vid)
 
 
-def _completed(request: Request, etag: str, meta: Meta) -> Reply:
+def _completed(request: Request, etag: str, meta: Meta, vid: str) -> Reply:
     bucket, key = request.bucket.name, request.key
     host = escape(request.headers.get("Host", ""))
     return xml_reply(
@@ -172,7 +190,8 @@ def _completed(request: Request, etag: str, meta: Meta) -> Reply:
         f"<Location>http://{host}/{bucket}/{escape(quote(key))}</Location>"
         f"<Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><ETag>&quot;{etag}&quot;</ETag>"
         f"{checksum_elements(meta.checksums, meta.checksum_type)}"
-        "</CompleteMultipartUploadResult>"
+        "</CompleteMultipartUploadResult>",
+        head=sse_head(meta.sse, request) + written_line(vid),
     )
 
 

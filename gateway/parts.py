@@ -4,16 +4,26 @@ A part is stored like a small object of its own and only then noted in the uploa
 was acknowledged is durable, and one that was cut off is not there.
 """
 
-from dc.names.model import NULL_VERSION, Upload, UploadPart
+from dc.names.model import NULL_VERSION, Sealed, Upload, UploadPart
 from dc.objects.ident import body_ident
 from gateway.checksums import BodyVerifier
 from gateway.context import Context
-from gateway.copy import COPY_SOURCE, Copied, checksum_elements, copy_bytes, find_source
+from gateway.copy import (
+    COPY_SOURCE,
+    Copied,
+    checksum_elements,
+    copy_bytes,
+    find_source,
+    source_line,
+)
 from gateway.dates import iso_date
+from gateway.encryption import of_upload, sse_head
 from gateway.errors import S3Error, invalid_argument
 from gateway.limits import PART_NUMBER_MAX, PUT_BYTES_MAX
 from gateway.listing import number, wants_url_encoding
-from gateway.put import checksum_head, store_body
+from gateway.metadata import STANDARD
+from gateway.owners import owner_xml
+from gateway.put import checksum_head, crc64_text, store_body
 from gateway.ranges import parse_copy_range
 from gateway.reply import XMLNS, Reply, xml_reply
 from gateway.request import Request
@@ -51,6 +61,8 @@ async def put_part(context: Context, request: Request) -> Reply:
         return await _copy_part(context, request, upload, part_number)
     verifier = BodyVerifier(request.headers, request.auth)
     _check_algorithm(upload, verifier.algorithm)
+    sealing = of_upload(context, request, upload.meta.sse)
+    encrypter = None if sealing is None else sealing.encrypter(context)
     about = body_ident(
         request.bucket.id,
         request.key,
@@ -59,19 +71,23 @@ async def put_part(context: Context, request: Request) -> Reply:
         upload.id,
         part_number,
     )
-    stored = await store_body(context, request, verifier, about)
-    digests = stored.digests
+    stored = await store_body(context, request, verifier, about, encrypter=encrypter)
+    digests, checksums = stored.digests, stored.checksums
+    if upload.checksum_algorithm == "CRC64NVME":
+        checksums = {"crc64nvme": crc64_text(digests.crc64nvme)}
     part = UploadPart(
         part_number,
         stored.size,
         digests.md5_hex,
         context.names.clock.now(),
-        digests.crc64nvme,
-        stored.checksums,
+        stored.crc64,
+        checksums,
         stored.extents,
+        None if encrypter is None else Sealed(encrypter.nonce, digests.crc64nvme),
     )
     await context.names.put_part(upload.id, part)
-    return Reply(200, f'ETag: "{part.etag}"\r\n{checksum_head(part.checksums, "")}')
+    head = f'ETag: "{part.etag}"\r\n{sse_head(upload.meta.sse, request)}'
+    return Reply(200, head + checksum_head(part.checksums, ""))
 
 
 def _check_algorithm(upload: Upload, given: str | None) -> None:
@@ -86,7 +102,8 @@ def _check_algorithm(upload: Upload, given: str | None) -> None:
 
 
 async def _copy_part(context: Context, request: Request, upload: Upload, part_number: int) -> Reply:
-    source = await find_source(context, request)
+    sealing = of_upload(context, request, upload.meta.sse)
+    source, opening = await find_source(context, request)
     start, stop = 0, source.size
     if _COPY_RANGE in request.headers:
         start, stop = parse_copy_range(request.headers[_COPY_RANGE], source.size)
@@ -96,13 +113,15 @@ async def _copy_part(context: Context, request: Request, upload: Upload, part_nu
     about = body_ident(
         request.bucket.id, request.key, NULL_VERSION, names.clock.now(), upload.id, part_number
     )
-    copied = await copy_bytes(context, source, start, stop, about, algorithm)
+    encrypter = None if sealing is None else sealing.encrypter(context)
+    copied = await copy_bytes(context, source, opening, (start, stop), about, algorithm, encrypter)
     part = _copied_part(copied, part_number, stop - start, names.clock.now(), algorithm)
     await names.put_part(upload.id, part)
     return xml_reply(
         f"<CopyPartResult {XMLNS}><LastModified>{iso_date(part.stamp)}</LastModified>"
         f"<ETag>&quot;{part.etag}&quot;</ETag>{checksum_elements(part.checksums, '')}"
-        "</CopyPartResult>"
+        "</CopyPartResult>",
+        head=sse_head(upload.meta.sse, request) + source_line(context, source),
     )
 
 
@@ -111,7 +130,14 @@ def _copied_part(
 ) -> UploadPart:
     checksums = {algorithm.lower(): copied.checksum} if algorithm else {}
     return UploadPart(
-        part_number, size, copied.md5_hex, stamp, copied.crc64, checksums, copied.extents
+        part_number,
+        size,
+        copied.md5_hex,
+        stamp,
+        copied.stored_crc64,
+        checksums,
+        copied.extents,
+        copied.sealed,
     )
 
 
@@ -136,13 +162,13 @@ async def list_parts(context: Context, request: Request) -> Reply:
     if upload.checksum_algorithm:
         checksum = f"<ChecksumAlgorithm>{upload.checksum_algorithm}</ChecksumAlgorithm>"
         checksum += f"<ChecksumType>{upload.checksum_type}</ChecksumType>"
-    owner = f"<ID>{upload.owner}</ID>"
+    owner = owner_xml(context.names.directory, upload.owner)
     return xml_reply(
         f"<ListPartsResult {XMLNS}><Bucket>{request.bucket.name}</Bucket>"
         f"<Key>{encode(request.key)}</Key><UploadId>{upload.id}</UploadId>"
         f"{'<EncodingType>url</EncodingType>' if url else ''}"
         f"<Initiator>{owner}</Initiator><Owner>{owner}</Owner>"
-        f"<StorageClass>STANDARD</StorageClass>{checksum}"
+        f"<StorageClass>{upload.meta.storage_class or STANDARD}</StorageClass>{checksum}"
         f"<PartNumberMarker>{after}</PartNumberMarker>"
         f"<NextPartNumberMarker>{last}</NextPartNumberMarker><MaxParts>{limit}</MaxParts>"
         f"<IsTruncated>{'true' if limit and len(found) > limit else 'false'}</IsTruncated>"

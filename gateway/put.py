@@ -5,23 +5,30 @@ then the client gets its 200. What was written before something failed is garbag
 and no name ever leads to it.
 """
 
+from base64 import b64encode
 from collections.abc import Callable
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from dc.names.model import NULL_VERSION, Extent, Kind, Meta, Version
+from dc.names.model import NULL_VERSION, Bucket, Encryption, Extent, Kind, Meta, Sealed, Version
 from dc.objects.ident import body_ident, version_ident
 from dc.stamps import Stamp
+from gateway.attributes import read_attributes, registers_at
 from gateway.body import announced_length, receive, receive_large
 from gateway.checksums import BodyDigests, BodyVerifier
-from gateway.conditions import refuse_on_write
+from gateway.cipher import Encrypter
+from gateway.conditions import write_condition
 from gateway.context import Context
+from gateway.encryption import encrypted, sse_head, wanted
 from gateway.errors import invalid_argument
+from gateway.lifecycle.expiry import expiration_head
 from gateway.limits import PUT_BYTES_MAX, SMALL_BYTES_MAX
 from gateway.metadata import read_meta
+from gateway.notifications.records import of, told
 from gateway.reply import Reply
 from gateway.request import Request
+from gateway.versioning import as_now, vid_at, written_line
 
 FULL_OBJECT = "FULL_OBJECT"
 
@@ -31,6 +38,8 @@ class Stored(NamedTuple):
 
     size: int
     digests: BodyDigests
+    crc64: int
+    """Of the bytes as they are stored."""
     extents: list[Extent]
 
     @property
@@ -44,24 +53,32 @@ async def store_body(
     request: Request,
     verifier: BodyVerifier,
     ident: bytes,
-    small_ident: Callable[[int, BodyDigests], bytes] | None = None,
+    small_ident: Callable[[Stored], bytes] | None = None,
+    encrypter: Encrypter | None = None,
 ) -> Stored:
-    """Receive, verify and store the body of a request. `ident` is stored beside its bytes; or, if
-    the body is small, what `small_ident` makes of its size and digests."""
+    """Receive, verify, encrypt and store the body of a request. `ident` is stored beside its
+    bytes; or, if the body is small, what `small_ident` makes of it."""
     length = announced_length(request, PUT_BYTES_MAX)
     objects = context.objects
     if length <= SMALL_BYTES_MAX:
         data, digests = await receive(request, length, verifier, context.offload)
-        about = ident if small_ident is None else small_ident(length, digests)
-        return Stored(length, digests, await objects.put(about, data))
+        stored = Stored(length, digests, digests.crc64nvme, [])
+        if encrypter is not None:
+            data = await encrypted(context, encrypter, data)
+            stored = stored._replace(crc64=encrypter.crc64)
+        about = ident if small_ident is None else small_ident(stored)
+        return stored._replace(extents=await objects.put(about, data))
     writer = objects.writer(ident)
     try:
-        digests = await receive_large(request, length, verifier, writer, context.offload)
+        length, digests = await receive_large(
+            request, length, verifier, writer, context.offload, encrypter
+        )
         extents = await writer.finish()
     except BaseException:
         writer.abort()
         raise
-    return Stored(length, digests, extents)
+    crc64 = digests.crc64nvme if encrypter is None else encrypter.crc64
+    return Stored(length, digests, crc64, extents)
 
 
 async def put_object(context: Context, request: Request) -> Reply:
@@ -72,48 +89,88 @@ async def put_object(context: Context, request: Request) -> Reply:
         if name in query:
             message = f"This operation does not accept the parameter {name} here."
             raise invalid_argument(message, name, query[name])
-    if not request.plain:
-        refuse_on_write(headers)
+    only_if = None if request.plain else write_condition(headers)
     meta = read_meta(headers, request.plain)
-    bucket, key, clock = request.bucket.id, request.target.key, context.names.clock
+    sealing = None
+    if not request.plain or "encryption" in request.bucket.registers:
+        sealing = await wanted(context, request)
+    encrypter = None if sealing is None else sealing.encrypter(context)
+    bucket, key, clock = request.bucket, request.target.key, context.names.clock
+    attributes = {} if request.plain else read_attributes(bucket, headers, clock.now())
     version: Version | None = None
 
-    def described(size: int, digests: BodyDigests) -> bytes:
+    def made(stored: Stored) -> Version:
+        sse = None
+        if sealing is not None and encrypter is not None:
+            sse = sealing.sealed(Sealed(encrypter.nonce, stored.digests.crc64nvme))
+        into = as_now(context.names.directory, bucket)
+        return _version(into, key, clock.now(), stored, meta, sse, attributes)
+
+    def described(stored: Stored) -> bytes:
         nonlocal version
-        version = _version(bucket, key, clock.now(), size, digests, meta)
+        version = made(stored)
         return version_ident(version)
 
     stored = await store_body(
         context,
         request,
         BodyVerifier(headers, request.auth),
-        body_ident(bucket, key, NULL_VERSION, clock.now()),
+        body_ident(bucket.id, key, NULL_VERSION, clock.now()),
         described,
+        encrypter,
     )
     digests = stored.digests
     if version is None:
-        version = _version(bucket, key, clock.now(), stored.size, digests, meta)
-    await context.names.put(replace(version, extents=stored.extents))
-    head = f'ETag: "{digests.md5_hex}"\r\n'
+        version = made(stored)
+    await context.names.put(
+        replace(version, extents=stored.extents),
+        only_if=only_if,
+        events=told(context, request, request.put_event, of(version)),
+    )
+    head = f'ETag: "{digests.md5_hex}"\r\n{written_line(version.vid)}'
+    head += sse_head(version.meta.sse, request)
     if digests.checksums:
         head += checksum_head(stored.checksums, FULL_OBJECT)
+    if bucket.registers:
+        head += expiration_head(bucket, key, stored.size, version.stamp, version.registers)
     return Reply(200, head)
 
 
 def _version(
-    bucket: str, key: str, stamp: Stamp, size: int, digests: BodyDigests, meta: Meta
+    bucket: Bucket,
+    key: str,
+    stamp: Stamp,
+    stored: Stored,
+    meta: Meta,
+    sse: Encryption | None,
+    attributes: dict[str, str],
 ) -> Version:
     """The version that a body becomes, without its extents."""
-    checksums = {name.lower(): text for name, text in digests.checksums.items()}
-    about = Meta(
-        content_type=meta.content_type,
-        headers=meta.headers,
-        user=meta.user,
+    checksums = stored.checksums
+    about = replace(
+        meta,
         checksums=checksums,
         checksum_type=FULL_OBJECT if checksums else "",
-        crc64=digests.crc64nvme,
+        crc64=stored.crc64,
+        sse=sse,
     )
-    return Version(bucket, key, NULL_VERSION, stamp, Kind.OBJECT, size, digests.md5_hex, about, [])
+    return Version(
+        bucket.id,
+        key,
+        vid_at(bucket, stamp),
+        stamp,
+        Kind.OBJECT,
+        stored.size,
+        stored.digests.md5_hex,
+        about,
+        [],
+        registers=registers_at(bucket, stamp, attributes) if attributes or bucket.registers else {},
+    )
+
+
+def crc64_text(value: int) -> str:
+    """A CRC-64/NVME as S3 writes it."""
+    return b64encode(value.to_bytes(8, "big")).decode()
 
 
 def checksum_head(checksums: dict[str, str], kind: str) -> str:

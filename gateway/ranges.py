@@ -54,7 +54,7 @@ def parse_copy_range(header: str, size: int) -> tuple[int, int]:
         )
     if last >= size:
         raise S3Error(
-            "InvalidArgument",
+            "InvalidRange",
             f"Range specified is not valid for source object of size: {size}",
             extra={"ArgumentName": "x-amz-copy-source-range", "ArgumentValue": header},
         )

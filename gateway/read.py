@@ -6,27 +6,31 @@ the client takes them. When a piece turns out to be corrupt in the middle of an 
 connection is cut: the client sees an answer that is too short, not one that is wrong.
 """
 
-from base64 import b64encode
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, cast
 
 import structlog
 
-from dc.names.model import NULL_VERSION, Kind, Version
+from dc.names.model import Kind, Version
 from dc.objects.api import ObjectsError
+from dc.ports import Buffer
 from gateway.conditions import check_read
 from gateway.context import Context
+from gateway.encryption import decrypted, opened, read_body, sse_head
 from gateway.errors import S3Error, invalid_argument
+from gateway.lifecycle.expiry import expiration_head
 from gateway.limits import PART_NUMBER_MAX, SMALL_BYTES_MAX
+from gateway.locks import lock_lines
 from gateway.metadata import check_value, object_head
-from gateway.put import FULL_OBJECT, checksum_head
+from gateway.put import FULL_OBJECT, checksum_head, crc64_text
 from gateway.ranges import parse_range
 from gateway.reply import Reply
 from gateway.request import Request
+from gateway.versioning import no_object, read_line, vid_of
 
 log = structlog.get_logger("gateway")
 
-_VERSION_ID_CHARS_MAX = 1024
 _OVERRIDES = {
     "response-content-type": "Content-Type",
     "response-content-language": "Content-Language",
@@ -40,25 +44,14 @@ _OVERRIDES = {
 async def find_version(
     context: Context, bucket_id: str, key: str, version_id: str | None
 ) -> Version:
-    """The version of an object that a request means. NoSuchKey, NoSuchVersion."""
+    """The version of an object that a request means. NoSuchKey, NoSuchVersion, MethodNotAllowed."""
     if version_id is None:
         version = await context.names.current(bucket_id, key)
     else:
         version = await context.names.version(bucket_id, key, vid_of(version_id))
     if version is None or version.kind is not Kind.OBJECT:
-        if version_id is None:
-            raise S3Error("NoSuchKey", extra={"Key": key})
-        raise S3Error("NoSuchVersion", extra={"Key": key, "VersionId": version_id})
+        raise no_object(key, version, version_id)
     return version
-
-
-def vid_of(version_id: str) -> str:
-    """The version that a version id of a client names: so far there is only `null`."""
-    if version_id == "null":
-        return NULL_VERSION
-    if not version_id or len(version_id) > _VERSION_ID_CHARS_MAX:
-        raise invalid_argument("Invalid version id specified", "versionId", version_id)
-    raise S3Error("NoSuchVersion", extra={"VersionId": version_id})
 
 
 async def get_object(context: Context, request: Request) -> Reply | None:
@@ -67,13 +60,16 @@ async def get_object(context: Context, request: Request) -> Reply | None:
     if not target.query:
         version = await context.names.current(request.bucket.id, target.key)
         if version is None or version.kind is not Kind.OBJECT:
-            raise S3Error("NoSuchKey", extra={"Key": target.key})
+            raise no_object(target.key, version, None)
     else:
         version = await find_version(
             context, request.bucket.id, target.key, target.query.get("versionId")
         )
+    opening = None
+    if version.meta.sse is not None or not request.plain:
+        opening = opened(context, request, version)
     if request.plain and not target.query:
-        status, head, start, stop = 200, _head(context, version), 0, version.size
+        status, head, start, stop = 200, _head(context, request, version), 0, version.size
     elif check_read(request.headers, version):
         return Reply(304, object_head(version))
     else:
@@ -82,26 +78,41 @@ async def get_object(context: Context, request: Request) -> Reply | None:
     if size <= SMALL_BYTES_MAX and size == version.size:
         body = context.objects.read_cached(version.extents)
         if body is not None:
+            if opening is not None:
+                body = await decrypted(context, opening.decrypter(0), body)
             return Reply(status, head, body)
-    return await _stream(context, request, version, Reply(status, head, length=size), start)
+    pieces = read_body(context, version, opening, start, stop)
+    return await _stream(request, version, Reply(status, head, length=size), pieces)
 
 
 async def head_object(context: Context, request: Request) -> Reply:
     version = await find_version(
         context, request.bucket.id, request.target.key, request.query.get("versionId")
     )
+    if version.meta.sse is not None or not request.plain:
+        opened(context, request, version)
     if request.plain and not request.target.query:
-        return Reply(200, _head(context, version), length=version.size)
+        return Reply(200, _head(context, request, version), length=version.size)
     if check_read(request.headers, version):
         return Reply(304, object_head(version))
     status, head, start, stop = _selection(context, request, version)
     return Reply(status, head, length=stop - start)
 
 
-def _head(context: Context, version: Version) -> str:
-    """The header lines of an object, with how far its replication is."""
+def _head(context: Context, request: Request, version: Version) -> str:
+    """The header lines of an object, with when it will expire and how far its replication is."""
     said = context.replication(version)
     head = object_head(version)
+    if version.meta.sse is not None:
+        head += sse_head(version.meta.sse, request)
+    bucket = request.bucket
+    if bucket.registers:
+        head += read_line(bucket, version.vid)
+        if version.registers:
+            head += lock_lines(version.registers)
+        if "versionId" not in request.target.query:
+            key, registers = version.key, version.registers
+            head += expiration_head(bucket, key, version.size, version.stamp, registers)
     return f"{head}x-amz-replication-status: {said}\r\n" if said else head
 
 
@@ -109,7 +120,8 @@ def _selection(context: Context, request: Request, version: Version) -> tuple[in
     """Status, header lines, and which bytes: all, a range, or a part."""
     headers, query = request.headers, request.query
     size = version.size
-    head = _head(context, version)
+    head = _head(context, request, version)
+    checked = headers.get("x-amz-checksum-mode", "").upper() == "ENABLED"
     span = parse_range(headers.get("Range"), size) if "Range" in headers else None
     if query:
         if "partNumber" in query:
@@ -118,12 +130,14 @@ def _selection(context: Context, request: Request, version: Version) -> tuple[in
                 raise S3Error("InvalidRequest", message)
             span = _part(query["partNumber"], version)
             head += f"x-amz-mp-parts-count: {len(version.meta.parts) or 1}\r\n"
+            if checked:
+                head += _part_checksum(query["partNumber"], version)
         head = _override(query, head)
     if span is not None:
         start, stop = span
         last = max(stop - 1, 0)
         return 206, f"{head}Content-Range: bytes {start}-{last}/{size}\r\n", start, stop
-    if headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
+    if checked:
         head += _checksums(version)
     return 200, head, 0, size
 
@@ -132,8 +146,16 @@ def _checksums(version: Version) -> str:
     meta = version.meta
     if meta.checksums:
         return checksum_head(meta.checksums, meta.checksum_type)
-    text = b64encode(meta.crc64.to_bytes(8, "big")).decode()
-    return checksum_head({"crc64nvme": text}, FULL_OBJECT)
+    return checksum_head({"crc64nvme": crc64_text(meta.plain_crc64)}, FULL_OBJECT)
+
+
+def _part_checksum(text: str, version: Version) -> str:
+    """The checksum of one part, or of all that there is when there are no parts."""
+    meta = version.meta
+    if not meta.parts:
+        return _checksums(version)
+    value = meta.parts[int(text) - 1].checksum
+    return checksum_head(dict.fromkeys(meta.checksums, value), meta.checksum_type) if value else ""
 
 
 def _part(text: str, version: Version) -> tuple[int, int]:
@@ -165,15 +187,14 @@ def _override(query: dict[str, str], head: str) -> str:
 
 
 async def _stream(
-    context: Context, request: Request, version: Version, reply: Reply, start: int
+    request: Request, version: Version, reply: Reply, pieces: AsyncIterator[Buffer]
 ) -> Reply | None:
-    """Send [start, start + reply.length) of a body. A body that fits one piece is answered whole,
-    so that an error before its end is an answer and not a cut connection."""
+    """Send the `reply.length` bytes that `pieces` gives. A body that fits one piece is answered
+    whole, so that an error before its end is an answer and not a cut connection."""
     assert reply.length is not None
     size = reply.length
     if not size:
         return reply
-    pieces = context.objects.read(version.extents, start, start + size)
     # The interface promises an iterator; what it gives is a generator, to be closed at once when
     # the client goes away.
     async with aclosing(cast(Any, pieces)):

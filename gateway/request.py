@@ -39,6 +39,7 @@ class Request:
 
     `plain`: no header says anything about the object or sets a condition (`gateway.metadata`).
     `close`: nothing may follow on the connection. `common`: header lines that every answer has.
+    `reply`: what was sent, or began to be.
     `continue_due`: the client waits for "100 Continue" before it sends the body.
     """
 
@@ -57,6 +58,7 @@ class Request:
         "plain",
         "raw_path",
         "raw_query",
+        "reply",
         "target",
         "user",
     )
@@ -66,6 +68,10 @@ class Request:
     plain: bool
     bucket: Bucket
     headers: MultiMapping[str]
+    put_event = "ObjectCreated:Put"
+    """What notifications call it when this puts an object."""
+    length_is_bound = False
+    """Whether Content-Length is only the most that the body may have (`gateway.post`)."""
 
     def __init__(self, message: RawRequestMessage, payload: StreamReader, connection: Wire) -> None:
         self.method: str = message.method
@@ -80,6 +86,7 @@ class Request:
         self.continue_due = "Expect" in message.headers
         self.id = ""
         self.common = ""
+        self.reply: Reply | None = None
 
     @property
     def query(self) -> dict[str, str]:
@@ -88,6 +95,19 @@ class Request:
     @property
     def key(self) -> str:
         return self.target.key
+
+    @property
+    def peer_address(self) -> str:
+        """The address that the connection comes from; "" when it is gone."""
+        transport = self.connection.transport
+        name = None if transport is None else transport.get_extra_info("peername")
+        return str(name[0]) if name else ""
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it came by TLS."""
+        transport = self.connection.transport
+        return transport is not None and transport.get_extra_info("sslcontext") is not None
 
     def take_hoisted(self) -> None:
         """Take the x-amz-* parameters of a presigned URL for the headers which they stand for."""
@@ -112,3 +132,24 @@ class Request:
     def _cancel(self, error: BaseException) -> None:
         """Called when the connection is lost: whoever reads the body gets the error."""
         self.payload.set_exception(error)
+
+
+class DerivedRequest(Request):
+    """A request that stands for another one, whose connection it answers on: it has the same id and
+    the same body, unless whoever derives it gives it others."""
+
+    __slots__ = ()
+
+    def __init__(self, request: Request) -> None:
+        self.method = request.method
+        self.raw_path = request.raw_path
+        self.raw_query = request.raw_query
+        self.headers = request.headers
+        self.payload = request.payload
+        self.connection = request.connection
+        self.close = request.close
+        self.http10 = request.http10
+        self.continue_due = request.continue_due
+        self.id = request.id
+        self.reply = None
+        self.common = request.common

@@ -1,10 +1,11 @@
 """The gateway: every request goes through `Gateway.serve`, and in this order.
 
 1. It gets its id. 2. Its target is parsed, once, into bucket, key and query. 3. Its signature is
-verified: a request is authenticated before anything is looked up. 4. Headers that are not known
-are refused. 5. It is authorised: so far the owner of a bucket, and only the owner, may do
-everything, and nobody may do anything without a signature. 6. Its operation is found, and run.
-7. The answer, or the error as S3's XML document, is sent, with the request id.
+verified: a request is authenticated before anything is looked up. 4. Its operation is found.
+5. Headers that the operation does not know are refused. 6. It is authorised: so far the owner of a
+bucket, and only the owner, may do everything; who sends no signature may list the buckets that are
+theirs, which are none. It is run. 7. The answer, or the error as S3's XML document, is sent, with
+the request id.
 
 Nothing is logged for a request that succeeded or was refused; errors of ours are, with the id.
 """
@@ -20,31 +21,46 @@ from dc.names.api import (
     NamesClosed,
     NamesFull,
     NoSuchBucket,
-    NoSuchUpload,
     StampTooOld,
 )
 from dc.objects.api import ObjectsError, ObjectStore, OutOfSpace
 from dc.ports import Clock, Randomness
-from gateway.buckets import check_bucket_name, create_bucket, list_buckets
+from gateway.access_logs.delivery import AccessLogs
+from gateway.authentication import authenticate
+from gateway.buckets import check_bucket_name
 from gateway.connection import Connection, Server
 from gateway.context import (
     Config,
     Context,
     Credential,
     Credentials,
+    Keyring,
     Offload,
     Replication,
     alone,
 )
+from gateway.cors import cors_lines, preflight
 from gateway.dates import http_date
 from gateway.errors import S3Error
-from gateway.metadata import check_headers
+from gateway.headers import are_plain, check_headers
+from gateway.operations import (
+    CREATE_BUCKET,
+    GET_OBJECT,
+    HEAD_OBJECT,
+    POST_OBJECT,
+    PUT_OBJECT,
+    Row,
+    find_row,
+    run,
+)
+from gateway.post import read_upload
+from gateway.refusals import refusal_of
 from gateway.reply import XML_HEAD, Reply, header_line, serialise
 from gateway.request import Request
-from gateway.routes import find_operation
-from gateway.sigv4 import authenticate
-from gateway.target import parse_target
+from gateway.sigv4 import AuthResult
+from gateway.target import Target, parse_target
 from gateway.uri import decode_path
+from gateway.website import Website, website_bucket
 
 log = structlog.get_logger("gateway")
 
@@ -60,15 +76,18 @@ class Gateway:
         names: Names,
         objects: ObjectStore,
         credentials: Credentials,
+        keyring: Keyring,
         clock: Clock,
         randomness: Randomness,
         config: Config,
         offload: Offload,
         replication: Replication = alone,
+        logs: AccessLogs | None = None,
     ) -> None:
         self._context = Context(
             names=names,
             objects=objects,
+            keyring=keyring,
             offload=offload,
             randomness=randomness,
             config=config,
@@ -76,6 +95,7 @@ class Gateway:
         )
         self._directory = names.directory
         self._credentials = credentials
+        self._logs = logs
         self._clock = clock
         self._config = config
         self._next_id = int.from_bytes(randomness.token(7), "big")
@@ -89,18 +109,21 @@ class Gateway:
 
     async def serve(self, request: Request) -> None:
         """Answer one request. Raises ConnectionError only."""
-        now_ms = self._clock.wall_ms()
+        now_ms, code = self._clock.wall_ms(), ""
         self._begin(request, now_ms // 1000)
         try:
             reply = await self._answer(request, now_ms / 1000)
         except S3Error as error:
-            reply = self._error_reply(request, error)
+            reply, code = self._error_reply(request, error), error.code
         except ConnectionError:
             raise
         except Exception as error:
-            reply = self._error_reply(request, self._translated(request, error))
+            translated = self._translated(request, error)
+            reply, code = self._error_reply(request, translated), translated.code
         if reply is not None:
             request.connection.send(request, reply)
+        if self._logs is not None:
+            self._logs.note(request, code, now_ms, self._clock.wall_ms())
 
     def _begin(self, request: Request, second: int) -> None:
         """The id, and the header lines of every answer."""
@@ -116,32 +139,68 @@ class Gateway:
     async def _answer(self, request: Request, now: float) -> Reply | None:
         config = self._config
         headers = request.headers
-        request.target = target = parse_target(
-            request.raw_path, request.raw_query, headers.get("Host", ""), config.base_domains
+        host = headers.get("Host", "")
+        site = website_bucket(host, config.website_domains)
+        if site is not None:
+            return await self._website(request, site)
+        request.target = parse_target(
+            request.raw_path, request.raw_query, host, config.base_domains
         )
+        if request.method == "OPTIONS":
+            return preflight(self._directory, request)
+        if "Origin" in headers:
+            request.common += cors_lines(self._directory, request)
         self._found = None
-        request.auth = auth = authenticate(
-            request, self._secret, now, config.region, config.region_aliases
-        )
-        if self._found is None or auth.access_key is None:
-            raise S3Error("AccessDenied")
-        request.user = self._found.user
+        request.auth = auth = authenticate(request, self._secret, now, config)
+        request.user = self._caller(auth)
         if auth.hoisted:
             request.take_hoisted()
-        request.plain = check_headers(request.headers)
-        if not target.bucket:
-            if request.method != "GET":
-                raise S3Error("MethodNotAllowed", extra={"Method": request.method})
-            return await list_buckets(self._context, request)
-        operation = find_operation(request)
-        if operation is not create_bucket:
+        row = find_row(request)
+        if row is POST_OBJECT:
+            return await self._post(request, now)
+        return await self._perform(request, row)
+
+    async def _website(self, request: Request, bucket: str) -> Reply | None:
+        request.target = Target(bucket, "", {})
+        if request.method == "OPTIONS":
+            return preflight(self._directory, request)
+        if "Origin" in request.headers:
+            request.common += cors_lines(self._directory, request)
+
+        async def perform(page: Request) -> Reply | None:
+            return await self._perform(page, HEAD_OBJECT if page.method == "HEAD" else GET_OBJECT)
+
+        return await Website(self._context, perform, request, bucket).answer()
+
+    async def _post(self, request: Request, now: float) -> Reply:
+        upload = await read_upload(request, self._credentials, now, self._config)
+        reply = await self._perform(upload, PUT_OBJECT)
+        assert reply is not None
+        return upload.answer(reply)
+
+    async def _perform(self, request: Request, row: Row) -> Reply | None:
+        """Run an operation for who was authenticated, if that may be."""
+        request.plain = plain = are_plain(request.headers)
+        if not plain:
+            check_headers(request.headers, row.name)
+        if request.target.bucket and row is not CREATE_BUCKET:
             self._authorise(request)
-        return await operation(self._context, request)
+        elif request.target.bucket and not request.user:
+            raise S3Error("AccessDenied")
+        return await run(self._context, request, row)
 
     def _secret(self, access_key: str) -> str | None:
         """For `authenticate`, which asks once; whose the key is stays in `_found` meanwhile."""
         self._found = found = self._credentials.lookup(access_key)
         return None if found is None else found.secret
+
+    def _caller(self, auth: AuthResult) -> str:
+        """The canonical id of who sent the request, "" when nobody signed it."""
+        if auth.access_key is None:
+            return ""
+        if self._found is None or not self._found.user:
+            raise S3Error("AccessDenied")
+        return self._found.user
 
     def _authorise(self, request: Request) -> None:
         """Set the bucket, which must be there and belong to the caller."""
@@ -150,7 +209,7 @@ class Gateway:
         if bucket is None:
             check_bucket_name(name)
             raise S3Error("NoSuchBucket", extra={"BucketName": name})
-        if bucket.owner != request.user:
+        if not request.user or bucket.owner != request.user:
             raise S3Error("AccessDenied")
         expected = request.headers.get("x-amz-expected-bucket-owner")
         if expected is not None and expected != bucket.owner:
@@ -163,14 +222,14 @@ class Gateway:
         if error.code in _CLOSING_CODES:
             request.close = True
         body = error.to_xml(request.id, _shown(request.raw_path))
-        return Reply(error.status, XML_HEAD, body)
+        return Reply(error.status, XML_HEAD + error.head, body)
 
     def _translated(self, request: Request, error: Exception) -> S3Error:
         """What an exception that is no S3Error means to the client."""
         if isinstance(error, NoSuchBucket):
             return S3Error("NoSuchBucket", extra={"BucketName": request.target.bucket})
-        if isinstance(error, NoSuchUpload):
-            return S3Error("NoSuchUpload")
+        if (refusal := refusal_of(error)) is not None:
+            return refusal
         if isinstance(error, RequestPayloadError):
             request.close = True
             return S3Error("IncompleteBody", "The body is not well-formed.")

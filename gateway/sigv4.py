@@ -20,17 +20,15 @@ with the secret they came from: a changed secret never meets an old key. Dates a
 checked first, so only keys that exist can fill the cache, and it is bounded besides.
 
 It does not decide what an identity may do (an anonymous request is a result, not an error), does
-not read the body (`gateway.chunked`, `gateway.checksums`), and speaks neither SigV2 nor SigV4A.
+not read the body (`gateway.chunked`, `gateway.checksums`), and does not speak SigV4A; SigV2 is in
+`gateway.sigv2`, and both are behind `gateway.authentication`.
 """
 
 from __future__ import annotations
 
 import enum
 import hmac
-from calendar import timegm
 from collections.abc import Callable, Mapping, Set
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_tz
 from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
@@ -40,6 +38,7 @@ from multidict import MultiMapping
 
 from gateway import errors
 from gateway.chunked import SHA256_HEADER, SIGNED_MODES, PayloadMode, StreamSeed, payload_mode
+from gateway.dates import ascii_digits, iso_time, parse_timestamp, timestamp_of_date
 from gateway.errors import S3Error
 from gateway.limits import HEADERS_MAX
 from gateway.uri import NO_QUERY, SIGNATURE, Query, canonical_path, scan_query, text_of
@@ -57,13 +56,17 @@ SIGNED_HEADERS_CHARS_MAX = 4096  # the names of all metadata that may be, and as
 Secret = str
 Lookup = Callable[[str], Secret | None]
 
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class AuthKind(enum.Enum):
     ANONYMOUS = "anonymous"
     HEADER = "header"
     PRESIGNED = "presigned"
+    HEADER_V2 = "header-v2"
+    PRESIGNED_V2 = "presigned-v2"
+    FORM = "form"
+    FORM_V2 = "form-v2"
 
 
 class SignedRequest(Protocol):
@@ -79,12 +82,22 @@ class SignedRequest(Protocol):
     def headers(self) -> MultiMapping[str]: ...
 
 
+class FormConfig(Protocol):
+    """The regions that a signature may name."""
+
+    @property
+    def region(self) -> str: ...
+    @property
+    def region_aliases(self) -> frozenset[str]: ...
+
+
 class AuthResult(NamedTuple):
     """Who asks, and what their signature says of the body.
 
     `payload_sha256` is set in the mode SIGNED_SHA256 (64 lower-case hex digits), `seed` in the two
     signed streaming modes. `hoisted` holds the `x-amz-*` parameters of a presigned URL that are not
     of the signature: some SDKs move signed headers there; names are lower-case, values decoded.
+    `region` is the one that was signed for.
     """
 
     access_key: str | None
@@ -92,7 +105,8 @@ class AuthResult(NamedTuple):
     payload: PayloadMode
     payload_sha256: str | None = None
     seed: StreamSeed | None = None
-    hoisted: Mapping[str, str] = _NOTHING
+    hoisted: Mapping[str, str] = NOTHING
+    region: str = ""
 
 
 class _Credential(NamedTuple):
@@ -112,47 +126,9 @@ class _Claim(NamedTuple):
     timestamp: str
 
 
-def _parse_timestamp(text: str) -> int | None:
-    """Epoch seconds of a basic ISO 8601 instant, 20130524T000000Z; None when it is none."""
-    return _instant(text) if len(text) == 16 else None
-
-
-@lru_cache(maxsize=1024)
-def _instant(text: str) -> int | None:
-    digits = text[:8] + text[9:15]
-    if text[8] != "T" or text[15] != "Z" or not _ascii_digits(digits):
-        return None
-    year, month, day = int(text[:4]), int(text[4:6]), int(text[6:8])
-    try:
-        when = datetime(year, month, day, int(text[9:11]), int(text[11:13]), int(text[13:15]))
-    except ValueError:
-        return None
-    return timegm(when.timetuple())
-
-
-def _ascii_digits(text: str) -> bool:
-    return text.isascii() and text.isdigit()
-
-
-def _timestamp_of_date(text: str) -> str | None:
-    """A Date header, in any usual format, as a basic ISO 8601 instant; None when it is no date."""
-    if len(text) > 40 or _parse_timestamp(text) is not None:
-        return text
-    try:
-        parsed = parsedate_tz(text)
-        if parsed is None:
-            return None
-        when = datetime(*parsed[:6], tzinfo=UTC) - timedelta(seconds=parsed[9] or 0)
-    except (ValueError, IndexError, TypeError, OverflowError):
-        return None
-    return f"{when.year:04d}{when:%m%dT%H%M%SZ}"
-
-
-def _iso(epoch_seconds: float) -> str:
-    return datetime.fromtimestamp(epoch_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _malformed(kind: AuthKind, message: str, **extra: str) -> S3Error:
+    if kind is AuthKind.FORM:
+        return S3Error("InvalidArgument", message, extra=extra)
     if kind is AuthKind.PRESIGNED:
         return S3Error("AuthorizationQueryParametersError", message, extra=extra)
     text = f"The authorization header is malformed; {message}"
@@ -166,7 +142,7 @@ def _parse_credential(text: str) -> _Credential | str:
     if len(parts) != 5 or not parts[0]:
         return 'the Credential is mal-formed; expecting "<AKID>/YYYYMMDD/REGION/s3/aws4_request".'
     access_key, date, region, service, terminator = parts
-    if len(date) != 8 or not _ascii_digits(date):
+    if len(date) != 8 or not ascii_digits(date):
         return f'incorrect date format "{date}". The date in the credential must be "yyyyMMdd".'
     if service != "s3":
         return f'incorrect service "{service}". This endpoint belongs to "s3".'
@@ -234,14 +210,14 @@ def _header_claim(request: SignedRequest, now: float, region: str, aliases: Set[
         message = "One of the headers Authorization, X-Amz-Date and Host was given more than once."
         raise S3Error("InvalidArgument", message)
     credential_text, signed_headers, signature = _authorization(authorizations[0])
-    stamp = stamps[0] if stamps else _timestamp_of_date(headers.get("Date", ""))
-    sent = None if stamp is None else _parse_timestamp(stamp)
+    stamp = stamps[0] if stamps else timestamp_of_date(headers.get("Date", ""))
+    sent = None if stamp is None else parse_timestamp(stamp)
     if stamp is None or sent is None:
         raise S3Error(
             "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
         )
     if abs(now - sent) > SKEW_SECONDS_MAX:
-        raise errors.request_time_too_skewed(stamp, _iso(now), SKEW_SECONDS_MAX)
+        raise errors.request_time_too_skewed(stamp, iso_time(now), SKEW_SECONDS_MAX)
     credential = _credential(AuthKind.HEADER, credential_text, stamp, region, aliases)
     return _Claim(AuthKind.HEADER, credential, signed_headers, signature, stamp)
 
@@ -267,7 +243,7 @@ def _query_claim(query: Query, now: float, region: str, aliases: Set[str]) -> _C
     if fields["X-Amz-Algorithm"] != ALGORITHM:
         raise _malformed(kind, f'X-Amz-Algorithm only supports "{ALGORITHM}"')
     stamp = _plain(fields["X-Amz-Date"])
-    signed_at = _parse_timestamp(stamp)
+    signed_at = parse_timestamp(stamp)
     if signed_at is None:
         raise _malformed(kind, "X-Amz-Date must be in the ISO8601 Long Format yyyyMMddTHHmmssZ")
     expires_at = signed_at + _expires_seconds(_plain(fields["X-Amz-Expires"]))
@@ -275,7 +251,7 @@ def _query_claim(query: Query, now: float, region: str, aliases: Set[str]) -> _C
     if signed_at - now > SKEW_SECONDS_MAX:
         raise S3Error("AccessDenied", "Request is not valid yet")
     if now > expires_at:
-        raise errors.request_expired(fields["X-Amz-Expires"], _iso(expires_at), _iso(now))
+        raise errors.request_expired(fields["X-Amz-Expires"], iso_time(expires_at), iso_time(now))
     signed_headers = _plain(fields["X-Amz-SignedHeaders"])
     return _Claim(kind, credential, signed_headers, _plain(fields[SIGNATURE]), stamp)
 
@@ -291,9 +267,9 @@ def _plain(value: str) -> str:
 @lru_cache(maxsize=1024)
 def _expires_seconds(text: str) -> int:
     kind = AuthKind.PRESIGNED
-    if text[:1] == "-" and _ascii_digits(text[1:]):
+    if text[:1] == "-" and ascii_digits(text[1:]):
         raise _malformed(kind, "X-Amz-Expires must be non-negative")
-    if not _ascii_digits(text):
+    if not ascii_digits(text):
         raise _malformed(kind, "X-Amz-Expires should be a number")
     if len(text) > 10 or int(text) > EXPIRES_SECONDS_MAX:
         message = f"X-Amz-Expires must be less than a week, {EXPIRES_SECONDS_MAX} seconds"
@@ -301,7 +277,7 @@ def _expires_seconds(text: str) -> int:
     return int(text)
 
 
-_UNKNOWN_SECRET = "the secret of every access key that does not exist"
+UNKNOWN_SECRET = "the secret of every access key that does not exist"
 
 
 class _SigningKey:
@@ -391,14 +367,42 @@ def _canonical_headers(headers: MultiMapping[str], claim: _Claim) -> str:
     return text
 
 
+def verify_form(fields: Mapping[str, str], lookup: Lookup, now: float, config: FormConfig) -> str:
+    """The access key that has signed the policy of a form, whose fields (by lower-case name) are
+    all there. Such a form holds for as long as a presigned URL may, or shorter by its policy."""
+    kind = AuthKind.FORM
+    if fields["x-amz-algorithm"] != ALGORITHM:
+        raise _malformed(kind, f'X-Amz-Algorithm only supports "{ALGORITHM}"')
+    stamp = fields["x-amz-date"]
+    signed_at = parse_timestamp(stamp)
+    if signed_at is None:
+        raise _malformed(kind, "X-Amz-Date must be in the ISO8601 Long Format yyyyMMddTHHmmssZ")
+    credential = _credential(
+        kind, fields["x-amz-credential"], stamp, config.region, config.region_aliases
+    )
+    if signed_at - now > SKEW_SECONDS_MAX:
+        raise S3Error("AccessDenied", "Request is not valid yet")
+    if now > signed_at + EXPIRES_SECONDS_MAX:
+        expired = iso_time(signed_at + EXPIRES_SECONDS_MAX)
+        raise errors.request_expired(str(EXPIRES_SECONDS_MAX), expired, iso_time(now))
+    claim = _Claim(kind, credential, "", fields["x-amz-signature"], stamp)
+    _compare(fields["policy"], "", claim, lookup)
+    return credential.access_key
+
+
 def _verify(canonical_request: str, claim: _Claim, lookup: Lookup) -> bytes:
     """The signing key, once the signature is the right one; raises otherwise."""
     credential = claim.credential
     digest = sha256(canonical_request.encode("utf-8", "surrogateescape")).hexdigest()
     to_sign = f"{ALGORITHM}\n{claim.timestamp}\n{credential.scope}\n{digest}"
+    return _compare(to_sign, canonical_request, claim, lookup)
+
+
+def _compare(to_sign: str, canonical_request: str, claim: _Claim, lookup: Lookup) -> bytes:
+    credential = claim.credential
     secret = lookup(credential.access_key)
     if secret is None:
-        key = _signing_key("", _UNKNOWN_SECRET, credential.date, credential.region)
+        key = _signing_key("", UNKNOWN_SECRET, credential.date, credential.region)
     else:
         key = _signing_key(credential.access_key, secret, credential.date, credential.region)
     expected = key.sign(to_sign.encode())
@@ -418,17 +422,14 @@ def _auth_place(headers: MultiMapping[str], fields: Mapping[str, str]) -> AuthKi
     if not fields:
         return AuthKind.HEADER if in_header else AuthKind.ANONYMOUS
     in_query = SIGNATURE in fields or "X-Amz-Credential" in fields or "X-Amz-Algorithm" in fields
-    version_2 = "AWSAccessKeyId" in fields and "Signature" in fields
-    if in_header + in_query + version_2 > 1:
+    if in_header and in_query:
         raise errors.two_auth_mechanisms()
-    if version_2:
-        raise errors.unsupported_authorization("AWS", "")
     if in_header:
         return AuthKind.HEADER
     return AuthKind.PRESIGNED if in_query else AuthKind.ANONYMOUS
 
 
-_HEADER_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~")  # RFC 9110, 5.6.2
+HEADER_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~")  # RFC 9110, 5.6.2
 
 
 def _hoisted(fields: Mapping[str, str]) -> Mapping[str, str]:
@@ -437,12 +438,12 @@ def _hoisted(fields: Mapping[str, str]) -> Mapping[str, str]:
         lower = name.lower()
         if lower.startswith("x-amz-") and name not in _QUERY_AUTH:
             lower = text_of(lower.encode())
-            if not _HEADER_CHARS.issuperset(lower):
+            if not HEADER_CHARS.issuperset(lower):
                 raise _malformed(AuthKind.PRESIGNED, f"{name} cannot be the name of a header.")
             if lower in found:
                 raise _malformed(AuthKind.PRESIGNED, f"{name} was given more than once.")
             found[lower] = text_of(value.encode())
-    return found or _NOTHING
+    return found or NOTHING
 
 
 def authenticate(
@@ -465,7 +466,7 @@ def authenticate(
         mode, text = payload_mode(headers, None, in_header=False)
         digest = text if mode is PayloadMode.SIGNED_SHA256 else None
         return AuthResult(None, kind, mode, digest)
-    hoisted = _NOTHING
+    hoisted = NOTHING
     if kind is AuthKind.HEADER:
         claim = _header_claim(request, now, region, aliases)
     else:
@@ -480,9 +481,9 @@ def authenticate(
     key = _verify(canonical, claim, lookup)
     if "x-amz-security-token" in headers or "x-amz-security-token" in hoisted:
         raise S3Error("InvalidToken")
-    access_key, _, _, scope = claim.credential
+    access_key, _, signed_region, scope = claim.credential
     seed = None
     if mode in SIGNED_MODES:
         seed = StreamSeed(claim.signature, key, scope, claim.timestamp)
     digest = text if mode is PayloadMode.SIGNED_SHA256 else None
-    return AuthResult(access_key, kind, mode, digest, seed, hoisted)
+    return AuthResult(access_key, kind, mode, digest, seed, hoisted, signed_region)

@@ -1,10 +1,13 @@
 """ListMultipartUploads: by key, then by upload id, with common prefixes as in other listings."""
 
+from dc.names.api import Directory
 from dc.names.model import Upload
 from gateway.context import Context
 from gateway.dates import iso_date
 from gateway.limits import LIST_KEYS_MAX
 from gateway.listing import common_prefixes, number, wants_url_encoding
+from gateway.metadata import STANDARD
+from gateway.owners import owner_xml
 from gateway.reply import XMLNS, Reply, xml_reply
 from gateway.request import Request
 from gateway.xmltext import escape, url_encode
@@ -30,7 +33,7 @@ async def list_uploads(context: Context, request: Request) -> Reply:
         context, request.bucket.id, prefix, delimiter, after, limit
     )
     encode = url_encode if url else escape
-    rows = "".join(_row(upload, encode(upload.key)) for upload in found)
+    rows = "".join(_row(context.names.directory, upload, encode(upload.key)) for upload in found)
     rows += "".join(common_prefixes(prefixes, encode))
     markers = f"<KeyMarker>{encode(key_marker)}</KeyMarker>"
     markers += f"<UploadIdMarker>{escape(id_marker)}</UploadIdMarker>"
@@ -47,16 +50,17 @@ async def list_uploads(context: Context, request: Request) -> Reply:
     )
 
 
-def _row(upload: Upload, key: str) -> str:
+def _row(directory: Directory, upload: Upload, key: str) -> str:
     checksum = ""
     if upload.checksum_algorithm:
         checksum = f"<ChecksumAlgorithm>{upload.checksum_algorithm}</ChecksumAlgorithm>"
         checksum += f"<ChecksumType>{upload.checksum_type}</ChecksumType>"
-    owner = f"<ID>{upload.owner}</ID>"
+    owner = owner_xml(directory, upload.owner)
     return (
         f"<Upload><Key>{key}</Key><UploadId>{upload.id}</UploadId>"
         f"<Initiator>{owner}</Initiator><Owner>{owner}</Owner>"
-        f"<StorageClass>STANDARD</StorageClass><Initiated>{iso_date(upload.started)}</Initiated>"
+        f"<StorageClass>{upload.meta.storage_class or STANDARD}</StorageClass>"
+        f"<Initiated>{iso_date(upload.started)}</Initiated>"
         f"{checksum}</Upload>"
     )
 

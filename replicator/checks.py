@@ -30,6 +30,7 @@ from replicator.limits import (
     VERIFY_PAUSE_SECONDS,
     VERIFY_TICK_SECONDS,
 )
+from replicator.measures import taken_effect
 from replicator.outbound import Outbound
 from replicator.repair import Repair
 from replicator.status import Inbound
@@ -164,7 +165,7 @@ class Checks:
 
     async def taken(self) -> int:
         count, lowest = await self._home.names.inbox_state(self._peer.dc_id)
-        return lowest - 1 if count else self._inbound.position
+        return taken_effect(self._inbound.position, count, lowest)
 
     def given(self) -> int:
         settled = self._outbound.settled

@@ -7,7 +7,7 @@ no proxy or cookie is used, and every answer is read up to a limit.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -69,7 +69,8 @@ class PeerClient:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_SECONDS_MAX, sock_read=SILENCE_SECONDS_MAX
         )
-        response = await self._open("GET", "feed", timeout, ask=ask)
+        headers = {messages.EPOCH: self._home.names.epoch}
+        response = await self._open("GET", "feed", timeout, ask=ask, headers=headers)
         try:
             _expect(response, 200)
             yield response.content
@@ -170,11 +171,14 @@ class PeerClient:
         ask: Ask | None = None,
         body: bytes | None = None,
         authorized: bool = True,
+        headers: Mapping[str, str] | None = None,
     ) -> aiohttp.ClientResponse:
         """The response's head from the first endpoint that answers, beginning with the last one
         that did."""
         failures = []
-        headers = {"Authorization": f"Bearer {self._access_token()}"} if authorized else {}
+        headers = dict(headers or {})
+        if authorized:
+            headers["Authorization"] = f"Bearer {self._access_token()}"
         query = f"?ask={messages.encode_ask(ask)}" if ask is not None else ""
         for _ in self._peer.endpoints:
             url = URL(f"https://{self.endpoint}/{wire.PROTOCOL}/{name}{query}", encoded=True)

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import aiohttp
 
+from dc.names.kinds import CONFLICT, FEED_BUCKET, FEED_KEY, FEED_SITE, FEED_USER, item_kind
 from dc.names.model import ItemState, LeafItem
 from dc.names.trees import HASH_BYTES
 from replicator import compare_wire as shapes
@@ -128,7 +129,7 @@ class CompareClient:
 def identity(item: shapes.Item) -> shapes.Item:
     """The item whatever it is now: versions, delete markers and tombstones are of one kind."""
     bucket, kind, key, vid = item
-    return (bucket, 0 if kind <= 2 else kind, key, vid)
+    return (bucket, item_kind(kind), key, vid)
 
 
 def item_in(record: wire.Record) -> shapes.Item | None:
@@ -137,13 +138,13 @@ def item_in(record: wire.Record) -> shapes.Item | None:
         case wire.VersionRecord() | wire.TombstoneRecord():
             return (record.bucket, 0, record.key, record.vid)
         case wire.ConflictRecord():
-            return (record.loser.bucket, 3, record.loser.key, record.loser.stamp)
+            return (record.loser.bucket, CONFLICT, record.loser.key, record.loser.stamp)
         case wire.BucketRecord():
-            return ("", 10, record.id, "")
+            return ("", FEED_BUCKET, record.id, "")
         case wire.UserRecord():
-            return ("", 11, record.id, "")
+            return ("", FEED_USER, record.id, "")
         case wire.AccessKeyRecord():
-            return ("", 12, record.id, "")
+            return ("", FEED_KEY, record.id, "")
         case wire.SiteRecord():
-            return ("", 13, record.dc_id, "")
+            return ("", FEED_SITE, record.dc_id, "")
     return None

@@ -18,7 +18,8 @@ from typing import Annotated
 import msgspec
 
 from dc.names.coverage import Coverage
-from dc.names.model import Interval, ItemState, LeafItem
+from dc.names.kinds import CONFLICT, TABLES, TOMBSTONE
+from dc.names.model import Interval, ItemState, Kind, LeafItem
 from dc.names.seen import is_seen
 from dc.names.trees import HASH_BYTES, LEAVES, leaf_of
 from replicator.errors import WireError, printable
@@ -35,8 +36,7 @@ from replicator.wire import Count
 GROUPS = 64
 GROUP_LEAVES = LEAVES // GROUPS
 BITMAP_BYTES = LEAVES // 8
-KINDS = frozenset({0, 1, 2, 3, 10, 11, 12, 13})
-REGISTER_KIND_MIN = 10
+KINDS = frozenset({*Kind, TOMBSTONE, CONFLICT, *TABLES})
 _HEX16 = re.compile(r"[0-9a-f]{16}", re.ASCII).fullmatch
 _HEX32 = re.compile(r"[0-9a-f]{32}", re.ASCII).fullmatch
 
@@ -183,7 +183,7 @@ def check_bucket(bucket: str) -> None:
 def check_items(items: list[Item]) -> None:
     for bucket, kind, key, vid in items:
         check_bucket(bucket)
-        need(kind in KINDS and (kind >= REGISTER_KIND_MIN) == (not bucket), "kind", kind)
+        need(kind in KINDS and (kind in TABLES) == (not bucket), "kind", kind)
         check_key(key)
         need(not vid or _HEX32(vid), "version", vid)
 
@@ -255,8 +255,8 @@ def unpacked(page: ItemsPage, ask: ItemsAsk, leaves: frozenset[int]) -> list[Lea
         need(leaf_of(key) in leaves, "key", key)
         before = key
         for kind, vid, stamp, hashed in members:
-            need(kind in KINDS and kind != 2, "kind", kind)
-            need((kind >= REGISTER_KIND_MIN) == (not ask.bucket), "kind", kind)
+            need(kind in KINDS and kind != TOMBSTONE, "kind", kind)
+            need((kind in TABLES) == (not ask.bucket), "kind", kind)
             need(len(vid) in (0, HASH_BYTES), "version", vid.hex())
             found.append(LeafItem(kind, key, vid.hex(), stamp.hex(), hashed.hex()))
     need(len(found) <= COMPARE_VERSIONS_MAX, "number of items", len(found))

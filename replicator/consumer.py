@@ -49,6 +49,7 @@ from replicator.records import (
     stamps,
 )
 from replicator.status import Inbound
+from replicator.told import Told
 from tokens.errors import SecretError
 
 
@@ -66,13 +67,20 @@ class Consumer:
     """Takes one peer's feed. `inbound` is what it tells of itself."""
 
     def __init__(
-        self, home: Home, peer: Peer, client: PeerClient, inbox: Inbox, inbound: Inbound
+        self,
+        home: Home,
+        peer: Peer,
+        client: PeerClient,
+        inbox: Inbox,
+        inbound: Inbound,
+        told: Told,
     ) -> None:
         self._home = home
         self._peer = peer
         self._client = client
         self._inbox = inbox
         self._inbound = inbound
+        self._told = told
         self._seed_end = 0
 
     async def run(self) -> None:
@@ -181,6 +189,7 @@ class Consumer:
         inbox: list[Inboxed] = []
         with_body: list[tuple[wire.Record, bytes]] = []
         for record in batch.records:
+            self._told.note(epoch, record)
             if record.seq in past:
                 continue
             try:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from dc.names.api import Names
+from dc.names.kinds import item_kind
 from dc.names.model import LeafItem
 from dc.names.trees import HASH_BYTES
 from replicator.compare_client import CompareClient
@@ -92,4 +93,4 @@ class _Pages:
         taken = [one for one in self._items if reach is None or one.key <= reach]
         self._items = self._items[len(taken) :]
         self._taken = reach
-        return {(0 if one.kind <= 2 else one.kind, one.key, one.vid): one.hash for one in taken}
+        return {(item_kind(one.kind), one.key, one.vid): one.hash for one in taken}

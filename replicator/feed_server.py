@@ -191,6 +191,7 @@ class PeerServer:
             after,
             frozenset(ask.direct),
             outbound,
+            their_epoch=request.headers.get(messages.EPOCH, ""),
             give_back_until=0 if known and not ask.own else names.feed_end,
         )
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})

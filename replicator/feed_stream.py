@@ -5,17 +5,18 @@ reached the end waits for the name server's doorbell (`feed_wait`). The feed is 
 is remembered here that a crash could lose, and a change that was superseded before it was sent
 costs nothing. Sending waits when the consumer is slow, and reading the feed waits with it.
 
-Left out are changes that the peer made itself; but a peer that reads from the beginning may have
-lost what it made, and gets back what there was when it came. Changes of third DCs are relayed; if
-the peer has a link of its own to the DC that made the change, then without the body, which it will
-have got already or can fetch. Positions with nothing to send are told a few times a second at
-most.
+Left out are changes that the peer made and told of itself since it was started
+(`replicator/told.py`). A peer that reads from the beginning, or for the first time since its start,
+may have lost what it made, and gets back all there was when it came. Changes of third DCs are
+relayed; if the peer has a link of its own to the DC that made the change, then without the body,
+which it will have got already or can fetch. Positions with nothing to send are told a few times a
+second at most.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from dc.names.model import FeedEntry, Interval, Peer, Version
+from dc.names.model import Change, FeedEntry, Interval, Peer, Version
 from dc.objects.api import ObjectsError
 from dc.stamps import stamp_origin
 from replicator import wire
@@ -34,7 +35,7 @@ from replicator.limits import (
     STALLED_SECONDS_MAX,
 )
 from replicator.outbound import Outbound
-from replicator.records import body_in, is_from, outgoing
+from replicator.records import body_in, outgoing
 
 _RECORD_BYTES = 512
 _PART_BYTES = 160
@@ -52,12 +53,15 @@ class FeedStream:
         after: int,
         direct: frozenset[str],
         outbound: Outbound,
+        *,
+        their_epoch: str,
         give_back_until: int = 0,
     ) -> None:
         self._home = home
         self._peer = peer
         self._direct = direct
         self._outbound = outbound
+        self._their_epoch = their_epoch
         self._give_back_until = give_back_until
         self._after = after
         self._told = after
@@ -120,7 +124,7 @@ class FeedStream:
         group: list[FeedEntry] = []
         size = 0
         for entry in entries:
-            if entry.seq > self._give_back_until and is_from(entry.change, self._peer.dc_id):
+            if entry.seq > self._give_back_until and self._told_us(entry.change):
                 continue
             weight = self._weight(entry)
             if group and size + weight > BATCH_BYTES:
@@ -130,6 +134,9 @@ class FeedStream:
             size += weight
         if group:
             await self._tell(send, looked, group)
+
+    def _told_us(self, change: Change) -> bool:
+        return self._outbound.told.knows(self._their_epoch, change)
 
     def _weight(self, entry: FeedEntry) -> int:
         """About how many bytes the entry takes in a frame."""
@@ -143,6 +150,9 @@ class FeedStream:
         if version.size > INLINE_BYTES_MAX:
             return False
         origin = stamp_origin(version.stamp)
+        if origin == self._peer.dc_id and self._after >= self._give_back_until:
+            # Most probably it has them.
+            return False
         return origin == self._home.dc_id or origin not in self._direct
 
     async def _tell(self, send: Send, last: int, group: list[FeedEntry]) -> None:

@@ -101,6 +101,12 @@ INTERVALS_MAX: Final = 4096
 FAILING_TOLD_MAX: Final = 50
 # Changes that are not finished, told likewise: an acknowledgement stays small.
 UNFINISHED_TOLD_MAX: Final = 500
+# Changes of its own that a peer has told of, which are then not told to it: what a stream sends is
+# seldom further behind. Beyond, a record goes back in vain.
+TOLD_MAX: Final = 20_000
+# How long after its start a DC says nothing new of what it covers of its own. A peer that was put
+# back at the same time has time to get from its own peers what this DC made and forgot, too.
+GAP_SECONDS: Final = 600.0
 # How often the name server's chores are done; also the grain of coverage.
 UPKEEP_SECONDS: Final = 30.0
 # The same when there was more to collect than fits in one transaction: others want to commit, too.

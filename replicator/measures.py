@@ -147,6 +147,12 @@ def _what(change: bytes) -> str:
         return "an unreadable entry"
 
 
+def taken_effect(position: int, count: int, lowest: int) -> int:
+    """The position up to which all of a feed that was taken up to `position` has taken effect,
+    while `count` of its changes are in the inbox, the first at `lowest`."""
+    return lowest - 1 if count else position
+
+
 def open_positions(taken: int, positions: Sequence[int], limit: int) -> tuple[int, list[int]]:
     """What an acknowledgement says of the inbox: the position up to which `positions` are all that
     is not finished, and those of them up to there. `positions` are the lowest, at most `limit`."""

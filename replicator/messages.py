@@ -21,6 +21,8 @@ from tokens import base64url
 
 FEED_END = "Farshore-Feed-End"
 """Header of a 404 to what the feed told of: the feed's end, by which it tells the later state."""
+EPOCH = "Farshore-Epoch"
+"""Header of a request for a feed: the asker's own epoch. What it has told in that, it knows."""
 T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
 

@@ -8,6 +8,7 @@ has taken; so one change that cannot be finished does not hide that all others w
 from dc.names.knowledge import Knowledge
 from dc.names.model import Backlog
 from replicator import messages
+from replicator.told import Told
 
 
 class Outbound:
@@ -16,6 +17,7 @@ class Outbound:
     def __init__(self, knowledge: Knowledge, peer: str) -> None:
         self._knowledge = knowledge
         self._peer = peer
+        self.told = Told(peer)
         self._stream: object = None
         self.streams = 0
         self.taken = 0

@@ -37,13 +37,14 @@ from replicator.limits import (
     ACK_SECONDS,
     ERROR_CHARACTERS_MAX,
     FAILING_TOLD_MAX,
+    GAP_SECONDS,
     REFUSED_RETRY_SECONDS,
     RETRY_FIRST_SECONDS,
     RETRY_MAX_SECONDS,
     UNFINISHED_TOLD_MAX,
     WORKED_SECONDS,
 )
-from replicator.measures import Measures, open_positions
+from replicator.measures import Measures, open_positions, taken_effect
 from replicator.verify import VerifyReport
 
 log = structlog.get_logger("replicator")
@@ -62,7 +63,9 @@ class Link:
         self._client = PeerClient(home, peer)
         self.inbound = status.Inbound(home.clock)
         self._inbox = Inbox(home, peer, self._client, self.inbound)
-        self._consumer = Consumer(home, peer, self._client, self._inbox, self.inbound)
+        self._consumer = Consumer(
+            home, peer, self._client, self._inbox, self.inbound, self.outbound.told
+        )
         self._state = status.CONNECTING
         self._last_error = ""
         self._error_at = 0.0
@@ -202,7 +205,7 @@ class Link:
             # Meanwhile the feed was opened anew, and may be another one: this says nothing of it.
             self._inbox.moved.set()
             return 0
-        position = lowest - 1 if count else cursor.seq
+        position = taken_effect(cursor.seq, count, lowest)
         self._settled(position)
         taken, unfinished = open_positions(cursor.seq, positions, UNFINISHED_TOLD_MAX)
         ack = messages.Ack(
@@ -312,6 +315,7 @@ class Peers:
         self._server = server
         self._links: dict[str, Link] = {}
         self._changing = asyncio.Lock()
+        self._began = home.clock.monotonic()
 
     async def refresh(self) -> None:
         """Start and stop links so that there is one for each peer, as it is now. A caller that is
@@ -361,7 +365,10 @@ class Peers:
 
     def _given_back(self) -> None:
         """When all peers have given back what this DC may have forgotten, it knows all it made. A
-        peer counts also while it has no link, as when its record changes."""
+        peer counts also while it has no link, as when its record changes. This is asked again with
+        every acknowledgement, and not believed at once: a peer may have forgotten it as well."""
+        if self._home.clock.monotonic() - self._began < GAP_SECONDS:
+            return
         links = [self._links.get(peer.dc_id) for peer in self._home.names.peers()]
         if all(link is not None and link.inbound.given_back for link in links):
             self._home.names.knowledge.close_gap()

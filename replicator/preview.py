@@ -159,7 +159,7 @@ class _Comparison:
             self._said(PreviewProgress(looked=self._looked, seconds=self._seconds()))
         objects = await self._with_equal(await names.item_counts())
         directory = self._trees.pop("", Counts())
-        directory.equal += _equal(_directory_count(self._home), directory)
+        directory.equal += _equal(names.directory.record_count(), directory)
         theirs = await self._client.buckets()
         known = {one: name for one, name, _, _ in theirs}
         known |= {one.id: one.name for one in names.directory.all_buckets()}
@@ -219,10 +219,6 @@ def _what(here: ItemState | None, there: ItemState | None) -> str:
     if saw(here.stamp, here.seen, there.stamp):
         return "newer_here"
     return "newer_there" if saw(there.stamp, there.seen, here.stamp) else "conflicts"
-
-
-def _directory_count(home: Home) -> int:
-    return home.names.directory.record_count()
 
 
 def _renamed(home: Home, theirs: Iterable[tuple[str, str, str, bool]]) -> list[Renamed]:

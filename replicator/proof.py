@@ -11,8 +11,8 @@ and again.
 
 import msgspec
 
+from dc.names.kinds import FEED_SITE
 from dc.names.model import Peer
-from dc.names.registers import FEED_SITE
 from dc.ports import Clock
 from dc.stamps import Stamp
 from replicator import messages

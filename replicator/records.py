@@ -9,6 +9,7 @@ as an `UnreadableRecord`, for it must not be stepped over.
 """
 
 from awscrt.checksums import crc64nvme
+from msgspec.structs import asdict
 
 from dc.accounts import secret_context
 from dc.names.backlog import made_by
@@ -17,6 +18,7 @@ from dc.names.model import (
     Bucket,
     Change,
     Conflict,
+    Encryption,
     Extent,
     Kind,
     Meta,
@@ -250,6 +252,20 @@ def stamps(record: wire.Record) -> tuple[Stamp, ...]:
             return (record.stamp,)
 
 
+def stamps_of(change: Change) -> tuple[Stamp, ...]:
+    """All stamps in a change, as `stamps` finds them in its record."""
+    match change:
+        case Bucket():
+            made = (change.created, change.deleted, change.revived)
+            return (*filter(None, made), *(one.stamp for one in change.registers.values()))
+        case Version():
+            return (change.stamp, *(one.stamp for one in change.registers.values()))
+        case Conflict():
+            return (*stamps_of(change.loser), change.winner)
+        case _:
+            return (change.stamp,)
+
+
 def _set_at(registers: wire.Registers) -> tuple[Stamp, ...]:
     return tuple(stamp for stamp, _ in registers.values())
 
@@ -319,6 +335,8 @@ def _wire_meta(meta: Meta) -> wire.Meta:
         checksum_type=meta.checksum_type,
         crc64=meta.crc64,
         parts=[wire.Part(part.number, part.size, part.etag, part.checksum) for part in meta.parts],
+        sse=None if meta.sse is None else wire.Encryption(**asdict(meta.sse)),
+        storage_class=meta.storage_class,
     )
 
 
@@ -331,4 +349,6 @@ def _model_meta(meta: wire.Meta) -> Meta:
         checksum_type=meta.checksum_type,
         crc64=meta.crc64,
         parts=[Part(part.number, part.size, part.etag, part.checksum) for part in meta.parts],
+        sse=None if meta.sse is None else Encryption(**asdict(meta.sse)),
+        storage_class=meta.storage_class,
     )

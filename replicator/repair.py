@@ -14,7 +14,8 @@ it is deleted here, too, and kept as a conflict. The peer may find out the same 
 DCs with a past each are paired, say): then what only it has, and we cover, is left to it.
 """
 
-from dc.names.merge import TOMBSTONE, concluded
+from dc.names.kinds import CONFLICT, FEED_BUCKET, TOMBSTONE
+from dc.names.merge import concluded
 from dc.names.model import ItemState
 from dc.stamps import stamp_origin
 from replicator import compare_wire as shapes
@@ -22,8 +23,6 @@ from replicator.limits import COMPARE_ITEMS_ASKED_MAX, COMPARE_POLL_SECONDS, REP
 from replicator.verify import Pair, Pairs, Verification
 
 _REPAIR_ROUNDS = 2
-_CONFLICT = 3
-_BUCKET = 10
 
 
 class Repair:
@@ -127,8 +126,8 @@ def directions(pair: Pair, own: str, peer: str, *, again: bool) -> tuple[bool, b
     here, there = pair
     if here is None or there is None or not _is_one_write(here, there):
         return there is not None, here is not None
-    joins = here.kind <= TOMBSTONE or here.kind in (_CONFLICT, _BUCKET)
-    if joins and (again or here.kind == _CONFLICT):
+    joins = here.kind <= TOMBSTONE or here.kind in (CONFLICT, FEED_BUCKET)
+    if joins and (again or here.kind == CONFLICT):
         return True, True
     origin = stamp_origin(here.stamp)
     if origin in (own, peer):

@@ -19,7 +19,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from dc.names.coverage import Coverage
-from dc.names.model import ItemState, Peer
+from dc.names.kinds import CONFLICT, FEED_BUCKET, FEED_KEY, FEED_SITE, FEED_USER, TOMBSTONE
+from dc.names.model import ItemState, Kind, Peer
 from replicator import compare_wire as shapes
 from replicator.compare_client import CompareClient
 from replicator.compare_server import states_of
@@ -35,14 +36,14 @@ from replicator.limits import (
 )
 
 KINDS = {
-    0: "object",
-    1: "delete marker",
-    2: "deleted",
-    3: "conflict",
-    10: "bucket",
-    11: "user",
-    12: "access key",
-    13: "datacenter",
+    Kind.OBJECT: "object",
+    Kind.DELETE_MARKER: "delete marker",
+    TOMBSTONE: "deleted",
+    CONFLICT: "conflict",
+    FEED_BUCKET: "bucket",
+    FEED_USER: "user",
+    FEED_KEY: "access key",
+    FEED_SITE: "datacenter",
 }
 ONLY_HERE = "only_here"
 ONLY_THERE = "only_there"

@@ -21,6 +21,7 @@ from typing import Annotated
 
 import msgspec
 
+from dc.names.model import DATA_KEYS
 from dc.names.seen import INFERRED, is_seen
 from replicator.errors import WireError, printable
 from replicator.limits import (
@@ -44,11 +45,13 @@ PROTOCOL = "v2"
 LENGTH_BYTES = 4
 _LENGTH = struct.Struct(">I")
 _HEX16 = re.compile(r"[0-9a-f]{16}", re.ASCII).fullmatch
+_STORAGE_CLASS = re.compile(r"[A-Z_]{0,40}", re.ASCII).fullmatch
 _HEX32 = re.compile(r"[0-9a-f]{32}", re.ASCII).fullmatch
 _HEX64 = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 _ETAG = re.compile(r"[0-9A-Za-z_-]{0,128}", re.ASCII).fullmatch
 _BUCKET_NAME = re.compile(r"[0-9A-Za-z._-]{1,255}", re.ASCII).fullmatch
 _REGISTER_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII).fullmatch
+_KEY_CHECK = re.compile(r"[0-9a-f]{96}", re.ASCII).fullmatch
 _LINE_ENDING = re.compile(r"[\0\r\n]").search
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -66,6 +69,18 @@ class Part(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     checksum: Short
 
 
+class Encryption(
+    msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True
+):
+    """`dc.names.model.Encryption`, field by field."""
+
+    kind: Short
+    key: Short = ""
+    check: Short = ""
+    nonces: Annotated[list[str], msgspec.Meta(max_length=PARTS_MAX)] = []
+    crc64: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
 class Meta(
     msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True
 ):
@@ -78,6 +93,8 @@ class Meta(
     checksum_type: str = ""
     crc64: Annotated[int, msgspec.Meta(ge=0)] = 0
     parts: Annotated[list[Part], msgspec.Meta(max_length=PARTS_MAX)] = []
+    sse: Encryption | None = None
+    storage_class: Short = ""
 
 
 Registers = Annotated[
@@ -377,7 +394,8 @@ def _check_record(record: Record) -> None:
             name = record.id
             _need(name.isascii() and name.isalnum(), "access key", name)
             _need(record.deleted or record.secret, "secret", "empty")
-            _need(_HEX64(record.user), "user", record.user)
+            _need(_HEX64(record.user) or record.user == DATA_KEYS, "user", record.user)
+            _need(not (record.deleted and record.user == DATA_KEYS), "data key", "deleted")
             _need(_HEX32(record.stamp), "stamp", record.stamp)
 
 
@@ -409,11 +427,23 @@ def _check_version(record: VersionRecord) -> None:
         _need(record.size == 0 and record.body is None, "delete marker", "with a body")
     _need(_is_value(meta.content_type), "content type", meta.content_type)
     _need(_is_value(meta.checksum_type), "checksum type", meta.checksum_type)
+    _need(_STORAGE_CLASS(meta.storage_class), "storage class", meta.storage_class)
     for pairs in (meta.headers, meta.user, meta.checksums):
         if pairs:
             _check_pairs(pairs)
     for part in meta.parts:
         _need(not _LINE_ENDING(part.etag) and not _LINE_ENDING(part.checksum), "part", part.number)
+    if meta.sse is not None:
+        _check_encryption(meta.sse, len(meta.parts))
+
+
+def _check_encryption(sse: Encryption, parts: int) -> None:
+    _need(sse.crc64 < 2**64, "crc64", sse.crc64)
+    _need(len(sse.nonces) == (parts or 1), "number of nonces", len(sse.nonces))
+    _need(all(map(_HEX32, sse.nonces)), "nonces", "of another form")
+    _need(not sse.check or _KEY_CHECK(sse.check), "key check", sse.check)
+    for text in (sse.kind, sse.key):
+        _need(_is_value(text), "encryption", text)
 
 
 def _check_pairs(pairs: dict[str, str]) -> None:

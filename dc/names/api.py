@@ -11,145 +11,100 @@ needs (buckets, users, keys).
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from dc.names.directory_api import Directory as Directory
+from dc.names.errors import (
+    BucketExists as BucketExists,
+)
+from dc.names.errors import (
+    BucketNotEmpty as BucketNotEmpty,
+)
+from dc.names.errors import (
+    BytesMissing as BytesMissing,
+)
+from dc.names.errors import (
+    NamesClosed as NamesClosed,
+)
+from dc.names.errors import (
+    NamesError as NamesError,
+)
+from dc.names.errors import (
+    NamesFull as NamesFull,
+)
+from dc.names.errors import (
+    NoSuchBucket as NoSuchBucket,
+)
+from dc.names.errors import (
+    NoSuchConflict as NoSuchConflict,
+)
+from dc.names.errors import (
+    NoSuchKey as NoSuchKey,
+)
+from dc.names.errors import (
+    NoSuchPeer as NoSuchPeer,
+)
+from dc.names.errors import (
+    NoSuchUpload as NoSuchUpload,
+)
+from dc.names.errors import (
+    NoSuchUser as NoSuchUser,
+)
+from dc.names.errors import (
+    NoSuchVersion as NoSuchVersion,
+)
+from dc.names.errors import (
+    NothingToMatch as NothingToMatch,
+)
+from dc.names.errors import (
+    ObjectLocked as ObjectLocked,
+)
+from dc.names.errors import (
+    PeerExists as PeerExists,
+)
+from dc.names.errors import (
+    PreconditionFailed as PreconditionFailed,
+)
+from dc.names.errors import (
+    StampTooOld as StampTooOld,
+)
+from dc.names.errors import (
+    TokenUsed as TokenUsed,
+)
+from dc.names.errors import (
+    TooManyKeys as TooManyKeys,
+)
+from dc.names.errors import (
+    UserExists as UserExists,
+)
 from dc.names.knowledge import Knowledge
 from dc.names.model import (
     AccessKey,
     Backlog,
     Bucket,
     Change,
+    Condition,
     Conflict,
     Cursor,
+    Event,
     FeedEntry,
     Inboxed,
     Interval,
     ItemState,
+    Kind,
     Known,
     LeafItem,
     Page,
     Peer,
-    Site,
+    Removal,
     Tombstone,
     Upload,
     UploadPart,
     User,
     Version,
+    VersionPage,
 )
+from dc.names.outbox import Outbox
+from dc.names.sweep import Sweeper
 from dc.stamps import HybridClock, Stamp
-
-
-class NamesError(Exception):
-    """Something asked of the name servers cannot be done."""
-
-
-class BucketExists(NamesError):
-    """The name is taken; `bucket` is who has it."""
-
-    def __init__(self, bucket: Bucket) -> None:
-        super().__init__(f"bucket {bucket.name!r} exists")
-        self.bucket = bucket
-
-
-class NoSuchBucket(NamesError): ...
-
-
-class BucketNotEmpty(NamesError): ...
-
-
-class NoSuchUpload(NamesError): ...
-
-
-class NoSuchUser(NamesError): ...
-
-
-class NoSuchKey(NamesError): ...
-
-
-class UserExists(NamesError): ...
-
-
-class TooManyKeys(NamesError): ...
-
-
-class NoSuchVersion(NamesError): ...
-
-
-class NoSuchConflict(NamesError): ...
-
-
-class BytesMissing(NamesError):
-    """A version was to be stored whose bytes are not in this DC."""
-
-
-class StampTooOld(NamesError):
-    """A local change came so long after its stamp was made that others may rely on there being no
-    such change. It must be made again, with a new stamp."""
-
-
-class NoSuchPeer(NamesError): ...
-
-
-class PeerExists(NamesError): ...
-
-
-class TokenUsed(NamesError): ...
-
-
-class NamesFull(NamesError):
-    """The name server's disk is full; nothing was committed."""
-
-
-class NamesClosed(NamesError):
-    """The name server is shutting down or its disk has failed; nothing was committed."""
-
-
-class Directory(Protocol):
-    """Buckets, users and keys, from memory."""
-
-    def bucket(self, name: str) -> Bucket | None:
-        """The live bucket of that name."""
-        ...
-
-    def bucket_by_id(self, bucket_id: str) -> Bucket | None:
-        """The bucket with that identity, live or deleted."""
-        ...
-
-    def shown_name(self, bucket_id: str) -> str:
-        """The name that a live bucket is found by here; "" of any other."""
-        ...
-
-    def renamed_buckets(self) -> list[Bucket]:
-        """The live buckets that are shown by another name than their own, with their own."""
-        ...
-
-    def all_buckets(self) -> list[Bucket]:
-        """All that were ever made, under the names they were made with."""
-        ...
-
-    def record_count(self) -> int:
-        """How many records are in the directory's tree."""
-        ...
-
-    def buckets_of(self, owner: str) -> list[Bucket]:
-        """The live buckets of a user, by name."""
-        ...
-
-    def site(self, dc_id: str) -> Site | None:
-        """What a DC says of itself."""
-        ...
-
-    def user(self, user_id: str) -> User | None: ...
-
-    def user_by_email(self, email: str) -> User | None: ...
-
-    def users(self) -> list[User]:
-        """All that are not deleted, by email."""
-        ...
-
-    def key(self, key_id: str) -> AccessKey | None:
-        """A key that is not deleted, of a user that is not deleted."""
-        ...
-
-    def keys_of(self, user_id: str) -> list[AccessKey]: ...
 
 
 class Names(Protocol):
@@ -158,6 +113,10 @@ class Names(Protocol):
     clock: HybridClock
     knowledge: Knowledge
     """Epochs, coverage, and how far peers have taken the feed."""
+    outbox: Outbox
+    """What the world outside is to be told: the `events` of a change are put there with it."""
+    sweeper: Sweeper
+    """Goes through all versions of a bucket."""
 
     @property
     def epoch(self) -> str:
@@ -169,9 +128,11 @@ class Names(Protocol):
 
     # -- buckets ------------------------------------------------------------------------------
 
-    async def create_bucket(self, name: str, owner: str, region: str) -> Bucket:
-        """BucketExists when the name is taken, also by the same owner, or when another bucket is
-        shown by it."""
+    async def create_bucket(
+        self, name: str, owner: str, region: str, *, registers: Mapping[str, str] = {}
+    ) -> Bucket:
+        """With these attributes. BucketExists when the name is taken, also by the same owner, or
+        when another bucket is shown by it."""
         ...
 
     async def delete_bucket(self, bucket_id: str) -> None:
@@ -180,25 +141,53 @@ class Names(Protocol):
         NoSuchBucket; BucketNotEmpty when it holds a version. Its open uploads are dropped."""
         ...
 
-    async def set_bucket_registers(self, bucket_id: str, values: Mapping[str, str]) -> None:
+    async def set_bucket_registers(
+        self, bucket_id: str, values: Mapping[str, str], *, events: Sequence[Event] = ()
+    ) -> None:
         """Set attributes of a bucket, all with one stamp; "" takes one away. NoSuchBucket."""
         ...
 
     # -- objects ------------------------------------------------------------------------------
 
-    async def put(self, version: Version) -> None:
+    async def put(
+        self,
+        version: Version,
+        *,
+        only_if: Condition | None = None,
+        events: Sequence[Event] = (),
+    ) -> None:
         """Store a version whose bytes are durable. NoSuchBucket when its bucket is gone. An
-        older one of the same vid is replaced; an older *this* loses. StampTooOld."""
+        older one of the same vid is replaced; an older *this* loses. StampTooOld.
+
+        `only_if` is what the current version must be; a delete marker is nothing.
+        PreconditionFailed, NothingToMatch."""
         ...
 
-    async def delete(self, tombstones: Sequence[Tombstone]) -> None:
-        """Delete versions for good. What does not exist is no error. StampTooOld."""
+    async def delete(
+        self, tombstones: Sequence[Tombstone], *, events: Sequence[Event] = ()
+    ) -> None:
+        """Delete null versions for good, in buckets that never had versioning. What does not exist
+        is no error. StampTooOld."""
+        ...
+
+    async def remove(self, removals: Sequence[Removal]) -> list[Kind | NamesError | None]:
+        """Delete what may be deleted, in one transaction. Of each the kind of the version that is
+        gone, None when there was none, or why it was not done: PreconditionFailed,
+        NothingToMatch, ObjectLocked, NoSuchVersion. NoSuchBucket, StampTooOld for all."""
         ...
 
     async def set_registers(
-        self, bucket_id: str, key: str, vid: str, values: Mapping[str, str]
+        self,
+        bucket_id: str,
+        key: str,
+        vid: str,
+        values: Mapping[str, str],
+        *,
+        bypass: bool = False,
+        events: Sequence[Event] = (),
     ) -> None:
-        """Set attributes of a version, all with one stamp; "" takes one away. NoSuchVersion."""
+        """Set attributes of a version, all with one stamp; "" takes one away. NoSuchVersion.
+        ObjectLocked when a retention would be loosened: of governance, `bypass` may do that."""
         ...
 
     async def current(self, bucket_id: str, key: str) -> Version | None:
@@ -222,6 +211,19 @@ class Names(Protocol):
     ) -> Page:
         """Current objects in UTF-8 order of their keys, those after `after` only. A common prefix
         is after `after` when it sorts after it and `after` does not begin with it."""
+        ...
+
+    async def list_versions(
+        self,
+        bucket_id: str,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        after: tuple[str, str | None] = ("", None),
+        limit: int = 1000,
+    ) -> VersionPage:
+        """All versions and delete markers in the order of their keys, newest first within one.
+        `after`: those of later keys only, and with a version id the older ones of that key."""
         ...
 
     # -- multipart uploads --------------------------------------------------------------------
@@ -251,8 +253,16 @@ class Names(Protocol):
         """The parts by number, those after `after` only."""
         ...
 
-    async def complete_upload(self, upload_id: str, version: Version) -> None:
+    async def complete_upload(
+        self,
+        upload_id: str,
+        version: Version,
+        *,
+        only_if: Condition | None = None,
+        events: Sequence[Event] = (),
+    ) -> None:
         """Store the version and end the upload in one transaction; NoSuchUpload when it is gone.
+        `only_if` as of `put`: if it does not hold, the upload stays.
         The completed upload's id is remembered so that a repeated Complete can be answered."""
         ...
 
@@ -276,6 +286,10 @@ class Names(Protocol):
 
     async def add_key(self, key: AccessKey) -> None:
         """NoSuchUser; TooManyKeys at two."""
+        ...
+
+    async def add_data_key(self, key: AccessKey) -> None:
+        """Store a key of `DATA_KEYS`, for good."""
         ...
 
     async def revoke_key(self, key_id: str) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from dc.names import conflicts, registers
-from dc.names.api import NoSuchVersion
+from dc.names import conflicts, locks, outbox, registers
 from dc.names.attributes import join_registers
-from dc.names.merge import TOMBSTONE, Record, merge, record
+from dc.names.errors import NoSuchVersion, ObjectLocked
+from dc.names.kinds import TOMBSTONE
+from dc.names.merge import Record, merge, record
 from dc.names.model import (
     AccessKey,
     Bucket,
@@ -21,6 +22,7 @@ from dc.names.model import (
     Kind,
     Known,
     Register,
+    Registers,
     Site,
     Tombstone,
     User,
@@ -28,13 +30,14 @@ from dc.names.model import (
 )
 from dc.names.rows import read_version
 from dc.names.seen import saw
+from dc.names.sweep import LetGo
 from dc.names.transaction import Covers, Item, Transaction
-from dc.stamps import Stamp, version_id
+from dc.stamps import Stamp, stamp_ms, version_id
 
 _encode = msgspec.json.Encoder().encode
 
 _KNOWN = """
-SELECT j.key,
+SELECT
     (SELECT json_array(stamp, seen, kind) FROM versions o
      WHERE o.bucket = j.value->>0 AND o.key = j.value->>1 AND o.vid = j.value->>2),
     (SELECT json_array(stamp, seen, 2) FROM tombstones o
@@ -43,7 +46,13 @@ SELECT j.key,
      WHERE o.bucket = j.value->>0 AND o.key = j.value->>1 AND o.stamp = j.value->>3)
 FROM json_each(?1) j
 """
+_CURRENT = """
+SELECT vid, stamp FROM (SELECT vid, stamp FROM versions WHERE bucket = ?1 AND key = ?2
+    ORDER BY vid LIMIT 2) ORDER BY stamp DESC LIMIT 1
+"""
+_SAME = "SELECT registers FROM versions WHERE bucket = ? AND key = ? AND vid = ? AND stamp = ?"
 _decode = msgspec.json.Decoder(tuple[str, str, int]).decode
+_decode_registers = msgspec.json.Decoder(Registers).decode
 
 
 def version_in(write: Version | Conflict) -> Version:
@@ -59,7 +68,7 @@ def known(
     items = [(number, one.key, one.vid, one.stamp) for number, one in versions]
     rows = db.execute(_KNOWN, (_encode(items),)).fetchall()
     result = []
-    for (_, write), (_, version, tombstone, conflict) in zip(asked, rows, strict=True):
+    for (_, write), (version, tombstone, conflict) in zip(asked, rows, strict=True):
         there = version or tombstone
         result.append(_known(write, _decode(there) if there else None, conflict, covers))
     return result
@@ -138,12 +147,17 @@ def set_registers(
     bucket_id: str,
     values: Mapping[str, str],
     stamp: Stamp,
+    *,
+    now_ms: int,
+    bypass: bool,
 ) -> None:
-    """Set attributes of a version: NoSuchVersion."""
+    """Set attributes of a version: NoSuchVersion, ObjectLocked."""
     number, key, vid = item
     here = read_version(transaction.db, number, key, vid, bucket_id)
     if here is None:
         raise NoSuchVersion(f"{key!r} has no version {vid or 'null'!r}")
+    if locks.RETENTION in values:
+        locks.check_change(here.registers, values[locks.RETENTION], now_ms, bypass)
     new = {name: Register(stamp, value) for name, value in values.items()}
     joined = join_registers(here.registers, new)
     merge(
@@ -164,3 +178,31 @@ def restore(transaction: Transaction, item: Item, bucket_id: str, stamp: Stamp) 
     )
     merge(transaction, [record(number, again)], local=True)
     return again
+
+
+def let_go(transaction: Transaction, number: int, items: Sequence[LetGo]) -> list[bool]:
+    """Let go of what is still as it was judged (`dc/names/sweep.py`); of each, whether it was."""
+    registers.require_live(transaction, number)
+    found: list[bool] = []
+    for item in items:
+        still = _is_still(transaction.db, number, item)
+        if still:
+            merge(transaction, [record(number, item.change)], local=True)
+            if item.events:
+                outbox.add(transaction, item.events)
+        found.append(still)
+    return found
+
+
+def _is_still(db: sqlite3.Connection, number: int, item: LetGo) -> bool:
+    one, change = item.version, item.change
+    if item.current and db.execute(_CURRENT, (number, one.key)).fetchone() != (one.vid, one.stamp):
+        return False
+    same = db.execute(_SAME, (number, one.key, one.vid, one.stamp)).fetchone()
+    if same is None or isinstance(change, Version):
+        return same is not None
+    try:
+        locks.check_removal(_decode_registers(same[0]), stamp_ms(change.stamp), bypass=False)
+    except ObjectLocked:
+        return False
+    return True

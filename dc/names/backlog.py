@@ -10,17 +10,13 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from dc.names import registers
-from dc.names.conflicts import CONFLICT
-from dc.names.merge import TOMBSTONE
+from dc.names.kinds import CONFLICT, FEED_BUCKET, TOMBSTONE
 from dc.names.model import Backlog, Bucket, Change, Conflict, Registers, Tombstone, Version
-from dc.stamps import Stamp, stamp_ms, stamp_origin
-
-NOBODY = "0" * 16
-"""As the origin of what is told to everybody, also to who made it."""
+from dc.stamps import NO_DC, Stamp, stamp_ms, stamp_origin
 
 _ITEMS = f"""
 SELECT f.seq, f.kind, f.key,
-    coalesce(v.stamp, iif(t.again, substr(t.stamp, 1, 16) || '{NOBODY}', t.stamp), c.winner),
+    coalesce(v.stamp, iif(t.again, substr(t.stamp, 1, 16) || '{NO_DC}', t.stamp), c.winner),
     coalesce(v.size, c.size * (NOT c.gone), 0), coalesce(v.registers, '{{}}')
 FROM (SELECT * FROM feed WHERE ROWS) f
 LEFT JOIN versions v ON f.kind < {TOMBSTONE}
@@ -90,7 +86,7 @@ def _when(
     db: sqlite3.Connection, kind: int, key: str, stamp: Stamp | None, attributes: str
 ) -> tuple[str, Stamp]:
     """Which DC made a change ("": several), and its latest stamp; "" when it is gone."""
-    if kind >= registers.FEED_BUCKET:
+    if kind >= FEED_BUCKET:
         change = registers.read(db, kind, key)
         if change is None:
             return "", ""

@@ -12,12 +12,19 @@ its state is asked for.
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from zlib import crc32
 
 import msgspec
 
 from dc.names import conflicts, registers
-from dc.names.merge import TOMBSTONE
+from dc.names.kinds import (
+    CONFLICT,
+    FEED_BUCKET,
+    FEED_KEY,
+    FEED_SITE,
+    FEED_USER,
+    TABLES,
+    TOMBSTONE,
+)
 from dc.names.model import (
     AccessKey,
     Bucket,
@@ -30,19 +37,13 @@ from dc.names.model import (
     User,
 )
 from dc.names.rows import read_version
-from dc.names.trees import LEAVES, leaf_of
+from dc.names.trees import leaf_of
 
 DIRECTORY_KINDS: dict[type, int] = {
-    Bucket: registers.FEED_BUCKET,
-    User: registers.FEED_USER,
-    AccessKey: registers.FEED_KEY,
-    Site: registers.FEED_SITE,
-}
-_TABLES = {
-    registers.FEED_BUCKET: "buckets",
-    registers.FEED_USER: "users",
-    registers.FEED_KEY: "keys",
-    registers.FEED_SITE: "sites",
+    Bucket: FEED_BUCKET,
+    User: FEED_USER,
+    AccessKey: FEED_KEY,
+    Site: FEED_SITE,
 }
 _KEYS = """
 SELECT count(*), max(key), group_concat(key, char(0)) FROM
@@ -53,7 +54,7 @@ SELECT v.kind, v.key, v.vid, v.stamp, v.leaf FROM json_each(?2) j CROSS JOIN ver
 ON v.bucket = ?1 AND v.key = j.value
 """
 _CONFLICTS = f"""
-SELECT {conflicts.CONFLICT}, c.key, c.stamp, c.winner, c.leaf FROM json_each(?2) j
+SELECT {CONFLICT}, c.key, c.stamp, c.winner, c.leaf FROM json_each(?2) j
 CROSS JOIN conflicts c ON c.bucket = ?1 AND c.key = j.value AND NOT c.gone
 """
 _COUNTS = """
@@ -79,8 +80,7 @@ def leaf_items(
             last = min(last or reached, reached)
         if count:
             # No key has a NUL in it: the doors refuse them.
-            mask = LEAVES - 1
-            keys.update(key for key in text.split("\0") if crc32(key.encode()) & mask in leaves)
+            keys.update(key for key in text.split("\0") if leaf_of(key) in leaves)
     wanted = _encode([key for key in keys if not last or key <= last]).decode()
     rows = db.execute(_VERSIONS, (number, wanted)).fetchall()
     rows += db.execute(_CONFLICTS, (number, wanted)).fetchall()
@@ -117,12 +117,12 @@ def states(
 
 
 def _state(db: sqlite3.Connection, number: int, kind: int, key: str, vid: str) -> ItemState | None:
-    if kind >= registers.FEED_BUCKET:
+    if kind >= FEED_BUCKET:
         change = registers.read(db, kind, key)
         if change is None or (isinstance(change, Bucket) and not change.created):
             return None
         return ItemState(kind, change.stamp, registers.hash_of(change), "")
-    if kind == conflicts.CONFLICT:
+    if kind == CONFLICT:
         row = db.execute(
             "SELECT winner, leaf, seen FROM conflicts WHERE bucket = ? AND key = ? AND stamp = ?",
             (number, key, vid),
@@ -150,9 +150,9 @@ def records(
     tombstone and the other way round."""
     found = []
     for kind, key, vid in items:
-        if kind >= registers.FEED_BUCKET:
+        if kind >= FEED_BUCKET:
             entry = _register(db, kind, key)
-        elif kind == conflicts.CONFLICT:
+        elif kind == CONFLICT:
             conflict = conflicts.read(db, number, bucket_id, key, vid)
             entry = FeedEntry(conflict.loser.seq, conflict) if conflict else None
         else:
@@ -166,7 +166,7 @@ def _register(db: sqlite3.Connection, kind: int, item: str) -> FeedEntry | None:
     change = registers.read(db, kind, item)
     if change is None or (isinstance(change, Bucket) and not change.created):
         return None
-    (seq,) = db.execute(f"SELECT seq FROM {_TABLES[kind]} WHERE id = ?", (item,)).fetchone()
+    (seq,) = db.execute(f"SELECT seq FROM {TABLES[kind]} WHERE id = ?", (item,)).fetchone()
     return FeedEntry(seq, change)
 
 

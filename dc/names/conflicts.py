@@ -1,9 +1,9 @@
 """Conflicts in the tables: writes that lost to one that had not seen them, and their bytes.
 
-A conflict is an item of its own, `(bucket, key, stamp of the loser)`: it has a place in the feed,
-travels with its bytes, and all DCs list the same. It is made wherever winner and loser meet. When
-it is restored, dropped or old, it is `gone` everywhere; what is left of it then is collected like
-a tombstone.
+A conflict is an item of its own, `(bucket, key, stamp of the loser)`: it has a place in the feed
+(the stamp stands in `vid` there), travels with its bytes, and all DCs list the same. It is made
+wherever winner and loser meet. When it is restored, dropped or old, it is `gone` everywhere; what
+is left of it then is collected like a tombstone.
 """
 
 import sqlite3
@@ -14,14 +14,12 @@ import msgspec
 
 from dc.names.api import BytesMissing, NoSuchConflict
 from dc.names.attributes import join_registers
+from dc.names.kinds import CONFLICT
 from dc.names.model import Conflict, Tombstone, Version
 from dc.names.rows import CONFLICT_ROW, decode_row, read_version
 from dc.names.transaction import Transaction
 from dc.names.trees import delta, item_hash
 from dc.stamps import Stamp
-
-CONFLICT = 3
-"""The kind of their feed rows; `vid` is the loser's stamp there."""
 
 _encode = msgspec.json.Encoder().encode
 _SELECT = f"SELECT {CONFLICT_ROW}, winner, gone, leaf FROM conflicts v"

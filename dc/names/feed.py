@@ -10,8 +10,7 @@ import sqlite3
 import msgspec
 
 from dc.names import registers
-from dc.names.conflicts import CONFLICT
-from dc.names.merge import TOMBSTONE
+from dc.names.kinds import CONFLICT, FEED_BUCKET, TOMBSTONE
 from dc.names.model import Conflict, FeedEntry, Tombstone
 from dc.names.rows import CONFLICT_ROW, ROW, Row
 
@@ -34,7 +33,7 @@ FROM feed f CROSS JOIN conflicts v ON v.bucket = f.bucket AND v.key = f.key AND 
 WHERE f.seq > ?1 AND f.seq <= ?2 AND f.kind = {CONFLICT}
 """
 _REGISTERS = f"""
-SELECT seq, kind, key FROM feed WHERE seq > ?1 AND seq <= ?2 AND kind >= {registers.FEED_BUCKET}
+SELECT seq, kind, key FROM feed WHERE seq > ?1 AND seq <= ?2 AND kind >= {FEED_BUCKET}
 """
 
 _BUCKETS = """

@@ -16,12 +16,11 @@ import msgspec
 from dc.names.coverage import Coverage
 from dc.names.model import Interval, Peer, Progress
 from dc.ports import Clock
-from dc.stamps import HybridClock, Stamp, stamp_origin
+from dc.stamps import NO_DC, HybridClock, Stamp, stamp_origin
 
 SETTLE_SECONDS = 30.0
 PEER_ABSENCE_MS_MAX = 30 * 24 * 3600 * 1000
 CONFLICT_RETENTION_MS = 30 * 24 * 3600 * 1000
-_NO_DC = "0" * 16
 _ALL = 2**62
 
 
@@ -53,7 +52,7 @@ class Knowledge:
         self._wall = wall
         self._clock = clock
         self._own = stamp_origin(clock.last)
-        self.epoch, self._epoch_first = epochs[-1]
+        self.epoch, _ = epochs[-1]
         self._ends = {epoch: later - 1 for (epoch, _), (_, later) in pairwise(epochs)}
         self.coverage = coverage
         self._progress = progress
@@ -87,10 +86,13 @@ class Knowledge:
         now = self._wall.monotonic()
         if self._sample is not None and now - self._sample[0] < SETTLE_SECONDS:
             return False
-        risen = self._sample is not None
+        risen = self._sample is not None and self._sample[1] > self.floor
         if self._sample is not None:
-            self.floor = self._sample[1]
-        self._sample = (now, self._clock.now())
+            self.floor = max(self.floor, self._sample[1])
+        # Other DCs may have drawn this one's stamps ahead of its wall clock. If it were put back
+        # to an old state it would make such stamps again; nobody may have covered them then.
+        wall = f"{self._wall.wall_ms() << 16:016x}{self._own}"
+        self._sample = (now, min(self._clock.now(), wall))
         return risen
 
     def cover_own(self) -> None:
@@ -156,5 +158,5 @@ class Knowledge:
             acked=_ALL if acked is None else acked,
             # Without peers nothing comes but what is made here.
             stable=stable if counting else self.floor,
-            conflicts_before=f"{max(0, now - self.conflict_retention_ms):012x}0000{_NO_DC}",
+            conflicts_before=f"{max(0, now - self.conflict_retention_ms):012x}0000{NO_DC}",
         )

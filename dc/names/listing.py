@@ -16,16 +16,21 @@ import msgspec
 from dc.names.model import Listed, Page
 from dc.stamps import STAMP_LENGTH
 
-_LISTED = """json_quote(key) || ',"' || stamp || '",' || size || ',"' || etag || '"'
-    || CASE WHEN instr(meta, '"checksums"') THEN ',' || coalesce(meta->'$.checksums', '{}') || ','
-    || json_quote(coalesce(meta->>'$.checksum_type', '')) ELSE '' END"""
+UNCOMMON = "(meta >= '{\"ch' AND meta < '{\"cm')"
+"""Whether the JSON of Meta begins with `checksums` or `class`: where there are any, they stand
+first."""
+MORE = f"""CASE WHEN {UNCOMMON} THEN ',' || coalesce(meta->'$.checksums', '{{}}') || ','
+    || json_quote(coalesce(meta->>'$.checksum_type', '')) || ','
+    || json_quote(coalesce(meta->>'$.class', '')) ELSE '' END"""
+"""What a row of a listing says of these."""
+_LISTED = f"""json_quote(key) || ',"' || stamp || '",' || size || ',"' || etag || '"' || {MORE}"""
 
-# Most pages hold null versions of objects without checksums, one row per key. A text per column
-# costs a third of a text per row; the last three columns tell whether the page is such a one.
-# `checksums` stands first in the JSON of Meta, when there are any.
-_COLUMNS = """
+# Most pages hold null versions of objects with neither checksums nor a class, one row per key. A
+# text per column costs a third of a text per row; the last three columns tell whether the page is
+# such a one.
+_COLUMNS = f"""
 SELECT group_concat(json_quote(key)), group_concat(stamp, ''), group_concat(size),
-    group_concat(etag), max(vid), max(kind), max(meta >= '{"ch' AND meta < '{"ci') FROM (
+    group_concat(etag), max(vid), max(kind), max({UNCOMMON}) FROM (
     SELECT key, vid, stamp, kind, size, etag, meta FROM versions
     WHERE bucket = ?1 AND key >= ?2 AND key < ?3 ORDER BY key LIMIT ?4
 )
@@ -91,7 +96,7 @@ def list_page(
     """One page; see `dc.names.api.Names.list_objects`."""
     if limit <= 0:
         return Page([], [], False, "")
-    start, stop = _range(prefix, delimiter, after)
+    start, stop = span(prefix, delimiter, after)
     if delimiter:
         return _walk(db, number, prefix, delimiter, start, stop, limit)
     # One row for the key after the page, and one to see whether that key has more than one.
@@ -102,10 +107,10 @@ def list_page(
 
 def _plain(db: sqlite3.Connection, asked: tuple[int, str, str, int]) -> list[Listed]:
     row = db.execute(_COLUMNS, asked).fetchone()
-    keys, stamps, sizes, etags, vid, kind, checksums = row
+    keys, stamps, sizes, etags, vid, kind, uncommon = row
     if keys is None:
         return []
-    if vid or kind or checksums:
+    if vid or kind or uncommon:
         return _decode(f"[{db.execute(_NEWEST_OF_EACH, asked).fetchone()[0] or ''}]")
     cut = range(0, len(stamps), STAMP_LENGTH)
     return [
@@ -116,7 +121,7 @@ def _plain(db: sqlite3.Connection, asked: tuple[int, str, str, int]) -> list[Lis
     ]
 
 
-def _range(prefix: str, delimiter: str, after: str) -> tuple[str, str]:
+def span(prefix: str, delimiter: str, after: str) -> tuple[str, str]:
     """Where a listing starts (inclusive) and stops (exclusive, "" for the end)."""
     start = max(prefix, after + "\0") if after else prefix
     if delimiter and after.startswith(prefix):

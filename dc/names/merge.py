@@ -21,15 +21,13 @@ import msgspec
 from dc.names import conflicts
 from dc.names.api import BytesMissing
 from dc.names.attributes import join_registers
+from dc.names.kinds import TOMBSTONE
 from dc.names.model import Conflict, Kind, Registers, Tombstone, Version
 from dc.names.rows import read_version
 from dc.names.seen import INFERRED, history, saw
 from dc.names.transaction import Item, Transaction
 from dc.names.trees import delta, item_hash
-from dc.stamps import Stamp
-
-TOMBSTONE = 2
-"""The `kind` of a tombstone; 0 and 1 are `model.Kind`. Also the kinds of feed rows."""
+from dc.stamps import Stamp, stamp_after
 
 _encode = msgspec.json.Encoder().encode
 
@@ -286,7 +284,7 @@ def _unless_deleted(transaction: Transaction, new: Record) -> Record:
 def concluded(bucket: str, key: str, vid: str, stamp: Stamp, dc_id: str) -> Tombstone:
     """The tombstone of a version with that stamp of which this DC, `dc_id`, concludes that it was
     deleted: of the first moment after it, in this DC's name."""
-    after = f"{int(stamp[:16], 16) + 1:016x}{dc_id}"
+    after = stamp_after(stamp, dc_id)
     return Tombstone(bucket=bucket, key=key, vid=vid, stamp=after, seen=INFERRED)
 
 

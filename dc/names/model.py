@@ -19,6 +19,7 @@ one item is a join: delivery may repeat, reorder and take detours, and all DCs e
 """
 
 import hashlib
+from collections.abc import Sequence
 from enum import IntEnum
 
 import msgspec
@@ -26,6 +27,9 @@ import msgspec
 from dc.stamps import Stamp
 
 NULL_VERSION = ""
+
+DATA_KEYS = "encryption"
+"""Who has the data keys (`dc/keyring.py`): no user, whose ids are 64 hex digits."""
 
 Seen = str
 """Which writes of other DCs a write had seen: the last stamp of each, one after the other, ordered
@@ -56,12 +60,33 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     checksum: str = ""
 
 
+class Encryption(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the stored bytes of an object were encrypted (`docs/encryption.md`)."""
+
+    kind: str
+    """CUSTOMER, with a key that the client has; DATACENTER, with a data key."""
+    key: str = ""
+    """Of DATACENTER: which data key."""
+    check: str = ""
+    """Of CUSTOMER: what the key is recognised by."""
+    nonces: list[str] = []
+    """16 bytes in hex: of the object, or of each of its parts in their order."""
+    crc64: int = 0
+    """CRC-64/NVME of the object's bytes as clients see them."""
+
+
+CUSTOMER = "customer"
+DATACENTER = "datacenter"
+
+
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a client said about an object, and what we found out about its bytes."""
 
     checksums: dict[str, str] = {}
     """Algorithm (as in x-amz-checksum-*, lowercase) to base64, when the client gave or asked.
     It stands first in the stored JSON: listings look for it there (`dc/names/listing.py`)."""
+    storage_class: str = msgspec.field(default="", name="class")
+    """"" is STANDARD. It stands next, for the same reason."""
     content_type: str = ""
     headers: dict[str, str] = {}
     """Cache-Control, Content-Disposition, Content-Encoding, Content-Language, Expires."""
@@ -70,8 +95,14 @@ class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
     checksum_type: str = ""
     """FULL_OBJECT or COMPOSITE, with `checksums`."""
     crc64: int = 0
-    """CRC-64/NVME of all bytes: what a replica is checked against, end to end."""
+    """CRC-64/NVME of all bytes as stored: what a replica is checked against, end to end."""
     parts: list[Part] = []
+    sse: Encryption | None = None
+
+    @property
+    def plain_crc64(self) -> int:
+        """CRC-64/NVME of the object's bytes as clients see them."""
+        return self.crc64 if self.sse is None else self.sse.crc64
 
 
 class Register(msgspec.Struct, frozen=True, array_like=True):
@@ -138,7 +169,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccessKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key pair of a user. `secret` is encrypted: at rest for this DC, in travel for the peer."""
+    """A key pair of a user, or a data key. `secret` is encrypted: at rest for this DC, in travel
+    for the peer."""
 
     id: str
     user: str
@@ -181,6 +213,55 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     region: str
     stamp: Stamp
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What somebody outside is to be told of a change (`dc/names/outbox.py`)."""
+
+    topic: str
+    """To whom."""
+    payload: bytes
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """What must be so of what is there before a write. Of an ETag, without quotes, "*" is any."""
+
+    match: tuple[str, ...] = ()
+    """It has one of these ETags."""
+    none_match: tuple[str, ...] = ()
+    """Nothing is there, or what is there has none of these."""
+    modified_s: int | None = None
+    """It was written in that second since 1970."""
+    size: int | None = None
+
+
+class Removal(msgspec.Struct, frozen=True, kw_only=True):
+    """Something to be deleted, if that may be."""
+
+    change: Version | Tombstone
+    """A delete marker to be put on top, or the tombstone of a version."""
+    only_if: Condition | None = None
+    """Of the version that the tombstone is for; before a delete marker, of the current one."""
+    bypass: bool = False
+    """Governance retention does not hinder it."""
+    events: Sequence[Event] = ()
+    """To be told if it is made."""
+    lockable: bool = False
+    """There may be locks in the bucket. What is not here may have one, so it is not deleted."""
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """An event in the outbox; later ones have greater ids."""
+
+    id: int
+    event: Event
+
+
+class OutboxState(msgspec.Struct, frozen=True):
+    """`waiting` events are in the outbox; `lost` were not taken in because it was full."""
+
+    waiting: int
+    lost: int
 
 
 Change = Version | Tombstone | Bucket | User | AccessKey | Conflict | Site
@@ -232,9 +313,10 @@ class Known(IntEnum):
     NEW = 0
     """Applying it would change something, and its bytes are not here."""
     HELD = 1
-    """It is here with its bytes; its registers may be news."""
+    """To be applied without its bytes: it is here with them and its attributes may be news, or it
+    was deleted here, which who tells of it has not heard."""
     PAST = 2
-    """It was superseded or deleted here: applying it would change nothing, or needs no bytes."""
+    """It was superseded here: applying it would change nothing."""
 
 
 class LeafItem(msgspec.Struct, frozen=True, array_like=True):
@@ -272,6 +354,16 @@ class Upload(msgspec.Struct, frozen=True):
     meta: Meta
     checksum_algorithm: str = ""
     checksum_type: str = ""
+    attributes: dict[str, str] = {}
+    """The registers that the object will be born with: texts by name."""
+
+
+class Sealed(msgspec.Struct, frozen=True, array_like=True):
+    """A body that was encrypted."""
+
+    nonce: str
+    crc64: int
+    """CRC-64/NVME of the bytes before they were."""
 
 
 class UploadPart(msgspec.Struct, frozen=True):
@@ -282,8 +374,15 @@ class UploadPart(msgspec.Struct, frozen=True):
     etag: str
     stamp: Stamp
     crc64: int
+    """Of the bytes as stored."""
     checksums: dict[str, str]
     extents: list[Extent]
+    sealed: Sealed | None = None
+
+    @property
+    def plain_crc64(self) -> int:
+        """Of the bytes as clients see them."""
+        return self.crc64 if self.sealed is None else self.sealed.crc64
 
 
 class Listed(msgspec.Struct, frozen=True, array_like=True):
@@ -295,6 +394,18 @@ class Listed(msgspec.Struct, frozen=True, array_like=True):
     etag: str
     checksums: dict[str, str] = {}
     checksum_type: str = ""
+    storage_class: str = ""
+
+
+class SweptVersion(msgspec.Struct, frozen=True, array_like=True):
+    """What lifecycle looks at of a version."""
+
+    key: str
+    vid: str
+    stamp: Stamp
+    kind: Kind
+    size: int
+    registers: Registers
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -305,6 +416,33 @@ class Page(msgspec.Struct, frozen=True):
     truncated: bool
     last: str
     """The last key or common prefix of the page: what the next page starts after."""
+
+
+class ListedVersion(msgspec.Struct, frozen=True, array_like=True):
+    """What a listing of versions shows of one."""
+
+    key: str
+    vid: str
+    stamp: Stamp
+    kind: Kind
+    size: int
+    etag: str
+    checksums: dict[str, str] = {}
+    checksum_type: str = ""
+    storage_class: str = ""
+    latest: bool = False
+
+
+class VersionPage(msgspec.Struct, frozen=True):
+    """One page of a listing of versions: versions and common prefixes together are at most the
+    limit asked for."""
+
+    versions: list[ListedVersion]
+    prefixes: list[str]
+    truncated: bool
+    last_key: str
+    last_vid: str | None
+    """What the next page starts after: the key and the version id; None after a common prefix."""
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):

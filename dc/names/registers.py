@@ -22,14 +22,13 @@ from dc.names.api import (
     UserExists,
 )
 from dc.names.attributes import join_registers
-from dc.names.model import AccessKey, Bucket, Change, Register, Registers, Site, User
+from dc.names.kinds import FEED_BUCKET, FEED_KEY, FEED_SITE, FEED_USER, TABLES
+from dc.names.model import DATA_KEYS, AccessKey, Bucket, Change, Register, Registers, Site, User
+from dc.names.rows import LIVE
 from dc.names.transaction import Transaction
 from dc.names.trees import DIRECTORY, delta, item_hash
+from dc.stamps import stamp_after
 
-FEED_BUCKET = 10
-FEED_USER = 11
-FEED_KEY = 12
-FEED_SITE = 13
 KEYS_MAX = 2
 
 _BUCKETS = "SELECT id, name, owner, region, created, deleted, revived, registers FROM buckets"
@@ -147,7 +146,7 @@ def merge_bucket(transaction: Transaction, bucket: Bucket) -> None:
         # Only an empty bucket is deleted, and the feed brings the deletions of what was in it
         # before its own. So whoever deleted it had not seen this object: rather a bucket back
         # than an object lost.
-        revived = _just_after(deleted)
+        revived = stamp_after(deleted)
     registers = join_registers(bucket.registers, known.registers)
     merged = Bucket(
         id=bucket.id,
@@ -162,7 +161,7 @@ def merge_bucket(transaction: Transaction, bucket: Bucket) -> None:
     )
     if merged == known:
         return
-    seq = _feed(transaction, FEED_BUCKET, bucket.id, "buckets")
+    seq = _feed(transaction, FEED_BUCKET, bucket.id)
     _count(transaction, bucket.id, known if known.created else None, merged)
     transaction.db.execute(
         "UPDATE buckets SET name = ?, owner = ?, region = ?, created = ?, deleted = ?,"
@@ -191,11 +190,6 @@ def _holds_objects(db: sqlite3.Connection, bucket_id: str) -> bool:
     return row is not None
 
 
-def _just_after(stamp: str) -> str:
-    """The stamp that follows, the same in every DC."""
-    return f"{int(stamp[:16], 16) + 1:016x}{stamp[16:]}"
-
-
 def merge_user(transaction: Transaction, user: User) -> None:
     known = read(transaction.db, FEED_USER, user.id)
     merged = user
@@ -204,7 +198,7 @@ def merge_user(transaction: Transaction, user: User) -> None:
         merged = msgspec.structs.replace(later, deleted=user.deleted or known.deleted)
         if merged == known:
             return
-    seq = _feed(transaction, FEED_USER, user.id, "users")
+    seq = _feed(transaction, FEED_USER, user.id)
     _count(transaction, user.id, known, merged)
     transaction.db.execute(
         "INSERT OR REPLACE INTO users VALUES(?, ?, ?, ?, ?)",
@@ -217,6 +211,8 @@ def merge_key(transaction: Transaction, key: AccessKey) -> None:
     known = read(transaction.db, FEED_KEY, key.id)
     merged = key
     if isinstance(known, AccessKey):
+        if known.user == DATA_KEYS:
+            return  # What was encrypted with it must stay readable, whoever says what.
         if known.stamp >= key.stamp and (known.deleted or not key.deleted):
             return
         later = max(key, known, key=lambda one: (one.stamp, one.deleted))
@@ -226,7 +222,7 @@ def merge_key(transaction: Transaction, key: AccessKey) -> None:
             merged = later
         if merged == known:
             return
-    seq = _feed(transaction, FEED_KEY, key.id, "keys")
+    seq = _feed(transaction, FEED_KEY, key.id)
     _count(transaction, key.id, known, merged)
     transaction.db.execute(
         "INSERT OR REPLACE INTO keys VALUES(?, ?, ?, ?, ?, ?)",
@@ -239,7 +235,7 @@ def merge_site(transaction: Transaction, site: Site) -> None:
     known = read(transaction.db, FEED_SITE, site.dc_id)
     if isinstance(known, Site) and known.stamp >= site.stamp:
         return
-    seq = _feed(transaction, FEED_SITE, site.dc_id, "sites")
+    seq = _feed(transaction, FEED_SITE, site.dc_id)
     _count(transaction, site.dc_id, known, site)
     transaction.db.execute(
         "INSERT OR REPLACE INTO sites VALUES(?, ?, ?, ?, ?)",
@@ -254,11 +250,11 @@ def _count(transaction: Transaction, item: str, old: Change | None, new: Change)
     transaction.deltas.append(delta(DIRECTORY, item, was, hash_of(new)))
 
 
-def _feed(transaction: Transaction, kind: int, item: str, table: str) -> int:
+def _feed(transaction: Transaction, kind: int, item: str) -> int:
     """Give the item a new place at the feed's end."""
     seq = transaction.take_seq()
     transaction.db.execute(
-        f"DELETE FROM feed WHERE seq = (SELECT seq FROM {table} WHERE id = ?)", (item,)
+        f"DELETE FROM feed WHERE seq = (SELECT seq FROM {TABLES[kind]} WHERE id = ?)", (item,)
     )
     transaction.db.execute("INSERT INTO feed VALUES(?, ?, 0, ?, '')", (seq, kind, item))
     return seq
@@ -270,7 +266,7 @@ def _feed(transaction: Transaction, kind: int, item: str, table: str) -> int:
 def create_bucket(transaction: Transaction, bucket: Bucket) -> Bucket:
     """Make a bucket: as it is then, or BucketExists."""
     row = transaction.db.execute(
-        f"{_BUCKETS} WHERE name = ? AND max(created, revived) > deleted ORDER BY created LIMIT 1",
+        f"{_BUCKETS} WHERE name = ? AND {LIVE} ORDER BY created LIMIT 1",
         (bucket.name,),
     ).fetchone()
     if row:
@@ -278,8 +274,9 @@ def create_bucket(transaction: Transaction, bucket: Bucket) -> Bucket:
     known = read(transaction.db, FEED_BUCKET, bucket.id)
     if isinstance(known, Bucket) and known.stamp:
         # Its deletion may be a moment ahead of this DC's clock.
-        created = max(bucket.created, _just_after(known.stamp))
-        bucket = msgspec.structs.replace(bucket, created=created)
+        created = max(bucket.created, stamp_after(known.stamp))
+        registers = {name: Register(created, one.value) for name, one in bucket.registers.items()}
+        bucket = msgspec.structs.replace(bucket, created=created, registers=registers)
     merge_bucket(transaction, bucket)
     made = read(transaction.db, FEED_BUCKET, bucket.id)
     assert isinstance(made, Bucket)
@@ -299,7 +296,7 @@ def delete_bucket(transaction: Transaction, bucket_id: str, stamp: str) -> None:
     )
     db.execute("DELETE FROM uploads WHERE bucket = ?", (number,))
     # A revival may be a moment ahead of this DC's clock.
-    deleted = max(stamp, _just_after(bucket.stamp))
+    deleted = max(stamp, stamp_after(bucket.stamp))
     merge_bucket(transaction, msgspec.structs.replace(bucket, deleted=deleted))
 
 
@@ -317,7 +314,7 @@ def set_registers(
 
 def require_live(transaction: Transaction, number: int) -> None:
     row = transaction.db.execute(
-        "SELECT 1 FROM buckets WHERE number = ? AND max(created, revived) > deleted", (number,)
+        f"SELECT 1 FROM buckets WHERE number = ? AND {LIVE}", (number,)
     ).fetchone()
     if row is None:
         raise NoSuchBucket("the bucket was deleted meanwhile")
@@ -327,8 +324,7 @@ def revive_buckets(transaction: Transaction, numbers: set[int]) -> None:
     """After objects came for these buckets: revive those that are deleted (see `merge_bucket`)."""
     places = ",".join("?" * len(numbers))
     rows = transaction.db.execute(
-        f"{_BUCKETS} WHERE max(created, revived) <= deleted AND created != ''"
-        f" AND number IN ({places})",
+        f"{_BUCKETS} WHERE NOT {LIVE} AND created != '' AND number IN ({places})",
         tuple(numbers),
     ).fetchall()
     for row in rows:

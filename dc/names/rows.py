@@ -1,4 +1,5 @@
-"""Versions as rows: a version's columns as one JSON array, read by SQLite in one go."""
+"""What of the tables is read in many places, as SQL: a version's columns as one JSON array, and
+whether a bucket lives."""
 
 import sqlite3
 
@@ -10,6 +11,9 @@ ROW = """'["' || v.vid || '","' || v.stamp || '",' || v.kind || ',' || v.size ||
     || '",' || v.meta || ',' || v.extents || ',"' || v.seen || '",' || v.registers || ','
     || v.seq || ']'"""
 """SQL text of a version's JSON array; `vid`, `stamp`, `etag` and `seen` need no escaping."""
+
+LIVE = "(max(created, revived) > deleted)"
+"""Of a row of `buckets`: `model.Bucket.live`."""
 
 CONFLICT_ROW = ROW.replace("v.kind", "0")
 """The same of a row of `conflicts`: the loser."""

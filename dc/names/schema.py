@@ -178,7 +178,13 @@ ALTER TABLE inbox ADD COLUMN restoring INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE cursors ADD COLUMN missed INTEGER NOT NULL DEFAULT 0;
 """
 
-MIGRATIONS = [_V1, _V2, _V3, _V4]
+# Events (`dc/names/outbox.py`): ids are never used again, so that "all up to this one" is clear.
+_V5 = """
+CREATE TABLE outbox(id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL,
+    payload BLOB NOT NULL);
+"""
+
+MIGRATIONS = [_V1, _V2, _V3, _V4, _V5]
 """MIGRATIONS[n] brings a database from schema version n to n + 1."""
 
 

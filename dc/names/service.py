@@ -7,8 +7,7 @@ after a write has returned sees it.
 """
 
 import asyncio
-import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,24 +17,28 @@ from dc.names import (
     compare,
     conflicts,
     feed,
+    guards,
     listing,
     peers,
     registers,
     trees,
     upkeep,
-    uploads,
+    version_listing,
 )
-from dc.names.api import BucketExists, NamesClosed, NoSuchBucket, StampTooOld
+from dc.names.api import BucketExists
 from dc.names.directory import MemoryDirectory
 from dc.names.knowledge import Knowledge
 from dc.names.merge import record
 from dc.names.model import (
+    DATA_KEYS,
     AccessKey,
     Backlog,
     Bucket,
     Change,
+    Condition,
     Conflict,
     Cursor,
+    Event,
     FeedEntry,
     Inboxed,
     Interval,
@@ -44,23 +47,30 @@ from dc.names.model import (
     LeafItem,
     Page,
     Peer,
+    Register,
+    Removal,
     Site,
     Tombstone,
-    Upload,
-    UploadPart,
     User,
     Version,
+    VersionPage,
     bucket_id,
 )
+from dc.names.outbox import Outbox
 from dc.names.reader import Reader
+from dc.names.registers import create_bucket as make_bucket
 from dc.names.schema import prepare
 from dc.names.start import State, set_up
+from dc.names.sweep import Sweeper
 from dc.names.transaction import Transaction
+from dc.names.uploading import UploadNames
 from dc.names.writer import Writer
 from dc.ports import Clock, Database, Databases, Randomness
 from dc.stamps import HybridClock, Stamp, stamp_origin
 
 T = TypeVar("T")
+SKIP_BYTES = 3
+"""How many stamps may be left out at a start, as a number of so many bytes: 256 ms of them."""
 
 
 async def open_names(
@@ -76,7 +86,9 @@ async def open_names(
         for _ in range(3):
             opened.append(await databases.open(path))
             await opened[-1].run(prepare)
-        names = SqliteNames(clock, HybridClock(clock, dc_id, state.hlc), state, *opened)
+        hybrid = HybridClock(clock, dc_id, state.hlc)
+        hybrid.skip(int.from_bytes(randomness.token(SKIP_BYTES)))
+        names = SqliteNames(clock, hybrid, state, *opened)
         await names.load()
     except BaseException:
         # Each holds a thread, which the process could not end without.
@@ -89,7 +101,7 @@ async def open_names(
     return names
 
 
-class SqliteNames:
+class SqliteNames(UploadNames):
     """Made by `open_names`."""
 
     def __init__(
@@ -124,6 +136,8 @@ class SqliteNames:
             self.knowledge.covers,
             self._committed,
         )
+        self.outbox = Outbox(self._read, self._writer.action)
+        self.sweeper = Sweeper(self._read, self._writer.action, self._live_number, applying.let_go)
 
     async def load(self) -> None:
         changes, numbers = await self._scan.run(registers.load)
@@ -148,12 +162,17 @@ class SqliteNames:
 
     # -- buckets ------------------------------------------------------------------------------
 
-    async def create_bucket(self, name: str, owner: str, region: str) -> Bucket:
+    async def create_bucket(
+        self, name: str, owner: str, region: str, *, registers: Mapping[str, str] = {}
+    ) -> Bucket:
         if (shown := self._directory.bucket(name)) is not None:
             raise BucketExists(shown)
         key, now = bucket_id(owner, name), self.clock.now()
-        bucket = Bucket(id=key, name=name, owner=owner, region=region, created=now)
-        return await self._writer.action(lambda one: registers.create_bucket(one, bucket))
+        set_now = {name: Register(now, value) for name, value in registers.items()}
+        bucket = Bucket(
+            id=key, name=name, owner=owner, region=region, created=now, registers=set_now
+        )
+        return await self._writer.action(lambda one: make_bucket(one, bucket))
 
     async def delete_bucket(self, bucket_id: str) -> None:
         stamp = self.clock.now()
@@ -161,33 +180,72 @@ class SqliteNames:
             lambda transaction: registers.delete_bucket(transaction, bucket_id, stamp)
         )
 
-    async def set_bucket_registers(self, bucket_id: str, values: Mapping[str, str]) -> None:
+    async def set_bucket_registers(
+        self, bucket_id: str, values: Mapping[str, str], *, events: Sequence[Event] = ()
+    ) -> None:
         stamp = self.clock.now()
         await self._writer.action(
-            lambda transaction: registers.set_registers(transaction, bucket_id, values, stamp)
+            lambda transaction: registers.set_registers(transaction, bucket_id, values, stamp),
+            events,
         )
 
     # -- objects ------------------------------------------------------------------------------
 
-    async def put(self, version: Version) -> None:
+    async def put(
+        self,
+        version: Version,
+        *,
+        only_if: Condition | None = None,
+        events: Sequence[Event] = (),
+    ) -> None:
         self._check_floor(version.stamp)
-        await self._writer.records([record(self._live_number(version.bucket), version)])
+        new = record(self._live_number(version.bucket), version)
+        if only_if is None:
+            await self._writer.records([new], events)
+        else:
+            await self._writer.action(lambda one: guards.put(one, new, only_if), events)
 
-    async def delete(self, tombstones: Sequence[Tombstone]) -> None:
+    async def delete(
+        self, tombstones: Sequence[Tombstone], *, events: Sequence[Event] = ()
+    ) -> None:
         for gone in tombstones:
             self._check_floor(gone.stamp)
         await self._writer.records(
-            [record(self._live_number(gone.bucket), gone) for gone in tombstones]
+            [record(self._live_number(gone.bucket), gone) for gone in tombstones], events
         )
 
+    async def remove(self, removals: Sequence[Removal]) -> list[guards.Outcome]:
+        for one in removals:
+            self._check_floor(one.change.stamp)
+        asked = [
+            (record(self._live_number(one.change.bucket), one.change), one) for one in removals
+        ]
+        now_ms = self._wall.wall_ms()
+        return await self._writer.action(lambda one: guards.remove(one, asked, now_ms))
+
     async def set_registers(
-        self, bucket_id: str, key: str, vid: str, values: Mapping[str, str]
+        self,
+        bucket_id: str,
+        key: str,
+        vid: str,
+        values: Mapping[str, str],
+        *,
+        bypass: bool = False,
+        events: Sequence[Event] = (),
     ) -> None:
         number, stamp = self._live_number(bucket_id), self.clock.now()
+        now_ms = self._wall.wall_ms()
         await self._writer.action(
             lambda transaction: applying.set_registers(
-                transaction, (number, key, vid), bucket_id, values, stamp
-            )
+                transaction,
+                (number, key, vid),
+                bucket_id,
+                values,
+                stamp,
+                now_ms=now_ms,
+                bypass=bypass,
+            ),
+            events,
         )
 
     async def current(self, bucket_id: str, key: str) -> Version | None:
@@ -221,60 +279,19 @@ class SqliteNames:
             lambda db: listing.list_page(db, number, prefix, delimiter, after, limit)
         )
 
-    # -- multipart uploads --------------------------------------------------------------------
-
-    async def create_upload(self, upload: Upload) -> None:
-        number = self._live_number(upload.bucket)
-
-        def act(transaction: Transaction) -> None:
-            registers.require_live(transaction, number)
-            uploads.create(transaction, number, upload)
-
-        await self._writer.action(act)
-
-    async def upload(self, upload_id: str) -> Upload | None:
-        return await self._read(lambda db: uploads.read(db, upload_id))
-
-    async def uploads(
+    async def list_versions(
         self,
         bucket_id: str,
         *,
         prefix: str = "",
-        after: tuple[str, str] = ("", ""),
-        limit: int = 1001,
-    ) -> list[Upload]:
+        delimiter: str = "",
+        after: tuple[str, str | None] = ("", None),
+        limit: int = 1000,
+    ) -> VersionPage:
         number = self._directory.number(bucket_id)
-        stop = listing.after_all(prefix) or listing.END
         return await self._read(
-            lambda db: uploads.read_many(db, number, prefix, stop, after, limit)
+            lambda db: version_listing.list_page(db, number, prefix, delimiter, after, limit)
         )
-
-    async def put_part(self, upload_id: str, part: UploadPart) -> None:
-        await self._writer.action(
-            lambda transaction: uploads.put_part(transaction, upload_id, part)
-        )
-
-    async def parts(
-        self, upload_id: str, *, after: int = 0, limit: int = 10_000
-    ) -> list[UploadPart]:
-        return await self._read(lambda db: uploads.read_parts(db, upload_id, after, limit))
-
-    async def complete_upload(self, upload_id: str, version: Version) -> None:
-        self._check_floor(version.stamp)
-        number = self._live_number(version.bucket)
-        completed = record(number, version)
-
-        def act(transaction: Transaction) -> None:
-            registers.require_live(transaction, number)
-            uploads.complete(transaction, upload_id, version.bucket, version.vid, completed)
-
-        await self._writer.action(act)
-
-    async def completed_upload(self, upload_id: str) -> tuple[str, str, str, Stamp] | None:
-        return await self._read(lambda db: uploads.read_completed(db, upload_id))
-
-    async def abort_upload(self, upload_id: str) -> None:
-        await self._writer.action(lambda transaction: uploads.abort(transaction, upload_id))
 
     # -- users --------------------------------------------------------------------------------
 
@@ -289,6 +306,10 @@ class SqliteNames:
 
     async def add_key(self, key: AccessKey) -> None:
         await self._writer.action(lambda transaction: registers.add_key(transaction, key))
+
+    async def add_data_key(self, key: AccessKey) -> None:
+        assert key.user == DATA_KEYS
+        await self._writer.action(lambda transaction: registers.merge_key(transaction, key))
 
     async def revoke_key(self, key_id: str) -> None:
         stamp = self.clock.now()
@@ -331,52 +352,6 @@ class SqliteNames:
                 peers.advance(transaction, peer, cursor, inbox, done)
 
         await self._writer.action(act)
-
-    # -- peers --------------------------------------------------------------------------------
-
-    def peers(self) -> list[Peer]:
-        return self._peers
-
-    async def add_peer(self, peer: Peer, token_id: str = "", token_expires: int = 0) -> None:
-        now_ms = self._wall.wall_ms()
-
-        await self._writer.action(
-            lambda transaction: peers.add(transaction, peer, token_id, token_expires, now_ms)
-        )
-
-    async def remove_peer(self, dc_id: str) -> None:
-        await self._writer.action(lambda transaction: peers.remove(transaction, dc_id))
-        self.knowledge.note_progress(dc_id, None)
-
-    async def token_used(self, token_id: str) -> bool:
-        return await self._read(lambda db: peers.token_used(db, token_id))
-
-    async def cursor(self, peer: str) -> Cursor | None:
-        return await self._read(lambda db: peers.read_cursor(db, peer))
-
-    async def inbox(
-        self,
-        peer: str,
-        *,
-        due_ms: int | None = None,
-        after: int = 0,
-        limit: int = 100,
-        failing: bool = False,
-    ) -> list[Inboxed]:
-        return await self._read(
-            lambda db: peers.read_inbox(db, peer, due_ms, after, limit, failing)
-        )
-
-    async def inbox_open(
-        self, peer: str, limit: int, failing_max: int
-    ) -> tuple[list[int], list[tuple[int, str]], int]:
-        return await self._read(lambda db: peers.inbox_open(db, peer, limit, failing_max))
-
-    async def inbox_update(self, entries: Sequence[Inboxed]) -> None:
-        await self._writer.action(lambda transaction: peers.update_inbox(transaction, entries))
-
-    async def inbox_state(self, peer: str) -> tuple[int, int]:
-        return await self._read(lambda db: peers.inbox_state(db, peer))
 
     # -- conflicts ----------------------------------------------------------------------------
 
@@ -468,22 +443,6 @@ class SqliteNames:
 
     # -- inside -------------------------------------------------------------------------------
 
-    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            return await self._scan.run(work)
-        except sqlite3.Error as error:
-            raise NamesClosed(f"the name server could not read: {error}") from error
-
-    def _live_number(self, bucket: str) -> int:
-        known = self._directory.bucket_by_id(bucket)
-        if known is None or not known.live:
-            raise NoSuchBucket(bucket)
-        return self._directory.number(bucket)
-
-    def _check_floor(self, stamp: Stamp) -> None:
-        if stamp <= self.knowledge.floor:
-            raise StampTooOld("the change took too long to be stored: make it again")
-
     def _committed(self, done: Transaction) -> None:
         """A transaction is durable: tell the directory and those who wait for the feed."""
         self._reader.forget(done.items)
@@ -493,6 +452,8 @@ class SqliteNames:
             self._directory.update(done.changed)
         if done.peers is not None:
             self._peers = done.peers
+        if done.told:
+            self.outbox.tell()
         self.knowledge.horizon = max(self.knowledge.horizon, done.horizon)
         if done.seq != self._feed_end:
             self._feed_end = done.seq

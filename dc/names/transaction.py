@@ -52,6 +52,8 @@ class Transaction:
         """Changes of hash trees."""
         self.peers: list[Peer] | None = None
         """All peers, when one was added or removed."""
+        self.told = False
+        """Whether events went into the outbox."""
         self.horizon = 0
         """The last position of a tombstone that was collected."""
 

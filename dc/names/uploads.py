@@ -8,9 +8,10 @@ import sqlite3
 
 import msgspec
 
+from dc.names import guards
 from dc.names.api import NoSuchUpload
 from dc.names.merge import Record, merge
-from dc.names.model import Upload, UploadPart
+from dc.names.model import Condition, Upload, UploadPart
 from dc.names.transaction import Transaction
 from dc.stamps import Stamp, stamp_ms
 
@@ -57,14 +58,20 @@ def abort(transaction: Transaction, upload_id: str) -> None:
 
 
 def complete(
-    transaction: Transaction, upload_id: str, bucket_id: str, vid: str, record: Record
+    transaction: Transaction,
+    upload_id: str,
+    bucket_id: str,
+    record: Record,
+    only_if: Condition | None,
 ) -> None:
     abort(transaction, upload_id)
+    if only_if is not None:
+        guards.check_current(transaction, record.number, record.change.key, only_if)
     merge(transaction, [record], local=True)
     stamp = record.change.stamp
     transaction.db.execute(
         "INSERT INTO completed VALUES(?, ?, ?, ?, ?)",
-        (upload_id, bucket_id, record.change.key, vid, stamp),
+        (upload_id, bucket_id, record.change.key, record.change.vid, stamp),
     )
     oldest = f"{max(0, stamp_ms(stamp) - COMPLETED_KEPT_MS):012x}"
     transaction.db.execute("DELETE FROM completed WHERE stamp < ?", (oldest,))

@@ -21,8 +21,11 @@ from typing import Any, TypeVar, cast
 
 import structlog
 
+from dc.names import outbox
 from dc.names.api import NamesClosed, NamesError, NamesFull, NoSuchBucket
 from dc.names.merge import Record, merge
+from dc.names.model import Event
+from dc.names.rows import LIVE
 from dc.names.transaction import Covers, Transaction
 from dc.names.trees import Trees, log_deltas, store
 from dc.ports import Database
@@ -44,17 +47,19 @@ Action = Callable[[Transaction], Any]
 
 
 class _Waiting:
-    __slots__ = ("action", "future", "records")
+    __slots__ = ("action", "events", "future", "records")
 
     def __init__(
         self,
         future: asyncio.Future[Any],
         records: Sequence[Record] = (),
         action: Action | None = None,
+        events: Sequence[Event] = (),
     ) -> None:
         self.future = future
         self.records = records
         self.action = action
+        self.events = events
 
 
 class Writer:
@@ -92,13 +97,15 @@ class Writer:
         self._checkpoint: asyncio.Task[None] | None = None
         self._task = spawn(self._loop(), "names writer")
 
-    async def records(self, records: Sequence[Record]) -> None:
-        """Merge records; return when that is durable."""
-        await self._enter(_Waiting(self._future(), records=records))
+    async def records(self, records: Sequence[Record], events: Sequence[Event] = ()) -> None:
+        """Merge records, put their events into the outbox; return when that is durable."""
+        await self._enter(_Waiting(self._future(), records=records, events=events))
 
-    async def action(self, action: Callable[[Transaction], T]) -> T:
-        """Run an action; return its result when that is durable, or raise what it raised."""
-        return cast("T", await self._enter(_Waiting(self._future(), action=action)))
+    async def action(self, action: Callable[[Transaction], T], events: Sequence[Event] = ()) -> T:
+        """Run an action; return its result when that is durable, or raise what it raised: then
+        its events are not told either."""
+        waiting = _Waiting(self._future(), action=action, events=events)
+        return cast("T", await self._enter(waiting))
 
     async def close(self) -> None:
         """Commit what has arrived, then stop."""
@@ -212,7 +219,7 @@ class Writer:
             if group[0].action is None:
                 results = _merge_live(transaction, group)
             else:
-                results = [_act(transaction, waiting.action) for waiting in group]
+                results = [_act(transaction, waiting) for waiting in group]
             if transaction.deltas:
                 log_deltas(db, transaction.deltas)
             self._attempts += 1
@@ -261,20 +268,23 @@ def _merge_live(transaction: Transaction, group: list[_Waiting]) -> list[Any]:
     numbers = {record.number for waiting in group for record in waiting.records}
     places = ",".join("?" * len(numbers))
     rows = transaction.db.execute(
-        f"SELECT number FROM buckets WHERE max(created, revived) <= deleted"
-        f" AND number IN ({places})",
+        f"SELECT number FROM buckets WHERE NOT {LIVE} AND number IN ({places})",
         tuple(numbers),
     ).fetchall()
     dead = {row[0] for row in rows}
     records: list[Record] = []
+    events: list[Event] = []
     results: list[Any] = []
     for waiting in group:
         if dead and any(record.number in dead for record in waiting.records):
             results.append(NoSuchBucket("the bucket was deleted meanwhile"))
         else:
             records.extend(waiting.records)
+            events.extend(waiting.events)
             results.append(None)
     merge(transaction, records, local=True)
+    if events:
+        outbox.add(transaction, events)
     return results
 
 
@@ -286,14 +296,17 @@ def _took_effect(db: sqlite3.Connection, position: str) -> bool:
     return bool(row[0] == position)
 
 
-def _act(transaction: Transaction, action: Action | None) -> Any:
+def _act(transaction: Transaction, waiting: _Waiting) -> Any:
     """Run one action inside a savepoint; its exception is its result."""
+    action = waiting.action
     assert action is not None
     db = transaction.db
     mark = transaction.mark()
     db.execute("SAVEPOINT act")
     try:
         result = action(transaction)
+        if waiting.events:
+            outbox.add(transaction, waiting.events)
     except NamesError as error:
         db.execute("ROLLBACK TO act")
         transaction.undo(mark)

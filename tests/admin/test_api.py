@@ -117,8 +117,11 @@ async def server(tmp_path: Path, replicator: FakeReplicator) -> AsyncIterator[Se
     accounts = Accounts(names, SecretStore(bytes(32), randomness.token), randomness)
     hosts = frozenset({"admin.internal"})
     more = ConflictsApi(names).routes()
-    status = {"name": "paris"}
-    api = AdminApi(TOKEN, hosts, accounts, replicator, replicator.peers, lambda: status, more)
+
+    async def status() -> dict[str, Any]:
+        return {"name": "paris"}
+
+    api = AdminApi(TOKEN, hosts, accounts, replicator, replicator.peers, status, more)
     app = api.app()
     runner = web.AppRunner(app)
     await runner.setup()

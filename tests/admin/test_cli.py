@@ -100,7 +100,7 @@ def test_a_disk_without_room_is_said(tmp_path: Path) -> None:
     [
         ("[s3]", "[s3]\nport = 1", ", line 20: s3.port: unknown field"),
         ('region = "paris"', "region = 1", ", line 9: region: Expected `str`, got `int`"),
-        ("[admin]", "[admin", ", line 3"),
+        ("[admin]", "[admin", ": not TOML"),
     ],
 )
 def test_serve_names_a_wrong_field_and_its_line(dc: Path, old: str, new: str, words: str) -> None:

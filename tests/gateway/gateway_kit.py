@@ -15,12 +15,15 @@ from xml.etree import ElementTree
 import boto3
 from botocore.config import Config as BotoConfig
 
+from dc.keyring import Keyring
 from dc.names.service import SqliteNames, open_names
 from dc.objects.store import ContainerStore
 from dc.system import SystemClock, SystemDatabases, SystemDisk, SystemRandomness
+from gateway.access_logs.delivery import AccessLogs
 from gateway.connection import Server
 from gateway.context import Config, Credential
 from gateway.service import Gateway
+from tokens.secret_store import SecretStore
 
 REGION = "paris"
 USERS = {"ann": "a" * 64, "bob": "b" * 64}
@@ -76,6 +79,7 @@ def sign(
     user: str = "ann",
     stamp: str | None = None,
     secret: str | None = None,
+    region: str = REGION,
 ) -> dict[str, str]:
     """`headers` with an Authorization over all of them; `payload` is x-amz-content-sha256."""
     stamp = stamp or amz_date()
@@ -93,11 +97,11 @@ def sign(
     canonical = "\n".join(
         (method, path, "&".join(f"{n}={v}" for n, _, v in pairs), lines, names, payload)
     )
-    scope = f"{stamp[:8]}/{REGION}/s3/aws4_request"
+    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
     digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
     access = f"AK{user.upper()}"
-    key = signing_key(secret or f"secret of {user}", stamp[:8])
+    key = signing_key(secret or f"secret of {user}", stamp[:8], region)
     signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
     headers["Authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={access}/{scope}, SignedHeaders={names}, "
@@ -126,6 +130,9 @@ def request_bytes(method: str, target: str, headers: dict[str, str], body: bytes
 
 class House:
     """One datacenter's gateway."""
+
+    keyring: Keyring
+    logs: AccessLogs
 
     def __init__(self, names: SqliteNames, objects: ContainerStore, server: Server, port: int):
         self.names = names
@@ -204,7 +211,8 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(root: Path) -> AsyncIterator[House]:
+async def open_house(root: Path, **settings: Any) -> AsyncIterator[House]:
+    """`settings` are further ones of the gateway's Config."""
     clock, randomness, disk = SystemClock(), SystemRandomness(), SystemDisk()
     names = await open_names(
         root / "names.db",
@@ -215,18 +223,38 @@ async def open_house(root: Path) -> AsyncIterator[House]:
     )
     objects = ContainerStore(root, disk=disk, clock=clock, randomness=randomness)
     await objects.open()
+    keyring = Keyring(names, SecretStore(bytes(32), randomness.token), randomness)
+    logs = AccessLogs(
+        names=names,
+        objects=objects,
+        clock=clock,
+        randomness=randomness,
+        every_ms=300_000,
+        host_id="dc",
+        notifications=False,
+    )
     gateway = Gateway(
         names=names,
         objects=objects,
         credentials=Credentials(),
+        keyring=keyring,
         clock=clock,
         randomness=randomness,
-        config=Config(region=REGION, base_domains=("s3.localhost", "localhost"), host_id="dc"),
+        config=Config(
+            region=REGION,
+            region_aliases=frozenset({"us-east-1"}),
+            base_domains=("s3.localhost", "localhost"),
+            host_id="dc",
+            **settings,
+        ),
         offload=disk,
+        logs=logs,
     )
     server = gateway.server()
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     house = House(names, objects, server, listener.sockets[0].getsockname()[1])
+    house.keyring = keyring
+    house.logs = logs
     try:
         yield house
     finally:

@@ -38,17 +38,29 @@ def expected(algorithm: str, body: bytes) -> str:
         "CRC64NVME": lambda: b64(crt.crc64nvme(body).to_bytes(8, "big")),
         "SHA1": lambda: b64(hashlib.sha1(body).digest()),
         "SHA256": lambda: b64(hashlib.sha256(body).digest()),
+        "SHA512": lambda: b64(hashlib.sha512(body).digest()),
+        "MD5": lambda: b64(hashlib.md5(body).digest()),
+        "XXHASH64": lambda: b64(crt.XXHash.compute_xxhash64(body)),
+        "XXHASH3": lambda: b64(crt.XXHash.compute_xxhash3_64(body)),
+        "XXHASH128": lambda: b64(crt.XXHash.compute_xxhash3_128(body)),
     }[algorithm]()
 
 
 # "123456789": the check values of the catalogue of parametrised CRC algorithms (CRC-32/ISO-HDLC,
-# CRC-32/ISCSI, CRC-64/NVME), and FIPS 180 for the hashes.
+# CRC-32/ISCSI, CRC-64/NVME), FIPS 180 and RFC 1321 for the hashes, the reference implementation
+# for xxHash.
 CHECKS = {
     "CRC32": "cbf43926",
     "CRC32C": "e3069283",
     "CRC64NVME": "ae8b14860a799888",
     "SHA1": "f7c3bc1d808e04732adf679965ccc34ca7ae3441",
     "SHA256": "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225",
+    "SHA512": "d9e6762dd1c8eaf6d61b3c6192fc408d4d6d5f1176d0c29169bc24e71c3f274a"
+    "d27fcd5811b313d681f7e55ec02d73d499c95455b6b5bb503acf574fba8ffe85",
+    "MD5": "25f9e794323b453885f5181f1b624d0b",
+    "XXHASH64": "8cb841db40e6ae83",
+    "XXHASH3": "72dcb18b67a17dff",
+    "XXHASH128": "33119477ede5dcd5e9716427681d5860",
 }
 
 
@@ -146,8 +158,8 @@ BAD_REQUESTS: list[tuple[str, list[tuple[str, str]], str]] = [
         [("x-amz-trailer", "x-amz-checksum-crc32,x-amz-checksum-sha1")],
         "InvalidRequest",
     ),
-    ("unknown algorithm", [("x-amz-checksum-xxhash64", CRC)], "InvalidRequest"),
-    ("unknown trailer", [("x-amz-trailer", "x-amz-checksum-xxhash64")], "InvalidRequest"),
+    ("unknown algorithm", [("x-amz-checksum-xxhash32", CRC)], "InvalidRequest"),
+    ("unknown trailer", [("x-amz-trailer", "x-amz-checksum-xxhash32")], "InvalidRequest"),
     ("algorithm alone", [("x-amz-sdk-checksum-algorithm", "CRC32")], "InvalidRequest"),
     (
         "algorithm of another",

@@ -7,40 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_kit import REGION, USERS, Credentials, House
-from replica_kit import DISK, Dc, datacenters, eventually, pair
+from gateway_kit import REGION, USERS, House
+from paired_kit import house_of
+from replica_kit import Dc, datacenters, eventually, pair
 
 from dc.names.api import NamesError
 from dc.names.model import Version
-from gateway.context import Config
-from gateway.service import Gateway
 
 HEADER = "x-amz-replication-status"
-
-
-@contextlib.asynccontextmanager
-async def house_of(dc: Dc) -> AsyncIterator[House]:
-    """The gateway of a datacenter, as `admin/parts.py` makes it."""
-    gateway = Gateway(
-        names=dc.names,
-        objects=dc.objects,
-        credentials=Credentials(),
-        clock=dc.clock,
-        randomness=dc.randomness,
-        config=Config(region=REGION),
-        offload=DISK,
-        replication=dc.replicator.mark,
-    )
-    server = gateway.server()
-    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
-    house = House(dc.names, dc.objects, server, listener.sockets[0].getsockname()[1])
-    try:
-        yield house
-    finally:
-        await house.close()
-        listener.close()
-        server.pre_shutdown()
-        await server.shutdown(2)
 
 
 @contextlib.asynccontextmanager

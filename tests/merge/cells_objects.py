@@ -7,8 +7,8 @@ import pytest
 from merge_kit import Outcome, Place, Stage
 from names_kit import OWNER
 
-from dc.names.api import NoSuchVersion
-from dc.names.model import Extent, Meta, Upload, UploadPart, Version
+from dc.names.api import NoSuchVersion, ObjectLocked, PreconditionFailed
+from dc.names.model import Condition, Extent, Kind, Meta, Upload, UploadPart, Version
 
 Cell = Callable[[Stage], Awaitable[Outcome]]
 CELLS: dict[str, Cell] = {}
@@ -234,6 +234,73 @@ async def _(t: Stage) -> Outcome:
     await t.between()
     await t.second.delete("k", bucket=t.bucket, vid=made.vid)
     return Outcome({"k": None})
+
+
+# -- locks and conditions --------------------------------------------------------------------------
+
+
+@cell("lockedversion-deleteversion")
+async def _(t: Stage) -> Outcome:
+    made = await t.first.put("k", bucket=t.bucket, versioned=True, hold="ON")
+    await t.between()
+    outcome = await t.second.remove("k", bucket=t.bucket, vid=made.vid)
+    assert isinstance(outcome, ObjectLocked if t.seen else NoSuchVersion)
+    return Outcome({"k": made}, {"k": [made]})
+
+
+@cell("lock-deleteversion")
+async def _(t: Stage) -> Outcome:
+    made = await base(t, versioned=True)
+    await t.first.tag("k", bucket=t.bucket, vid=made.vid, hold="ON")
+    await t.between()
+    outcome = await t.second.remove("k", bucket=t.bucket, vid=made.vid)
+    if not t.seen:
+        assert outcome is Kind.OBJECT
+        return Outcome({"k": None})
+    assert isinstance(outcome, ObjectLocked)
+    held = await t.second.names.version(t.bucket, "k", made.vid)
+    assert held is not None
+    return Outcome({"k": held}, {"k": [held]})
+
+
+@cell("deleteversion-lock")
+async def _(t: Stage) -> Outcome:
+    made = await base(t, versioned=True)
+    assert await t.first.remove("k", bucket=t.bucket, vid=made.vid) is Kind.OBJECT
+    await t.between()
+    if t.seen:
+        with pytest.raises(NoSuchVersion):
+            await t.second.tag("k", bucket=t.bucket, vid=made.vid, hold="ON")
+    else:
+        await t.second.tag("k", bucket=t.bucket, vid=made.vid, hold="ON")
+    return Outcome({"k": None})
+
+
+@cell("putifnone-putifnone")
+async def _(t: Stage) -> Outcome:
+    condition = Condition(none_match=("*",))
+    early = await t.first.put("k", bucket=t.bucket, only_if=condition)
+    await t.between()
+    if t.seen:
+        with pytest.raises(PreconditionFailed):
+            await t.second.put("k", bucket=t.bucket, only_if=condition)
+        return Outcome({"k": early}, {"k": [early]})
+    late = await t.second.put("k", bucket=t.bucket, only_if=condition)
+    return Outcome({"k": late}, {"k": [late]}, [early])
+
+
+@cell("put-putifmatch")
+async def _(t: Stage) -> Outcome:
+    old = await base(t)
+    early = await t.first.put("k", bucket=t.bucket)
+    await t.between()
+    condition = Condition(match=(old.etag,))
+    if t.seen:
+        with pytest.raises(PreconditionFailed):
+            await t.second.put("k", bucket=t.bucket, only_if=condition)
+        return Outcome({"k": early}, {"k": [early]})
+    late = await t.second.put("k", bucket=t.bucket, only_if=condition)
+    return Outcome({"k": late}, {"k": [late]}, [early])
 
 
 # -- the null version of a bucket whose versioning is suspended ------------------------------------

@@ -19,9 +19,12 @@ from dc.names.model import (
     AccessKey,
     Bucket,
     Change,
+    Condition,
     Extent,
     Kind,
     Meta,
+    Register,
+    Removal,
     Tombstone,
     User,
     Version,
@@ -59,6 +62,8 @@ class Place:
         versioned: bool = False,
         text: str = "",
         marker: bool = False,
+        only_if: Condition | None = None,
+        **registers: str,
     ) -> Version:
         stamp = self.stamp()
         text = text or f"{self.name} {stamp}"
@@ -72,13 +77,20 @@ class Place:
             "" if marker else hashlib.md5(text.encode()).hexdigest(),
             Meta(content_type="text/plain"),
             [] if marker else [Extent(1 << 60, 64, len(text))],
+            registers={name: Register(stamp, value) for name, value in registers.items()},
         )
-        await self.names.put(made)
+        await self.names.put(made, only_if=only_if)
         return made
 
     async def delete(self, key: str, *, bucket: str, vid: str = "") -> None:
         gone = Tombstone(bucket=bucket, key=key, vid=vid, stamp=self.stamp())
         await self.names.delete([gone])
+
+    async def remove(self, key: str, *, bucket: str, vid: str) -> object:
+        """As clients delete a version: what became of it."""
+        gone = Tombstone(bucket=bucket, key=key, vid=vid, stamp=self.stamp())
+        (outcome,) = await self.names.remove([Removal(change=gone, lockable=True)])
+        return outcome
 
     async def tag(self, key: str, *, bucket: str, vid: str = "", **values: str) -> None:
         self.stamp()

@@ -51,7 +51,9 @@ async def seat(tmp_path: Path) -> AsyncIterator[Seat]:
         names, randomness = t.third.names, SystemRandomness()
         accounts = Accounts(names, SecretStore(bytes(32), randomness.token), randomness)
         routes = ConflictsApi(names).routes()
-        api = AdminApi(TOKEN, frozenset(), accounts, cast(Any, None), names.peers, dict, routes)
+        api = AdminApi(
+            TOKEN, frozenset(), accounts, cast(Any, None), names.peers, cast(Any, None), routes
+        )
         runner = web.AppRunner(api.app())
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

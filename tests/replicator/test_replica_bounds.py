@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from replica_kit import Dc, datacenters, eventually, pair, settled
 
+import replicator.peers
 from dc.names.model import Cursor, Meta
 from replicator import wire
 from replicator.peers import Link
@@ -74,8 +75,12 @@ async def test_a_peer_without_a_link_has_not_given_back(
         await eventually(lambda: link(paris, lima).inbound.given_back)
         with monkeypatch.context() as patch:
             patch.delitem(peers._links, lima.dc_id)
+            patch.setattr(replicator.peers, "GAP_SECONDS", 0)
             peers._given_back()
             assert not closed
+        peers._given_back()
+        assert not closed, "tokyo may have forgotten as well, and get it back from others"
+        monkeypatch.setattr(replicator.peers, "GAP_SECONDS", 0)
         peers._given_back()
         assert closed
 

@@ -3,10 +3,14 @@
 import hashlib
 import hmac
 import tomllib
-from urllib.parse import quote, unquote_to_bytes
+from base64 import b64encode
+from email.utils import formatdate
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from gateway_kit import REGION, amz_date, signing_key
 from process_kit import Dc
+
+from gateway.sigv2 import SIGNED_PARAMETERS
 
 
 def _encoded(text: str, safe: str = "") -> str:
@@ -14,19 +18,26 @@ def _encoded(text: str, safe: str = "") -> str:
 
 
 def presign(
-    host: str, method: str, target: str, *, user: str = "ann", secret: str | None = None
-) -> str:
-    """`target` (path and query, percent-encoded) with a signature in its query, over Host alone."""
-    stamp = amz_date()
+    host: str, method: str, target: str, *, user: str = "ann", secret: str | None = None,
+    shift_s: float = 0, headers: dict[str, str] | None = None,
+) -> str:  # fmt: skip
+    """`target` (path and query, percent-encoded) with a signature in its query, over Host and
+    `headers`."""
+    stamp = amz_date(shift_s)
+    values = {name.lower(): value for name, value in (headers or {}).items()} | {"host": host}
+    names = sorted(values)
     scope = f"{stamp[:8]}/{REGION}/s3/aws4_request"
     path, _, query = target.partition("?")
     access = quote(f"AK{user.upper()}/{scope}", safe="")
     query += f"{'&' if query else ''}X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={access}"
-    query += f"&X-Amz-Date={stamp}&X-Amz-Expires=300&X-Amz-SignedHeaders=host"
+    query += f"&X-Amz-Date={stamp}&X-Amz-Expires=300&X-Amz-SignedHeaders={'%3B'.join(names)}"
     pairs = [part.partition("=") for part in query.split("&")]
-    ordered = "&".join(sorted(f"{_encoded(n)}={_encoded(v)}" for n, _, v in pairs))
+    ordered = "&".join(
+        f"{n}={v}" for n, v in sorted((_encoded(n), _encoded(v)) for n, _, v in pairs)
+    )
+    lines = "".join(f"{name}:{values[name]}\n" for name in names)
     canonical = "\n".join(
-        (method, _encoded(path, "/"), ordered, f"host:{host}\n", "host", "UNSIGNED-PAYLOAD")
+        (method, _encoded(path, "/"), ordered, lines, ";".join(names), "UNSIGNED-PAYLOAD")
     )
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
@@ -38,3 +49,31 @@ def port_of(dc: Dc, listener: str) -> int:
     """`listener`: s3, peer or admin."""
     settings = tomllib.loads((dc.folder / "farshore.toml").read_text())
     return int(str(settings[listener]["listen"]).rpartition(":")[2])
+
+
+def sign_v2(
+    host: str, method: str, target: str, *, user: str = "ann", secret: str | None = None,
+    expires: int | None = None, headers: dict[str, str] | None = None, date: str | None = None,
+) -> tuple[str, dict[str, str]]:  # fmt: skip
+    """Target and headers of a request signed with Version 2: in its header, or in its query when it
+    `expires`."""
+    path, _, query = target.partition("?")
+    signed = sorted(
+        part for part in query.split("&") if unquote(part.partition("=")[0]) in SIGNED_PARAMETERS
+    )
+    resource = path + (f"?{unquote('&'.join(signed))}" if signed else "")
+    date = (date or formatdate(usegmt=True)) if expires is None else str(expires)
+    amz = "".join(
+        f"{name.lower()}:{value}\n"
+        for name, value in sorted((headers or {}).items())
+        if name.lower().startswith("x-amz-")
+    )
+    key = (secret or f"secret of {user}").encode()
+    text = f"{method}\n\n\n{date}\n{amz}{resource}"
+    signature = b64encode(hmac.digest(key, text.encode(), "sha1")).decode()
+    sent = {"Host": host, **(headers or {})}
+    if expires is None:
+        sent |= {"Date": date, "Authorization": f"AWS AK{user.upper()}:{signature}"}
+        return target, sent
+    own = f"AWSAccessKeyId=AK{user.upper()}&Expires={expires}&Signature={quote(signature, safe='')}"
+    return f"{target}{'&' if query else '?'}{own}", sent

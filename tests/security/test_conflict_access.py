@@ -193,9 +193,11 @@ def test_the_bytes_that_lost_are_nobodys_to_read(apart: Apart, at: str) -> None:
             for version in (stamp, complement, lost["id"]):
                 with pytest.raises(ClientError):
                     client.get_object(Bucket=bucket, Key="k", VersionId=version)
-        with pytest.raises(ClientError):
-            client.list_object_versions(Bucket="ledger")
+    with pytest.raises(ClientError):
+        apart.client(at, "bob").list_object_versions(Bucket="ledger")
     ann = apart.client(at, "ann")
+    shown = ann.list_object_versions(Bucket="ledger")["Versions"]
+    assert [one["VersionId"] for one in shown] == ["null", "null"], "what lost is no version"
     assert body(ann, "ledger", "k") == TOKYO
     assert len(ann.list_objects_v2(Bucket="ledger")["Contents"]) == 2
 

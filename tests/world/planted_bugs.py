@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 import msgspec
+from planted_access import ACCESS
 from planted_knowledge import KNOWLEDGE
 from sim_disk import SimDisk
 
@@ -16,14 +17,17 @@ import dc.names.registers
 import dc.names.service
 from dc.names import feed, merge, uploads
 from dc.names.api import NamesError
+from dc.names.kinds import TABLES
 from dc.names.model import Change, Tombstone, Version
 from dc.names.rows import read_version
 from dc.names.uploads import _known_part
 from dc.stamps import HybridClock
 from dc.worker import spawn
-from replicator import feed_stream, outbound
+from replicator import outbound
 from replicator.consumer import Consumer, Prepared
+from replicator.feed_stream import FeedStream
 from replicator.inbox import Inbox
+from replicator.records import is_from
 
 Plant = Callable[[], Any]
 
@@ -120,27 +124,15 @@ def _sync_nothing(self: Any) -> None:
     self.durable_end = self.end
 
 
-@contextmanager
-def relay_drops_deletes() -> Iterator[None]:
+def relay_drops_deletes() -> Any:
     """Deletions made in a third DC are not passed on."""
-    is_from = feed_stream.is_from
+    told = FeedStream._told_us
 
-    def drops(change: Change, dc_id: str) -> bool:
-        own = _own.get(dc_id)
-        return is_from(change, dc_id) or (
-            isinstance(change, Tombstone) and own is not None and not is_from(change, own)
-        )
+    def drops(self: FeedStream, change: Change) -> bool:
+        third = isinstance(change, Tombstone) and not is_from(change, self._home.dc_id)
+        return third or told(self, change)
 
-    _own: dict[str, str] = {}
-    send = feed_stream.FeedStream._send_entries
-
-    async def remember(self: Any, *args: Any) -> None:
-        _own[self._peer.dc_id] = self._home.dc_id
-        await send(self, *args)
-
-    with mock.patch.object(feed_stream, "is_from", drops):
-        with mock.patch.object(feed_stream.FeedStream, "_send_entries", remember):
-            yield
+    return mock.patch.object(FeedStream, "_told_us", drops)
 
 
 def acknowledged_before_commit() -> Any:
@@ -186,14 +178,15 @@ def etag_kept_on_overwrite() -> Any:
     """A completed upload that replaces an object leaves that one's ETag and parts."""
     complete = uploads.complete
 
-    def keeps(transaction: Any, upload: str, bucket: str, vid: str, new: merge.Record) -> None:
-        there = read_version(transaction.db, new.number, new.change.key, vid, bucket)
+    def keeps(transaction: Any, upload: str, bucket: str, new: merge.Record, *others: Any) -> None:
+        change = new.change
+        there = read_version(transaction.db, new.number, change.key, change.vid, bucket)
         if there is not None:
             assert isinstance(new.change, Version)
             meta = msgspec.structs.replace(new.change.meta, parts=there.meta.parts)
             change = msgspec.structs.replace(new.change, etag=there.etag, meta=meta)
             new = merge.record(new.number, change)
-        complete(transaction, upload, bucket, vid, new)
+        complete(transaction, upload, bucket, new, *others)
 
     return mock.patch.object(uploads, "complete", keeps)
 
@@ -257,8 +250,8 @@ def revival_not_told() -> Iterator[None]:
     registers = dc.names.registers
     revive = registers.revive_buckets
 
-    def position(transaction: Any, kind: int, item: str, table: str) -> int:
-        query = f"SELECT seq FROM {table} WHERE id = ?"
+    def position(transaction: Any, kind: int, item: str) -> int:
+        query = f"SELECT seq FROM {TABLES[kind]} WHERE id = ?"
         return int(transaction.db.execute(query, (item,)).fetchone()[0])
 
     def quietly(transaction: Any, numbers: set[int]) -> None:
@@ -299,6 +292,7 @@ PLANTED: dict[str, Plant] = {
         inbox_apart_from_cursor,
         revival_not_told,
         late_acknowledgement_counts,
+        *ACCESS,
         *KNOWLEDGE,
     )
 }

@@ -15,9 +15,10 @@ from dc.names.coverage import Coverage
 from dc.names.knowledge import Chores, Knowledge
 from dc.names.model import Change, Interval, Peer, Version
 from dc.stamps import Stamp, stamp_origin
-from replicator import feed_stream
 from replicator.feed_stream import FeedStream
+from replicator.records import is_from
 from replicator.status import Inbound
+from replicator.told import Told
 
 _SECONDS_KEPT = 5
 _ALL = 2**62
@@ -136,14 +137,25 @@ def gap_closed_at_start() -> Any:
     return mock.patch.object(Knowledge, "__init__", begins)
 
 
-def own_changes_not_given_back() -> Any:
+@contextmanager
+def own_changes_not_given_back() -> Iterator[None]:
     """A peer is never told what it made itself, though it may have forgotten it."""
     begin = FeedStream.__init__
 
-    def begins(self: FeedStream, *args: Any, give_back_until: int = 0) -> None:
-        begin(self, *args)
+    def begins(self: FeedStream, *args: Any, **named: Any) -> None:
+        begin(self, *args, **named | {"give_back_until": 0})
 
-    return mock.patch.object(FeedStream, "__init__", begins)
+    with mock.patch.object(FeedStream, "__init__", begins), own_changes_given_back_once():
+        yield
+
+
+def own_changes_given_back_once() -> Any:
+    """A peer is told what it made itself as far as it was here when the peer came, and no more."""
+
+    def knows(self: Told, epoch: str, change: Change) -> bool:
+        return is_from(change, self._dc_id)
+
+    return mock.patch.object(Told, "knows", knows)
 
 
 def epochs_ignored() -> Any:
@@ -212,14 +224,14 @@ def attribute_lost_on_merge() -> Any:
 
 def change_of_the_wrong_origin() -> Any:
     """A version is taken to come from the DC that made it, whoever has set its attributes since."""
-    is_from = feed_stream.is_from
+    knows = Told.knows
 
-    def by_stamp(change: Change, dc_id: str) -> bool:
-        if isinstance(change, Version):
-            return stamp_origin(change.stamp) == dc_id
-        return is_from(change, dc_id)
+    def by_stamp(self: Told, epoch: str, change: Change) -> bool:
+        if isinstance(change, Version) and stamp_origin(change.stamp) == self._dc_id:
+            return True
+        return knows(self, epoch, change)
 
-    return mock.patch.object(feed_stream, "is_from", by_stamp)
+    return mock.patch.object(Told, "knows", by_stamp)
 
 
 def lost_commit_ignored() -> Any:
@@ -257,6 +269,7 @@ KNOWLEDGE = (
     one_origin_covers_all,
     gap_closed_at_start,
     own_changes_not_given_back,
+    own_changes_given_back_once,
     epochs_ignored,
     one_epoch_for_ever,
     missed_deletions_forgotten,

@@ -79,6 +79,8 @@ class Clients:
         self._fail = fail
         self.outcomes: dict[int, str] = {}
         """By operation, what became of it."""
+        self.writers: dict[int, str] = {}
+        """By operation that wrote an object, the user whose client did it."""
 
     async def run(self, event: Event, dc: Dc) -> None:
         work: Callable[[Event, Dc], Awaitable[str]] = getattr(self, f"_{event.kind}")
@@ -98,8 +100,13 @@ class Clients:
     # -- objects --------------------------------------------------------------------------------
 
     def _where(self, event: Event, dc: Dc) -> tuple[Bucket | None, str]:
-        bucket = dc.names.directory.bucket(f"bucket-{event.args['bucket']}")
-        return bucket, f"key-{event.args['key']}"
+        """The bucket that the event's user has under its name, or under that of a conflict; else,
+        for its owner, the one that has the name."""
+        directory, name = dc.names.directory, f"bucket-{event.args['bucket']}"
+        for mine in directory.buckets_of(OWNERS[event.args["owner"]]):
+            if mine.name == name or mine.name.startswith(f"{name}--conflict-"):
+                return mine, f"key-{event.args['key']}"
+        return directory.bucket(name), f"key-{event.args['key']}"
 
     async def _store(self, dc: Dc, ident: bytes, body: bytes) -> list[Extent]:
         if len(body) < SMALL:
@@ -158,6 +165,7 @@ class Clients:
         bucket, key = self._where(event, dc)
         if bucket is None:
             return "no such bucket"
+        self.writers[event.number] = bucket.owner
         body = content(self._seed, event)
         ident = body_ident(bucket.id, key, "", dc.names.clock.now())
         extents = await self._store(dc, ident, body)
@@ -192,6 +200,7 @@ class Clients:
         gone = Tombstone(bucket=item[0], key=item[1], vid=item[2], stamp=stamp)
         attempt = Attempt(event.number, dc.name, stamp, None)
         attempt.knows = self._model.connected(dc.name)
+        attempt.pairings = len(self._model.pairs)
         return await self._commit(dc, item, attempt, lambda: dc.names.delete([gone]))
 
     async def _get(self, event: Event, dc: Dc) -> str:
@@ -295,6 +304,7 @@ class Clients:
         bucket, key = self._where(event, dc)
         if bucket is None:
             return "no such bucket"
+        self.writers[event.number] = bucket.owner
         names = dc.names
         upload_id = f"upload-{event.number}-{dc.boots}"
         started = names.clock.now()

@@ -213,7 +213,9 @@ class Faults:
         copied_at = self._world.loop.time()
         self._later(event.args["seconds"], lambda: self._put_back(dc, copy, copied_at, peers))
         if "alone" in event.args:
-            self._later(event.args["seconds"], lambda: self._alone(dc, event.args["alone"]))
+            early = min(event.args["early"], event.args["seconds"])
+            alone = early + event.args["alone"]
+            self._later(event.args["seconds"] - early, lambda: self._alone(dc, alone))
 
     def _skewed(self) -> bool:
         plan = self._world.plan
@@ -228,7 +230,8 @@ class Faults:
         self._world.forgotten(dc, copied_at)
 
     def _alone(self, dc: Dc, seconds: float) -> None:
-        """It reaches nobody for a while: what it says of itself it says unhelped."""
+        """It reaches nobody for a while: what it says of itself it says unhelped, and what it had
+        said before it was put back may come later than that."""
         fabric = self._world.fabric
         others = [other.name for other in self._world.dcs if other is not dc]
         ways = [way for other in others for way in ((dc.name, other), (other, dc.name))]

@@ -29,6 +29,8 @@ class Attempt:
     knows: set[str] = field(default_factory=set)
     """Of a deletion, the DCs that are connected with its own then, directly or not. It need not be
     remembered for others, which come later with what they have."""
+    pairings: int = 0
+    """Of a deletion, how many pairings there were by then."""
     seen: str | None = None
     """What it had seen; None when that was not found out."""
 
@@ -110,6 +112,13 @@ class Model:
             found |= new
             new = {two for pair in self.pairs for two in pair if found & set(pair)} - found
         return found
+
+    def left(self, dc: str) -> None:
+        """A DC has left: what was connected through it is not any more."""
+        self.pairs = [pair for pair in self.pairs if dc not in pair]
+        for attempts in self.items.values():
+            for gone in attempts:
+                gone.knows &= self.connected(gone.dc)
 
     def forget_answers(self, dcs: list[str]) -> None:
         """What these DCs were told may be anywhere or nowhere now."""

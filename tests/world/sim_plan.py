@@ -59,6 +59,8 @@ REGISTER_KINDS = (
     "key_add",
     "key_revoke",
 )
+GAP_SECONDS = 600.0
+"""As in the product; where only one DC is put back nothing need be waited for."""
 HOW_TO_LEAVE = ("it removes", "they remove", "both", "dead")
 
 
@@ -146,6 +148,10 @@ def plan_of(seed: int, also: tuple[str, ...] = ()) -> Plan:
     numbered = [replace(event, number=n) for n, event in enumerate(events)]
     numbered += _rewound(plan, numbered)
     numbered += _set_apart(plan, numbered)
+    numbered += _contested(plan, numbered)
+    put_back = {event.dc for event in numbered if event.kind == "old_backup"}
+    # Of two that forget at the same time each may wait for what only others know.
+    plan.pace["gap"] = GAP_SECONDS if len(put_back) > 1 else 0.0
     return plan.only(sorted(numbered, key=lambda event: event.at))
 
 
@@ -158,6 +164,7 @@ def _pace(seed: int) -> dict[str, float]:
         "measure": rng.choice([1.0, 20.0, 20.0, 20.0, 20.0, 20.0]),
         "quiet": rng.choice([3.0, 3.0, 3.0, 20.0]),
         "upkeep": rng.choice((1.0, 3.0, 10.0, 30.0)),
+        "gap": 0.0,
     }
 
 
@@ -263,7 +270,13 @@ def _rewound(plan: Plan, events: list[Event]) -> list[Event]:
     # Now and then for long enough that what was deleted is forgotten.
     kept = min(kept + rng.choice([0.0, 5.0]) * plan.pace["upkeep"], 0.6 * plan.fault_seconds)
     alone = rng.choice([0.0, 1.0, 1.0]) * rng.uniform(0.5, 5.0) * plan.pace["upkeep"]
-    drawn = [(at, "old_backup", dc, {"seconds": kept, "alone": alone})]
+    early = random.Random(f"{plan.seed}/early").choice([0.0, 1.0, 4.0])
+    drawn = [(at, "old_backup", dc, {"seconds": kept, "alone": alone, "early": early})]
+    twice = random.Random(f"{plan.seed}/twice")
+    if twice.random() < 0.3:
+        near = [one for edge in plan.edges if dc in edge for one in edge if one != dc]
+        also = {"seconds": kept, "alone": twice.choice([0.0, alone]), "early": 0.0}
+        drawn.append((at, "old_backup", twice.choice(near), also))
     drawn += [(at - 1, "put", dc, {"key": key}) for key in range(2)]
     drawn += [(at + rng.uniform(0.1, 2), "put", dc, {"key": 4 + rng.randrange(6)}) for _ in "1234"]
     drawn += [(at + 0.1, "delete", other, {"key": key}) for key in range(2)]
@@ -293,6 +306,41 @@ def _set_apart(plan: Plan, events: list[Event]) -> list[Event]:
         ]
     return [
         Event(len(events) + n, when, kind, where, args)
+        for n, (when, kind, where, args) in enumerate(drawn)
+    ]
+
+
+def _contested(plan: Plan, events: list[Event]) -> list[Event]:
+    """In some worlds two users make a bucket of one name, in DCs that are cut off from each other,
+    and both go on writing into what they have; perhaps one of them deletes it later. Drawn apart,
+    like `_rewound`."""
+    rng = random.Random(f"{plan.seed}/contested")
+    if rng.random() > 0.15 or any(event.kind == "leave" for event in events):
+        return []
+    dcs = rng.choice(plan.edges)
+    at, cut = rng.uniform(4, 10), rng.uniform(1, 4)
+    what: dict[str, Any] = {"bucket": 7, "size": 8}
+    drawn = [(at, "partition", dcs[0], {"other": dcs[1], "seconds": cut})]
+    for user, dc in enumerate(rng.sample(dcs, 2)):
+        drawn.append((at + rng.uniform(0.1, 0.4), "bucket_create", dc, {"owner": user}))
+        drawn.append((at + rng.uniform(0.5, 0.9), "put", dc, {"owner": user, "key": 0}))
+    begun = at + rng.choice([0.5, cut, cut + 2])
+    for _ in range(rng.choice([4, 12])):
+        kind = rng.choice(["put", "put", "get", "delete", "multipart", "conflict_settle"])
+        args = {"owner": rng.randrange(2), "key": rng.randrange(2), "pick": rng.randrange(1000)}
+        drawn.append((begun + rng.uniform(0, 6), kind, rng.randrange(plan.dcs), args))
+    if rng.random() < 0.6:
+        args = {"owner": rng.randrange(2), "key": 0, "pick": 1}
+        drawn.append((begun + rng.uniform(1, 5), "bucket_delete", rng.randrange(plan.dcs), args))
+    base = {"key": 0, "pick": 0}
+    return [
+        Event(
+            len(events) + n,
+            when,
+            kind,
+            where,
+            args if kind == "partition" else what | base | args,
+        )
         for n, (when, kind, where, args) in enumerate(drawn)
     ]
 

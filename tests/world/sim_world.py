@@ -18,6 +18,7 @@ from unittest import mock
 
 import structlog
 from nacl import bindings
+from sim_access import check_access
 from sim_backups import forget
 from sim_checks import (
     check_feed,
@@ -50,6 +51,8 @@ LIVE_SECONDS_MAX = 900.0
 again after five minutes at the latest, a refused stream after one."""
 OPERATION_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 60.0
+ACCESS_EACH = 5
+"""Events, after which is looked at who can read what."""
 COLLECT_EACH = 5
 """Worlds, after which what they left is collected."""
 _WORLDS = count()
@@ -137,6 +140,7 @@ def _surroundings(plan: Plan, loop: SimLoop) -> Iterator[list[dict[str, Any]]]:
         "replicator.peers.ACK_SECONDS": plan.pace["ack"],
         "replicator.measures.MEASURE_SECONDS": plan.pace["measure"],
         "replicator.service.UPKEEP_SECONDS": plan.pace["upkeep"],
+        "replicator.peers.GAP_SECONDS": plan.pace["gap"],
         # What the feeds get wrong is to be found here, not repaired.
         "replicator.checks.VERIFY_DELAY_SECONDS": 1e9,
         "dc.names.knowledge.SETTLE_SECONDS": plan.pace["upkeep"],
@@ -210,6 +214,9 @@ class World:
         self._pairs: list[tuple[Dc, Dc]] = []
         self.tokens: list[tuple[Dc, str]] = []
         """Pairing tokens that were used, with who issued them."""
+        self._rewound_at: dict[str, float] = {}
+        """When DCs were put back, last."""
+        self._used_at: dict[str, float] = {}
 
     def fail(self, check: str, story: str) -> None:
         """A check failed; the first failure is the world's."""
@@ -238,6 +245,8 @@ class World:
                 await asyncio.sleep(wait)
             self._stop_if_failed()
             self._begin(event)
+            if event.number % ACCESS_EACH == 0:
+                self._check_access()
         await asyncio.sleep(max(0.0, self.plan.fault_seconds - self.loop.time()))
         began = self.loop.time()
         self.loop.note("healing")
@@ -248,6 +257,11 @@ class World:
         self.result.healed_in = self.loop.time() - began
         await self._check(state)
         await self._go_down()
+
+    def _check_access(self) -> None:
+        for dc in self.staying:
+            if dc.ready:
+                check_access(dc, self.clients.writers, self.fail)
 
     def _begin(self, event: Any) -> None:
         dc = self.dcs[event.dc]
@@ -279,12 +293,15 @@ class World:
 
     async def _join(self, one: Dc, other: Dc) -> None:
         try:
+            issued = self.loop.time()
             token = one.replicator.issue_token().token
             report = await other.replicator.join(token)
         except Exception as error:
             self.loop.note(f"pairing failed: {type(error).__name__}: {error}")
         else:
-            self.tokens.append((one, token))
+            if self._rewound_at.get(one.name, 0.0) <= issued:
+                self.tokens.append((one, token))
+                self._used_at[token] = self.loop.time()
             self.loop.note(f"paired: {report.steps}")
 
     @property
@@ -294,6 +311,13 @@ class World:
     def forgotten(self, dc: Dc, copied_at: float) -> None:
         """A DC's database was put back to what it was then."""
         count = forget(self.dcs, dc, self.model)
+        # What was used since the copy it takes for unused again, until it expires.
+        self._rewound_at[dc.name] = self.loop.time()
+        self.tokens = [
+            (issuer, token)
+            for issuer, token in self.tokens
+            if issuer is not dc or self._used_at[token] < copied_at
+        ]
         since = self.loop.time() - copied_at
         self.loop.note(f"{dc.name} is put back by {since:.1f} s, {count} writes are gone for good")
 
@@ -302,6 +326,7 @@ class World:
         if leaver in self.left:
             return
         self.left.append(leaver)
+        self.model.left(leaver.name)
         if how == "dead":
             leaver.went_down = lambda _: None
             leaver.kill(silent=True)
@@ -414,6 +439,7 @@ class World:
             check_trees(dc, self.fail)
             check_memory(dc, state, self.fail)
             check_registers(dc, state, self.model, self.fail)
+        self._check_access()
         self._stop_if_failed()
         check_roots(self.staying, self.fail)
         check_losers(self.staying, self.model, self.fail)

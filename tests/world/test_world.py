@@ -12,7 +12,28 @@ from sim_world import run
 SEEDS = int(os.environ.get("WORLD_SEEDS", "200"))
 """About a minute of an idle core."""
 GROUP = 10
-KEPT = (124, 8312, 11226, 20088, 20626, 20718, 20879)
+KEPT = (
+    124,
+    232,
+    481,
+    698,
+    1756,
+    2392,
+    2977,
+    6795,
+    8312,
+    10422,
+    11046,
+    11077,
+    11226,
+    11329,
+    11762,
+    15005,
+    20088,
+    20626,
+    20718,
+    20879,
+)
 """Seeds that found something once. They do so as long as `sim_plan.py` draws the same."""
 
 

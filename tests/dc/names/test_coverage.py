@@ -175,6 +175,46 @@ async def test_nor_by_a_clock_that_was_put_back_as_well(tmp_path: Path) -> None:
         assert current is not None and current.stamp == forgotten.stamp
 
 
+async def test_nor_is_what_it_makes_anew_at_moments_that_it_had_passed(tmp_path: Path) -> None:
+    """Another DC's clock, which is ahead, had drawn its stamps along; then it was put back."""
+    async with sites(tmp_path) as (one, other):
+        await pair(one, other)
+        bucket = await bucket_of(one)
+        await exchange(one, other)
+        one.names.knowledge.close_gap()
+        saved = tmp_path / "saved"
+        await save(one, saved)
+        one.names.knowledge.close_gap()
+        one.names.clock.observe(f"{one.clock.ms + 50_000:012x}0000{other.dc_id}")
+        forgotten = await one.put(bucket, "forgotten")
+        await one.names.upkeep()
+        one.clock.ms += 31_000
+        await one.names.upkeep()
+        other.clock.ms = one.clock.ms
+        other.names.cover(one.names.coverage())
+        assert one.names.knowledge.floor
+        await put_back(one, saved)
+        made = await one.put(bucket, "k")
+        assert made.stamp < forgotten.stamp
+        await other.take(one)
+        assert not other.names.knowledge.covers(made.stamp)
+        current = await other.version(bucket, "k")
+        assert current is not None and current.stamp == made.stamp
+
+
+async def test_after_it_was_put_back_it_makes_no_stamp_twice(tmp_path: Path) -> None:
+    """Though its clock, drawn ahead by another DC's, goes on from where it had been."""
+    async with sites(tmp_path, 1) as (one,):
+        bucket = await bucket_of(one)
+        one.names.clock.observe(f"{one.clock.ms + 50_000:012x}0000{'b' * 16}")
+        await one.put(bucket, "before")
+        saved = tmp_path / "saved"
+        await save(one, saved)
+        made = {(await one.put(bucket, "k")).stamp for _ in range(5)}
+        await put_back(one, saved)
+        assert not made & {(await one.put(bucket, "k")).stamp for _ in range(5)}
+
+
 async def test_what_is_still_to_be_made_is_not_covered(tmp_path: Path) -> None:
     """Whoever says so; else all that is made later would be deleted on arrival."""
     async with sites(tmp_path) as (one, other):

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from dc.names import applying, feed, listing, merge, reader, rows, upkeep
+from dc.names import applying, feed, guards, listing, merge, reader, rows, upkeep, version_listing
 from dc.names.schema import migrate
 
 STATEMENTS = {
@@ -19,6 +19,9 @@ STATEMENTS = {
     "page": (listing._COLUMNS, 4),
     "page of versions": (listing._NEWEST_OF_EACH, 4),
     "walk": (listing._WALK, 7),
+    "page of all versions": (version_listing._ROWS, 5),
+    "newest": (version_listing._NEWEST, 2),
+    "what a condition is about": (guards._THERE, 1),
     "feed versions": (feed._VERSIONS, 2),
     "feed tombstones": (feed._TOMBSTONES, 2),
     "feed conflicts": (feed._CONFLICTS, 2),

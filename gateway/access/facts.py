@@ -1,0 +1,240 @@
+"""What policies may ask about a request, looked up only when one asks.
+
+A bucket with a policy pays for what its conditions ask, and nothing else: no header is read and no
+tag fetched before. Keys that are not here have no value (`gateway.access.condition_keys`).
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from ssl import SSLObject
+
+from gateway.access.condition_keys import EXISTING_TAG, REQUEST_TAG
+from gateway.access.principals import Caller
+from gateway.dates import iso_time, parse_iso_ms, parse_timestamp, timestamp_of_date
+from gateway.errors import S3Error
+from gateway.limits import LIST_KEYS_MAX
+from gateway.request import Request
+from gateway.sigv4 import AuthKind
+from gateway.tags import HEADER as TAGGING
+from gateway.tags import tags_of_header
+from gateway.uri import parse_query, text_of
+
+_DAY_MS = 86_400_000
+_MAX_KEYS = str(LIST_KEYS_MAX)
+_OF_UPLOADS = {"uploads", "uploadId", "partNumber", "x-id"}
+_AUTH_TYPES: Mapping[AuthKind, str] = {
+    AuthKind.HEADER: "REST-HEADER",
+    AuthKind.HEADER_V2: "REST-HEADER",
+    AuthKind.PRESIGNED: "REST-QUERY-STRING",
+    AuthKind.PRESIGNED_V2: "REST-QUERY-STRING",
+    AuthKind.FORM: "POST",
+    AuthKind.FORM_V2: "POST",
+}
+_VERSION_2 = frozenset((AuthKind.HEADER_V2, AuthKind.PRESIGNED_V2, AuthKind.FORM_V2))
+
+Tags = Callable[[], Mapping[str, str]]
+
+
+class RequestFacts:
+    """The facts of a request, which `caller` sends at `now`. `owner` is whose the bucket is.
+
+    `tags` gives those of the object that is there, `request_tags` those that the request asks for,
+    where they are not in its header. `extra` is said of the request besides, whatever it says by
+    itself: keys in lower-case letters, values None for there are none.
+    """
+
+    __slots__ = ("_caller", "_extra", "_now", "_owner", "_request", "_request_tags", "_tags")
+
+    def __init__(
+        self,
+        request: Request,
+        caller: Caller,
+        now: float,
+        *,
+        owner: str = "",
+        tags: Tags | None = None,
+        request_tags: Tags | None = None,
+        extra: Mapping[str, list[str] | None] | None = None,
+    ) -> None:
+        self._request = request
+        self._caller = caller
+        self._now = now
+        self._owner = owner
+        self._tags = tags
+        self._request_tags = request_tags
+        self._extra = extra or {}
+
+    def get(self, key: str, /) -> list[str] | None:
+        """The values of a condition key; None when the request has none."""
+        if key in self._extra:
+            return self._extra[key]
+        known = _FACTS.get(key)
+        if known is not None:
+            value = known(self)
+            return None if value is None else [value]
+        if key == "s3:requestobjecttagkeys":
+            return list(self._tags_asked()) or None
+        for prefix, tags in ((EXISTING_TAG, self._tags_there), (REQUEST_TAG, self._tags_asked)):
+            if key.startswith(prefix):
+                tag = tags().get(key.removeprefix(prefix))
+                return None if tag is None else [tag]
+        return None
+
+    def _tags_there(self) -> Mapping[str, str]:
+        return {} if self._tags is None else self._tags()
+
+    def _tags_asked(self) -> Mapping[str, str]:
+        if self._request_tags is not None:
+            return self._request_tags()
+        try:
+            return tags_of_header(self.header(TAGGING) or "")
+        except S3Error:
+            return {}  # The operation refuses the request.
+
+    # -- facts of one value -----------------------------------------------------------------------
+
+    def header(self, name: str) -> str | None:
+        return self._request.headers.get(name)
+
+    def parameter(self, name: str) -> str | None:
+        return self._request.query.get(name)
+
+    def listing_parameter(self, name: str) -> str | None:
+        return None if self._request.key else self.parameter(name)
+
+    def keys_most(self) -> str | None:
+        """How many keys a listing is to have; it is never without a number."""
+        if self._request.method != "GET":
+            return None
+        return None if self._request.key else self.parameter("max-keys") or _MAX_KEYS
+
+    def copy_source(self) -> str | None:
+        text = self.header("x-amz-copy-source")
+        if text is None:
+            return None
+        try:
+            text = text_of(text.partition("?")[0].encode())
+        except S3Error:
+            pass  # The operation refuses the request.
+        return text.removeprefix("/")
+
+    def retention_days(self) -> str | None:
+        until = self.get("s3:object-lock-retain-until-date")
+        until_ms = parse_iso_ms(until[0]) if until else None
+        return None if until_ms is None else str(int(until_ms - self._now * 1000) // _DAY_MS)
+
+    def creates(self) -> str | None:
+        """Whether an object comes to be of it, which the parts of an upload do not yet."""
+        request = self._request
+        if request.method not in ("PUT", "POST") or request.query.keys() - _OF_UPLOADS:
+            return None
+        parts = "partNumber" in request.query or "uploads" in request.query
+        return "false" if parts else "true"
+
+    def owner(self) -> str | None:
+        return self._owner or None
+
+    def source_address(self) -> str | None:
+        return self._request.peer_address or None
+
+    def is_secure(self) -> str:
+        return str(self._request.is_secure).lower()
+
+    def tls_version(self) -> str | None:
+        transport = self._request.connection.transport
+        if transport is None:
+            return None
+        tls: SSLObject | None = transport.get_extra_info("ssl_object")
+        version = tls.version() if tls is not None else None
+        return None if version is None else version.removeprefix("TLSv")
+
+    def auth_type(self) -> str | None:
+        return _AUTH_TYPES.get(self._request.auth.kind)
+
+    def signature_version(self) -> str | None:
+        if self.auth_type() is None:
+            return None
+        return "AWS" if self._request.auth.kind in _VERSION_2 else "AWS4-HMAC-SHA256"
+
+    def signature_age(self) -> str | None:
+        """In milliseconds; of version 4 only."""
+        kind = self._request.auth.kind
+        if kind is AuthKind.PRESIGNED:
+            sent = dict(parse_query(self._request.raw_query)).get("X-Amz-Date")
+        elif kind in (AuthKind.HEADER, AuthKind.FORM):
+            sent = self.header("x-amz-date") or timestamp_of_date(self.header("Date") or "")
+        else:
+            return None
+        signed_at = parse_timestamp(sent or "")
+        return None if signed_at is None else str(round((self._now - signed_at) * 1000))
+
+    def region(self) -> str | None:
+        return self._request.auth.region or None
+
+    def current_time(self) -> str:
+        return iso_time(self._now)
+
+    def epoch_time(self) -> str:
+        return str(int(self._now))
+
+    # -- of who asks ------------------------------------------------------------------------------
+
+    def user_id(self) -> str:
+        return self._caller.id or "anonymous"
+
+    def user_name(self) -> str | None:
+        return self._caller.name or None
+
+    def principal_type(self) -> str:
+        return "User" if self._caller.id else "Anonymous"
+
+    def account(self) -> str | None:
+        return self._caller.id or None
+
+    def principal_arn(self) -> str | None:
+        caller = self._caller
+        return f"arn:aws:iam::{caller.id}:user/{caller.name}" if caller.id else None
+
+
+_FACTS: Mapping[str, Callable[[RequestFacts], str | None]] = {
+    **{
+        f"s3:{name}": partial(RequestFacts.header, name=name)
+        for name in (
+            *("x-amz-acl", "x-amz-grant-full-control", "x-amz-grant-read", "x-amz-grant-read-acp"),
+            *("x-amz-grant-write", "x-amz-grant-write-acp", "x-amz-server-side-encryption"),
+            "x-amz-server-side-encryption-aws-kms-key-id",
+            "x-amz-server-side-encryption-customer-algorithm",
+            *("x-amz-metadata-directive", "x-amz-storage-class", "x-amz-content-sha256"),
+            *("x-amz-website-redirect-location", "if-match", "if-none-match"),
+        )
+    },
+    **{
+        f"s3:{name}": partial(RequestFacts.header, name=f"x-amz-{name}")
+        for name in ("object-lock-mode", "object-lock-retain-until-date", "object-lock-legal-hold")
+    },
+    "s3:object-lock-remaining-retention-days": RequestFacts.retention_days,
+    "s3:x-amz-copy-source": RequestFacts.copy_source,
+    "s3:objectcreationoperation": RequestFacts.creates,
+    "s3:prefix": partial(RequestFacts.listing_parameter, name="prefix"),
+    "s3:delimiter": partial(RequestFacts.listing_parameter, name="delimiter"),
+    "s3:max-keys": RequestFacts.keys_most,
+    "s3:versionid": partial(RequestFacts.parameter, name="versionId"),
+    "s3:authtype": RequestFacts.auth_type,
+    "s3:signatureversion": RequestFacts.signature_version,
+    "s3:signatureage": RequestFacts.signature_age,
+    "s3:tlsversion": RequestFacts.tls_version,
+    "s3:resourceaccount": RequestFacts.owner,
+    "aws:resourceaccount": RequestFacts.owner,
+    "aws:requestedregion": RequestFacts.region,
+    "aws:sourceip": RequestFacts.source_address,
+    "aws:securetransport": RequestFacts.is_secure,
+    "aws:referer": partial(RequestFacts.header, name="Referer"),
+    "aws:useragent": partial(RequestFacts.header, name="User-Agent"),
+    "aws:currenttime": RequestFacts.current_time,
+    "aws:epochtime": RequestFacts.epoch_time,
+    "aws:userid": RequestFacts.user_id,
+    "aws:username": RequestFacts.user_name,
+    "aws:principaltype": RequestFacts.principal_type,
+    "aws:principalaccount": RequestFacts.account,
+    "aws:principalarn": RequestFacts.principal_arn,
+}

@@ -1,0 +1,28 @@
+"""Attributes that an object is born with: registers (docs/s3.md) from the headers of its write, and
+the retention that its bucket gives to all.
+
+Each has the stamp of the write, so what is set later, in any datacenter, is later.
+"""
+
+from collections.abc import Mapping
+
+from multidict import MultiMapping
+
+from dc.names.model import Bucket, Register, Registers
+from dc.stamps import Stamp
+from gateway.locks import default_retention, lock_of_headers
+from gateway.tags import HEADER, TAGS, register_text, tags_of_header
+
+
+def read_attributes(bucket: Bucket, headers: MultiMapping[str], stamp: Stamp) -> dict[str, str]:
+    """The texts of registers, by name. What is wrong with the headers is S3's error of each."""
+    found = lock_of_headers(bucket, headers, stamp)
+    if HEADER in headers and (tags := tags_of_header(headers[HEADER])):
+        found[TAGS] = register_text(tags)
+    return found
+
+
+def registers_at(bucket: Bucket, stamp: Stamp, attributes: Mapping[str, str]) -> Registers:
+    """The registers of a version that is written with this stamp."""
+    texts = {**default_retention(bucket, stamp), **attributes} if bucket.registers else attributes
+    return {name: Register(stamp, text) for name, text in texts.items()}

@@ -1,0 +1,1 @@
+"""Lifecycle: rules by which objects and uploads leave by themselves."""

@@ -1,0 +1,1 @@
+"""Notifications: what happens in buckets, told to MQTT topics."""

@@ -1,0 +1,60 @@
+"""The operations of object lock: retention and legal hold of a version."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from dc.names.locks import HOLD, RETENTION, Retention, retention_of, retention_text
+from dc.names.model import Version
+from gateway.context import Context
+from gateway.errors import S3Error
+from gateway.locks import is_lockable, may_bypass, until_in_future
+from gateway.model.writer import output
+from gateway.read import find_version
+from gateway.request import Request
+
+
+async def get_retention(context: Context, request: Request, asked: Any) -> Any:
+    found = retention_of((await _version(context, request, asked)).registers)
+    if found is None:
+        raise S3Error("NoSuchObjectLockConfiguration")
+    until = datetime.fromtimestamp(found.until / 1000, UTC)
+    return output("GetObjectRetention", Retention={"Mode": found.mode, "RetainUntilDate": until})
+
+
+async def put_retention(context: Context, request: Request, asked: Any) -> None:
+    """Set a retention; an empty one takes it away."""
+    wanted, text = asked.Retention, ""
+    if (wanted.Mode is None) != (wanted.RetainUntilDate is None):
+        raise S3Error("MalformedXML")
+    if wanted.Mode is not None:
+        ms = round(wanted.RetainUntilDate.timestamp() * 1000)
+        text = retention_text(
+            Retention(wanted.Mode, until_in_future(ms, context.names.clock.now()))
+        )
+    await _set(context, request, asked, {RETENTION: text})
+
+
+async def get_hold(context: Context, request: Request, asked: Any) -> Any:
+    register = (await _version(context, request, asked)).registers.get(HOLD)
+    if register is None:
+        raise S3Error("NoSuchObjectLockConfiguration")
+    return output("GetObjectLegalHold", LegalHold={"Status": register.value})
+
+
+async def put_hold(context: Context, request: Request, asked: Any) -> None:
+    if asked.LegalHold.Status is None:
+        raise S3Error("MalformedXML")
+    await _set(context, request, asked, {HOLD: asked.LegalHold.Status})
+
+
+async def _set(context: Context, request: Request, asked: Any, values: dict[str, str]) -> None:
+    version = await _version(context, request, asked)
+    await context.names.set_registers(
+        version.bucket, version.key, version.vid, values, bypass=may_bypass(request)
+    )
+
+
+async def _version(context: Context, request: Request, asked: Any) -> Version:
+    if not is_lockable(request.bucket):
+        raise S3Error("InvalidRequest", "Bucket is missing Object Lock Configuration")
+    return await find_version(context, request.bucket.id, request.key, asked.VersionId)

@@ -1,0 +1,217 @@
+"""Access logs: one line for each request, in S3's format, where the configuration says."""
+
+import asyncio
+import re
+import shlex
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from gateway_kit import House, request_bytes, sign
+
+from dc.names.model import Kind
+from gateway.access_logs import delivery
+
+ANN = "a" * 64
+FIELDS = 26
+
+
+def fields(line: str) -> list[str]:
+    """A line as readers of these logs take it apart."""
+    found = shlex.split(line.replace("[", '"').replace("]", '"'))
+    assert len(found) == FIELDS, line
+    return found
+
+
+async def logging_house(house: House, **shape: Any) -> Any:
+    await house.bucket("photos")
+    await house.bucket("logs")
+    client = house.boto()
+    await asyncio.to_thread(enable, client, **shape)
+    return client
+
+
+def enable(client: Any, target: str = "logs", prefix: str = "log/", **more: Any) -> None:
+    client.put_bucket_logging(
+        Bucket="photos",
+        BucketLoggingStatus={
+            "LoggingEnabled": {"TargetBucket": target, "TargetPrefix": prefix, **more}
+        },
+    )
+
+
+async def lines(house: House) -> list[list[str]]:
+    """What was written into the target bucket until now."""
+    await house.logs.flush()
+    found = []
+    for key in await house.keys("logs"):
+        answer = await house.ask("GET", f"/logs/{key}")
+        found += [fields(line) for line in answer.body.decode().splitlines()]
+    return found
+
+
+async def test_every_request_is_a_line(house: House) -> None:
+    client = await logging_house(house)
+
+    def run() -> None:
+        client.put_object(Bucket="photos", Key="a b", Body=b"hello")
+        client.get_object(Bucket="photos", Key="a b")["Body"].read()
+        client.get_object(Bucket="photos", Key="a b", Range="bytes=1-2")["Body"].read()
+        client.head_object(Bucket="photos", Key="a b")
+        client.put_object_tagging(Bucket="photos", Key="a b", Tagging={"TagSet": []})
+        client.list_objects_v2(Bucket="photos")
+        client.get_bucket_location(Bucket="photos")
+        with pytest.raises(ClientError):
+            client.get_object(Bucket="photos", Key="none")
+        client.copy_object(Bucket="photos", Key="c", CopySource="photos/a b")
+        client.delete_object(Bucket="photos", Key="c")
+        client.list_buckets()
+        client.list_objects_v2(Bucket="logs")
+
+    await asyncio.to_thread(run)
+    denied = await house.ask("GET", "/photos", user="bob")
+    assert denied.status == 403
+    found = (await lines(house))[1:]
+    assert [(one[6], one[7], one[9], one[10], one[11], one[12]) for one in found] == [
+        ("REST.PUT.OBJECT", "a%20b", "200", "-", "-", "5"),
+        ("REST.GET.OBJECT", "a%20b", "200", "-", "5", "5"),
+        ("REST.GET.OBJECT", "a%20b", "206", "-", "2", "5"),
+        ("REST.HEAD.OBJECT", "a%20b", "200", "-", "-", "5"),
+        ("REST.PUT.OBJECT_TAGGING", "a%20b", "200", "-", "-", found[4][12]),
+        ("REST.GET.BUCKET", "-", "200", "-", found[5][11], "-"),
+        ("REST.GET.LOCATION", "-", "200", "-", found[6][11], "-"),
+        ("REST.GET.OBJECT", "none", "404", "NoSuchKey", found[7][11], "-"),
+        ("REST.COPY.OBJECT", "c", "200", "-", found[8][11], "0"),
+        ("REST.DELETE.OBJECT", "c", "204", "-", "-", "-"),
+        ("REST.GET.BUCKET", "-", "403", "AccessDenied", found[10][11], "-"),
+    ]
+    for one in found:
+        assert one[:2] == [ANN, "photos"]
+        assert re.fullmatch(r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000", one[2])
+        assert one[3] == "127.0.0.1"
+        assert one[4] == ("b" if one[10] == "AccessDenied" else "a") * 64
+        assert one[18:20] == ["dc", "SigV4"]
+        assert one[21] == "AuthHeader"
+    assert found[0][8].startswith("PUT /photos/a%20b")
+
+
+async def test_no_request_can_write_the_line_of_another(house: House) -> None:
+    await logging_house(house)
+    nasty = 'x" 200 - \\ "y'
+    headers = {"User-Agent": nasty, "Referer": nasty, "Host": house.host}
+    target = "/photos/%0Aevil%20%22line%22"
+    answer = await house.ask("PUT", target, b"x", headers)
+    assert answer.status == 200
+    bad = sign("GET", "/photos/k?x", {"Host": house.host}, "UNSIGNED-PAYLOAD", secret="no")
+    denied = await house.raw(request_bytes("GET", "/photos/k\"?x=1'2", bad))
+    assert denied.status == 403
+    found = (await lines(house))[1:]
+    assert len(found) == 2
+    assert found[0][7] == "%0Aevil%20%22line%22"
+    assert found[0][15] == found[0][16] == "x%22 200 - %5C %22y"
+    assert found[1][4] == "-"
+
+
+async def test_keys_of_log_objects(house: House) -> None:
+    client = await logging_house(
+        house,
+        TargetObjectKeyFormat={"PartitionedPrefix": {"PartitionDateSource": "EventTime"}},
+    )
+    assert len(await lines(house)) == 1
+    (key,) = await house.keys("logs")
+    pattern = rf"log/{ANN}/paris/photos/\d{{4}}/\d\d/\d\d/\d{{4}}(-\d\d){{5}}-[0-9A-F]{{16}}"
+    assert re.fullmatch(pattern, key)
+    await asyncio.to_thread(enable, client, prefix="simple")
+    await house.logs.flush()
+    keys = [key for key in await house.keys("logs") if key.startswith("simple")]
+    assert len(keys) == 1
+    assert re.fullmatch(r"simple\d{4}(-\d\d){5}-[0-9A-F]{16}", keys[0])
+
+
+async def test_a_target_with_versions_gets_versions(house: House) -> None:
+    await logging_house(house)
+    logs = house.names.directory.bucket("logs")
+    assert logs is not None
+    await house.names.set_bucket_registers(logs.id, {"versioning": "Enabled"})
+    await house.logs.flush()
+    (one,) = await house.names.sweeper.page(logs.id, ("", ""))
+    assert one.kind == Kind.OBJECT
+    assert one.vid
+
+
+async def test_a_place_that_is_gone_gets_nothing(house: House) -> None:
+    client = await logging_house(house)
+    await house.logs.flush()
+    before = await house.keys("logs")
+    await house.ask("GET", "/photos")
+    await asyncio.to_thread(client.put_bucket_logging, Bucket="photos", BucketLoggingStatus={})
+    await house.logs.flush()
+    assert await house.keys("logs") == before
+    assert house.logs.dropped == 1
+    await asyncio.to_thread(enable, client)
+    logs = house.names.directory.bucket("logs")
+    assert logs is not None
+    await house.names.set_bucket_registers(logs.id, {"encryption": "{}"})
+    await house.logs.flush()
+    assert await house.keys("logs") == before
+    assert house.logs.dropped == 2
+
+
+async def test_memory_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await logging_house(house)
+    await house.logs.flush()
+    monkeypatch.setattr(delivery, "LINES_BYTES_MAX", 2000)
+    monkeypatch.setattr(delivery, "OBJECT_BYTES_MAX", 700)
+    for _ in range(20):
+        await house.ask("GET", "/photos")
+    dropped = house.logs.dropped
+    assert 0 < dropped < 20
+    await house.logs.step()
+    assert len(await lines(house)) == 1 + 20 - dropped
+    for key in await house.keys("logs"):
+        assert len((await house.ask("GET", f"/logs/{key}")).body) <= 700
+
+
+async def test_configurations(house: House) -> None:
+    await house.bucket("photos")
+    await house.bucket("logs")
+    await house.bucket("other")
+    await house.bucket("theirs", "bob")
+    client = house.boto()
+
+    def code(target: str = "logs", **more: Any) -> str:
+        try:
+            enable(client, target, **more)
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return ""
+
+    def run() -> None:
+        assert "LoggingEnabled" not in client.get_bucket_logging(Bucket="photos")
+        assert code("none") == "InvalidTargetBucketForLogging"
+        assert code("photos") == "InvalidArgument"
+        assert code("theirs") == "AccessDenied"
+        assert code(prefix="p" * 1000) == "InvalidArgument"
+        assert code(TargetObjectKeyFormat={}) == "MalformedXML"
+        assert (
+            code(TargetObjectKeyFormat={"PartitionedPrefix": {"PartitionDateSource": "x"}})
+            == "MalformedXML"
+        )
+        bob = {"Grantee": {"Type": "CanonicalUser", "ID": "b" * 64}, "Permission": "READ"}
+        assert code(TargetGrants=[bob]) == "NotImplemented"
+        ann = {"Grantee": {"Type": "CanonicalUser", "ID": ANN}, "Permission": "FULL_CONTROL"}
+        assert code(TargetGrants=[ann]) == ""
+        assert client.get_bucket_logging(Bucket="photos")["LoggingEnabled"] == {
+            "TargetBucket": "logs",
+            "TargetPrefix": "log/",
+            "TargetObjectKeyFormat": {"SimplePrefix": {}},
+        }
+        client.put_bucket_logging(
+            Bucket="other",
+            BucketLoggingStatus={"LoggingEnabled": {"TargetBucket": "logs", "TargetPrefix": ""}},
+        )
+        assert code("other") == "InvalidArgument"
+        client.put_bucket_logging(Bucket="photos", BucketLoggingStatus={})
+        assert "LoggingEnabled" not in client.get_bucket_logging(Bucket="photos")
+
+    await asyncio.to_thread(run)
