@@ -37,7 +37,7 @@ class Target:
 
 
 def parse_target(raw_path: str, raw_query: str, host: str, base_domains: Sequence[str]) -> Target:
-    """The target; `base_domains` are lower-case. InvalidURI, KeyTooLongError."""
+    """The target; `base_domains` are lower-case. InvalidBucketName, InvalidURI, KeyTooLongError."""
     path = decode_path(raw_path)
     bucket = bucket_of_host(host, base_domains)
     if bucket is None:
@@ -45,6 +45,8 @@ def parse_target(raw_path: str, raw_query: str, host: str, base_domains: Sequenc
     else:
         key = path[1:]
     if key:
+        if not bucket:
+            raise S3Error("InvalidBucketName", extra={"BucketName": ""})
         check_key(key)
     return Target(bucket, key, parse_parameters(raw_query) if raw_query else _NO_QUERY)
 

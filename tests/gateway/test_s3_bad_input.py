@@ -82,6 +82,12 @@ TARGETS = [
     Row("absolute URL", 400, "InvalidURI", target="http://elsewhere/photos/k"),
     Row("no such bucket", 404, "NoSuchBucket", target="/absent/k"),
     Row("bad bucket name", 400, "InvalidBucketName", target="/Bad_Name/k"),
+    Row("empty bucket name", 400, "InvalidBucketName", target="//k"),
+    Row("empty bucket name read", 400, "InvalidBucketName", "GET", "//k", b""),
+    Row(
+        "empty bucket name unsigned", 400, "InvalidBucketName", "GET", "//k", b"",
+        asked={"user": None},
+    ),
     Row("tags that are no document", 400, "MalformedXML", target="/photos/k?tagging"),
     Row("retention that is no document", 400, "InvalidRequest", target="/photos/k?retention"),
     Row("bucket policy of later", 501, "NotImplemented", target="/photos?policy"),
