@@ -1,22 +1,33 @@
-"""Attributes that an object is born with: registers (docs/s3.md) from the headers of its write, and
-the retention that its bucket gives to all.
+"""Attributes that an object is born with: registers (docs/s3.md) from the headers of its write and
+from who writes it, and the retention that its bucket gives to all.
 
 Each has the stamp of the write, so what is set later, in any datacenter, is later.
 """
 
 from collections.abc import Mapping
 
-from multidict import MultiMapping
-
 from dc.names.model import Bucket, Register, Registers
 from dc.stamps import Stamp
+from gateway.access import acl
+from gateway.access.acl_requests import acl_of_write
+from gateway.context import Context
 from gateway.locks import default_retention, lock_of_headers
+from gateway.request import Request
 from gateway.tags import HEADER, TAGS, register_text, tags_of_header
 
 
-def read_attributes(bucket: Bucket, headers: MultiMapping[str], stamp: Stamp) -> dict[str, str]:
+def has_attributes(request: Request) -> bool:
+    """Whether an object that is written by this request may be born with some."""
+    return not request.plain or not request.access.is_owner
+
+
+def read_attributes(context: Context, request: Request, stamp: Stamp) -> dict[str, str]:
     """The texts of registers, by name. What is wrong with the headers is S3's error of each."""
+    bucket, headers, directory = request.bucket, request.headers, context.names.directory
     found = lock_of_headers(bucket, headers, stamp)
+    granted = acl_of_write(directory, bucket, headers, request.user)
+    if text := acl.register_text(granted, bucket.owner):
+        found[acl.ACL] = text
     if HEADER in headers and (tags := tags_of_header(headers[HEADER])):
         found[TAGS] = register_text(tags)
     return found

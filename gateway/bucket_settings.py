@@ -118,11 +118,6 @@ def check_encryption(wanted: Any) -> None:
         raise S3Error("InvalidArgument", message)
 
 
-def check_ownership(wanted: Any) -> None:
-    if len(wanted.Rules) != 1:
-        raise S3Error("MalformedXML")
-
-
 async def put_public_access_block(context: Context, request: Request, asked: Any) -> None:
     """What is not said is false, and is shown so."""
     wanted = asked.PublicAccessBlockConfiguration

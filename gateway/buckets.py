@@ -1,28 +1,24 @@
-"""Buckets: list, create, head, delete, and the little that clients ask about them.
-
-What a bucket does not have yet (policy, lifecycle, CORS, ...) is answered as S3 answers for a
-bucket where it was never set: that is the truth, and many clients ask before they do anything.
-"""
+"""Buckets: list, create, head, delete, and the little that clients ask about them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from dc.names.api import BucketExists, BucketNotEmpty
 from dc.names.model import Bucket
+from gateway.access.acl import ACL, register_text
+from gateway.access.acl_requests import acl_of_headers
+from gateway.access.ownership import BUCKET_OWNER_ENFORCED
 from gateway.context import Context
 from gateway.dates import iso_date
 from gateway.errors import S3Error
 from gateway.limits import BUCKETS_PER_PAGE_MAX, BUCKETS_PER_USER_MAX
 from gateway.listing import make_token, read_token
 from gateway.model.writer import output
-from gateway.owners import owner
+from gateway.owners import ANONYMOUS_ID, owner
 from gateway.request import Request
 from gateway.settings import encoded, setting_text
 
 Handler = Callable[[Context, Request, Any], Awaitable[Any]]
-
-ANONYMOUS_ID = "65a011a29cdf8ec533ec3d1ccaae921c"
-"""S3's canonical id of who has not signed."""
 
 REGIONS_OF_OLD = ("", "us-east-1")
 """In S3's first region (and for SigV2, which knows none) to make a bucket that one has succeeds."""
@@ -103,7 +99,7 @@ async def create_bucket(context: Context, request: Request, asked: Any) -> Any:
             f"The {region} location constraint is incompatible with the region of this endpoint, "
             f"{config.region}.",
         )
-    values = _first_settings(asked)
+    values = _first_settings(context, request, asked)
     if len(context.names.directory.buckets_of(request.user)) >= BUCKETS_PER_USER_MAX:
         raise S3Error("TooManyBuckets")
     try:
@@ -123,9 +119,15 @@ def _location_constraint(wanted: Any) -> str:
     return "eu-west-1" if region == "EU" else region
 
 
-def _first_settings(asked: Any) -> dict[str, str]:
+def _first_settings(context: Context, request: Request, asked: Any) -> dict[str, str]:
     """The settings that a bucket is made with."""
     values: dict[str, str] = {}
+    user = request.user
+    acl = acl_of_headers(context.names.directory, request.headers, user, None)
+    if acl is not None and (text := register_text(acl, user)):
+        if asked.ObjectOwnership == BUCKET_OWNER_ENFORCED:
+            raise S3Error("InvalidBucketAclWithObjectOwnership")
+        values[ACL] = text
     if asked.ObjectOwnership is not None:
         rule = {"ObjectOwnership": asked.ObjectOwnership}
         values["ownership"] = encoded({"Rules": [rule]})
@@ -164,19 +166,3 @@ async def get_location(_context: Context, request: Request, _asked: Any) -> Any:
     return output(
         "GetBucketLocation", LocationConstraint="" if region in REGIONS_OF_OLD else region
     )
-
-
-async def get_acl(context: Context, request: Request, _asked: Any) -> Any:
-    """The owner, and only the owner, may do everything: of a bucket and of all its objects."""
-    shown = owner(context.names.directory, request.bucket.owner)
-    grant = {"Grantee": {"Type": "CanonicalUser", **shown}, "Permission": "FULL_CONTROL"}
-    return output("GetBucketAcl", Owner=shown, Grants=[grant])
-
-
-def absent(code: str) -> Handler:
-    """Answers that something was never set."""
-
-    async def answer(_context: Context, _request: Request, _asked: Any) -> Any:
-        raise S3Error(code)
-
-    return answer

@@ -16,7 +16,8 @@ from dc.names.model import NULL_VERSION, Bucket, Extent, Kind, Sealed, Version
 from dc.objects.api import CorruptData
 from dc.objects.ident import body_ident
 from dc.ports import Buffer
-from dc.stamps import Stamp
+from gateway.access.acl import READ
+from gateway.access.gate import Access
 from gateway.attributes import read_attributes, registers_at
 from gateway.checksums import ALGORITHMS, Hasher, Sha, hasher
 from gateway.cipher import Encrypter
@@ -29,7 +30,7 @@ from gateway.limits import PUT_BYTES_MAX, SMALL_BYTES_MAX
 from gateway.metadata import REDIRECT_LOCATION, STORAGE_CLASS, copied_meta, read_meta
 from gateway.notifications.records import of, told
 from gateway.put import FULL_OBJECT
-from gateway.read import find_version
+from gateway.read import permitted_version
 from gateway.reply import XMLNS, Reply, xml_reply
 from gateway.request import Request
 from gateway.tags import TAGS, register_text, tags_in
@@ -88,20 +89,30 @@ class _Passage:
         return Copied(self.md5.digest().hex(), crc, other, extents, sealed, stored)
 
 
-async def find_source(context: Context, request: Request) -> tuple[Version, Opening | None]:
-    """The version that x-amz-copy-source names, after its conditions, and what its bytes are read
-    with: authorised by itself."""
+class Source(NamedTuple):
+    """What is copied, what its bytes are read with, and what its reader may do there."""
+
+    version: Version
+    opening: Opening | None
+    access: Access
+
+
+async def find_source(context: Context, request: Request) -> Source:
+    """The version that x-amz-copy-source names, after its conditions: authorised by itself."""
     bucket_name, key, version_id = parse_source(request.headers[COPY_SOURCE])
-    bucket = _authorised_source(context, request, bucket_name)
+    bucket = _source_bucket(context, request, bucket_name)
+    action = "GetObject" if version_id is None else "GetObjectVersion"
+    facts = {"s3:versionid": None if version_id is None else [version_id]}
+    access = Access(context.names.directory, request, bucket, key, action, READ, facts)
     try:
-        source = await find_version(context, bucket.id, key, version_id)
+        source = await permitted_version(context, access, bucket.id, key, version_id)
     except S3Error as error:
         if error.code != "MethodNotAllowed":
             raise S3Error(error.code, extra=error.extra) from None
         message = "The source of a copy request may not specifically refer to a delete marker by "
         raise S3Error("InvalidRequest", f"{message}version id.") from None
     check_copy(request.headers, source)
-    return source, opened(context, request, source, source=True)
+    return Source(source, opened(context, request, source, source=True), access)
 
 
 def parse_source(text: str) -> tuple[str, str, str | None]:
@@ -115,12 +126,12 @@ def parse_source(text: str) -> tuple[str, str, str | None]:
     return bucket, key, version_id if mark else None
 
 
-def _authorised_source(context: Context, request: Request, name: str) -> Bucket:
+def _source_bucket(context: Context, request: Request, name: str) -> Bucket:
     bucket = context.names.directory.bucket(name)
     if bucket is None:
         raise S3Error("NoSuchBucket", extra={"BucketName": name})
     expected = request.headers.get("x-amz-source-expected-bucket-owner")
-    if bucket.owner != request.user or expected not in (None, bucket.owner):
+    if expected not in (None, bucket.owner):
         raise S3Error("AccessDenied")
     return bucket
 
@@ -168,7 +179,7 @@ async def copy_object(context: Context, request: Request) -> Reply:
     if directive not in ("COPY", "REPLACE"):
         message = "Unknown metadata directive."
         raise invalid_argument(message, "x-amz-metadata-directive", directive)
-    source, opening = await find_source(context, request)
+    source, opening, access = await find_source(context, request)
     sealing = await wanted(context, request)
     if source.size > PUT_BYTES_MAX:
         message = (
@@ -180,7 +191,7 @@ async def copy_object(context: Context, request: Request) -> Reply:
     if (source.bucket, source.key) == (bucket.id, key) and directive == "COPY":
         await _check_changes(context, request, source)
     meta = copied_meta(source.meta, headers) if directive == "COPY" else read_meta(headers)
-    attributes = _attributes(request, source, names.clock.now())
+    attributes = _attributes(context, request, source, access)
     algorithm = _algorithm(request, source)
     about = body_ident(bucket.id, key, NULL_VERSION, names.clock.now())
     encrypter = None if sealing is None else sealing.encrypter(context)
@@ -236,16 +247,20 @@ async def _check_changes(context: Context, request: Request, source: Version) ->
         )
 
 
-def _attributes(request: Request, source: Version, stamp: Stamp) -> dict[str, str]:
+def _attributes(
+    context: Context, request: Request, source: Version, access: Access
+) -> dict[str, str]:
     """The attributes that a copy is born with: those of its request, and its source's tags unless
-    the request gives others. InvalidArgument."""
+    the request gives others. InvalidArgument; AccessDenied to who may not read or write tags."""
     directive = request.headers.get(_TAGGING, "COPY")
     if directive not in ("COPY", "REPLACE"):
         raise invalid_argument("Unknown tagging directive.", _TAGGING, directive)
-    attributes = read_attributes(request.bucket, request.headers, stamp)
+    attributes = read_attributes(context, request, context.names.clock.now())
     if directive == "COPY":
         attributes.pop(TAGS, None)
         if tags := tags_in(source.registers):
+            access.demand_too("GetObjectTagging", source)
+            request.access.demand_too("PutObjectTagging")
             attributes[TAGS] = register_text(tags)
     return attributes
 

@@ -78,7 +78,7 @@ def _removal(
     return Removal(
         change=change,
         only_if=only_if,
-        bypass=may_bypass(request),
+        bypass=may_bypass(request, key),
         lockable=is_lockable(bucket),
         events=told(context, request, event, what),
     )
@@ -99,6 +99,7 @@ async def delete_objects(context: Context, request: Request) -> Reply:
     for one in named:
         try:
             check_key(one.key)
+            request.access.check_key(one.key, one.version_id)
             if one.version_id is not None and not is_version_id(one.version_id):
                 raise S3Error("NoSuchVersion")
             condition = _condition(one.condition)

@@ -21,7 +21,9 @@ _NO_SIGNATURE_MATCH = (
 
 # code -> (HTTP status, message when the place that raises gives none)
 ERRORS: Mapping[str, tuple[int, str]] = {
+    "AccessControlListNotSupported": (400, "The bucket does not allow ACLs"),
     "AccessDenied": (403, "Access Denied"),
+    "AmbiguousGrantByEmailAddress": (400, "More than one user has the email address."),
     "AccessForbidden": (403, "CORSResponse: This CORS request is not allowed."),
     "AuthorizationHeaderMalformed": (400, "The authorization header is malformed."),
     "AuthorizationQueryParametersError": (400, "The authorization query parameters are malformed."),
@@ -41,6 +43,10 @@ ERRORS: Mapping[str, tuple[int, str]] = {
     "InternalError": (500, "We encountered an internal error. Please try again."),
     "InvalidAccessKeyId": (403, "The AWS Access Key Id you provided does not exist."),
     "InvalidArgument": (400, "Invalid Argument"),
+    "InvalidBucketAclWithObjectOwnership": (
+        400,
+        "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+    ),
     "InvalidBucketName": (400, "The specified bucket is not valid."),
     "InvalidBucketState": (409, "The request is not valid for the current state of the bucket."),
     "InvalidDigest": (400, "The Content-MD5 you specified is not valid."),
@@ -108,6 +114,8 @@ ERRORS: Mapping[str, tuple[int, str]] = {
     "SignatureDoesNotMatch": (403, _NO_SIGNATURE_MATCH),
     "SlowDown": (503, "Please reduce your request rate."),
     "TooManyBuckets": (400, "You have attempted to create more buckets than allowed."),
+    "UnexpectedContent": (400, "This request does not support content."),
+    "UnresolvableGrantByEmailAddress": (400, "No user has the email address."),
     "XAmzContentChecksumMismatch": (400, "The checksum you specified did not match the content."),
     "XAmzContentSHA256Mismatch": (
         400,

@@ -53,6 +53,8 @@ HONOURED = frozenset(
         *("bypass-governance-retention", "storage-class"),
         *("tagging", "tagging-directive", "skip-destination-validation"),
         *("object-ownership", "bucket-object-lock-enabled"),
+        *("acl", "grant-full-control", "grant-read", "grant-read-acp", "grant-write-acp"),
+        *("grant-write", "confirm-remove-self-bucket-access"),
     )
 )
 """Headers that are followed by all the operations that the model gives them to."""
@@ -66,11 +68,12 @@ class Tolerated(NamedTuple):
 
 
 TOLERATED: dict[str, Tolerated] = {
-    "x-amz-acl": Tolerated(("private", "bucket-owner-full-control")),
     "x-amz-server-side-encryption-bucket-key-enabled": Tolerated(("false",)),
 }
 
 
+_GRANT_READ = "x-amz-grant-read"
+_GRANT_WRITE = "x-amz-grant-write"
 _OF_WRITES = "x-amz-server-side-encryption"
 """Clients that send it with reads are told that it does not belong there."""
 
@@ -78,7 +81,6 @@ NO_KMS = "there is no key management service"
 WHY_REFUSED = {
     "x-amz-bucket-namespace": "names of buckets are one space",
     "x-amz-bucket-object-lock-token": "no support desk gives tokens",
-    "x-amz-confirm-remove-self-bucket-access": "a policy never locks out the bucket's owner",
     "x-amz-if-match-initiated-time": "of directory buckets",
     "x-amz-mfa": "there is no MFA",
     "x-amz-object-annotation-directive": "objects have no annotations",
@@ -98,7 +100,9 @@ WHY_REFUSED = {
 def honoured(operation: str) -> frozenset[str]:
     """The headers that an operation takes and this gateway follows, besides the common ones."""
     members = OPERATIONS[operation].asked.members.values()
-    return HONOURED & {ref.location_name.lower() for ref in members if ref.location == "header"}
+    found = HONOURED & {ref.location_name.lower() for ref in members if ref.location == "header"}
+    # The model leaves it out for objects, where it grants nothing; S3 takes it there too.
+    return found | {_GRANT_WRITE} if _GRANT_READ in found else found
 
 
 def are_plain(headers: MultiMapping[str]) -> bool:

@@ -128,6 +128,9 @@ POLICY_BYTES_MAX = 20 << 10
 POLICY_SPACE_BYTES_MAX = 80 << 10
 """The same with it: nobody indents by more."""
 
+ACL_GRANTS_MAX = 100
+"""S3's own, of one access control list."""
+
 CORS_RULES_MAX = 100
 """S3's own."""
 

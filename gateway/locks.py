@@ -43,10 +43,10 @@ def is_lockable(bucket: Bucket) -> bool:
     return register is not None and bool(register.value)
 
 
-def may_bypass(request: Request) -> bool:
-    """Whether governance does not hinder this request."""
+def may_bypass(request: Request, key: str) -> bool:
+    """Whether governance does not hinder this request with the key."""
     asked = request.headers.get(_BYPASS, "").lower() == "true"
-    return asked and request.user == request.bucket.owner
+    return asked and request.access.may_bypass(key)
 
 
 # -- what a write says --------------------------------------------------------------------------

@@ -35,7 +35,9 @@ _UPLOAD_ID_BYTES = 16
 
 
 async def create_upload(context: Context, request: Request) -> Reply:
-    """Begin an upload."""
+    """Begin an upload, which must be somebody's."""
+    if not request.user:
+        raise S3Error("AccessDenied", "Anonymous users cannot initiate multipart uploads.")
     headers, names = request.headers, context.names
     algorithm, kind = _checksum_wish(
         headers.get("x-amz-checksum-algorithm"), headers.get("x-amz-checksum-type")
@@ -52,7 +54,7 @@ async def create_upload(context: Context, request: Request) -> Reply:
         replace(read_meta(headers), sse=sse),
         algorithm,
         kind,
-        read_attributes(request.bucket, headers, started),
+        read_attributes(context, request, started),
     )
     await names.create_upload(upload)
     head = abort_head(request.bucket, request.key, upload.started) + sse_head(sse, request)
@@ -97,7 +99,7 @@ async def complete_upload(context: Context, request: Request) -> Reply:
     body, _ = await receive(request, length, verifier, context.offload)
     named = await context.offload.run(lambda: parse_complete(body))
     try:
-        upload = await find_upload(context, request)
+        upload = await find_upload(context, request, by_initiator=True)
     except S3Error:
         again = await _completed_before(context, request, upload_id, named)
         if again is None:
@@ -197,6 +199,6 @@ def _completed(request: Request, etag: str, meta: Meta, vid: str) -> Reply:
 
 async def abort_upload(context: Context, request: Request) -> Reply:
     """Drop an upload and its parts."""
-    upload = await find_upload(context, request)
+    upload = await find_upload(context, request, by_initiator=False)
     await context.names.abort_upload(upload.id)
     return Reply(204)

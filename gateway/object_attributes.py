@@ -24,7 +24,7 @@ async def get_attributes(context: Context, request: Request, asked: Any) -> Any:
     """The attributes that are asked for, of those that there are."""
     limit = _within("x-amz-max-parts", asked.MaxParts, _PARTS_MAX, _PARTS_MAX)
     after = _within("x-amz-part-number-marker", asked.PartNumberMarker, 0, PART_NUMBER_MAX)
-    version = await find_version(context, request.bucket.id, request.key, asked.VersionId)
+    version = await find_version(context, request, asked.VersionId)
     if version.meta.sse is not None or not request.plain:
         opened(context, request, version)
     known = {

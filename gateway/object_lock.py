@@ -6,6 +6,7 @@ from typing import Any
 from dc.names.locks import HOLD, RETENTION, Retention, retention_of, retention_text
 from dc.names.model import Version
 from gateway.context import Context
+from gateway.dates import iso_ms
 from gateway.errors import S3Error
 from gateway.locks import is_lockable, may_bypass, until_in_future
 from gateway.model.writer import output
@@ -24,14 +25,18 @@ async def get_retention(context: Context, request: Request, asked: Any) -> Any:
 async def put_retention(context: Context, request: Request, asked: Any) -> None:
     """Set a retention; an empty one takes it away."""
     wanted, text = asked.Retention, ""
+    facts: dict[str, list[str]] = {}
     if (wanted.Mode is None) != (wanted.RetainUntilDate is None):
         raise S3Error("MalformedXML")
     if wanted.Mode is not None:
         ms = round(wanted.RetainUntilDate.timestamp() * 1000)
-        text = retention_text(
-            Retention(wanted.Mode, until_in_future(ms, context.names.clock.now()))
-        )
-    await _set(context, request, asked, {RETENTION: text})
+        until = until_in_future(ms, context.names.clock.now())
+        text = retention_text(Retention(wanted.Mode, until))
+        facts = {
+            "s3:object-lock-mode": [wanted.Mode],
+            "s3:object-lock-retain-until-date": [iso_ms(until)],
+        }
+    await _set(context, request, asked, {RETENTION: text}, facts)
 
 
 async def get_hold(context: Context, request: Request, asked: Any) -> Any:
@@ -44,17 +49,29 @@ async def get_hold(context: Context, request: Request, asked: Any) -> Any:
 async def put_hold(context: Context, request: Request, asked: Any) -> None:
     if asked.LegalHold.Status is None:
         raise S3Error("MalformedXML")
-    await _set(context, request, asked, {HOLD: asked.LegalHold.Status})
+    status = asked.LegalHold.Status
+    facts = {"s3:object-lock-legal-hold": [status]}
+    await _set(context, request, asked, {HOLD: status}, facts)
 
 
-async def _set(context: Context, request: Request, asked: Any, values: dict[str, str]) -> None:
-    version = await _version(context, request, asked)
+async def _set(
+    context: Context,
+    request: Request,
+    asked: Any,
+    values: dict[str, str],
+    facts: dict[str, list[str]],
+) -> None:
+    version = await _version(context, request, asked, facts)
+    bypass = may_bypass(request, version.key)
     await context.names.set_registers(
-        version.bucket, version.key, version.vid, values, bypass=may_bypass(request)
+        version.bucket, version.key, version.vid, values, bypass=bypass
     )
 
 
-async def _version(context: Context, request: Request, asked: Any) -> Version:
+async def _version(
+    context: Context, request: Request, asked: Any, facts: dict[str, list[str]] | None = None
+) -> Version:
+    version = await find_version(context, request, asked.VersionId, facts)
     if not is_lockable(request.bucket):
         raise S3Error("InvalidRequest", "Bucket is missing Object Lock Configuration")
-    return await find_version(context, request.bucket.id, request.key, asked.VersionId)
+    return version

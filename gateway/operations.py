@@ -24,6 +24,8 @@ from gateway import (
     upload_listing,
     version_listing,
 )
+from gateway.access import handlers as access
+from gateway.access.acl import READ, READ_ACP, WRITE, WRITE_ACP
 from gateway.access_logs import configuration as logging
 from gateway.bucket_settings import delete, get, put
 from gateway.context import Context
@@ -73,10 +75,11 @@ ROWS = (
     Row("ListBuckets", buckets.list_buckets, "ListAllMyBuckets", ROOT),
     # -- buckets
     Row("CreateBucket", buckets.create_bucket, "CreateBucket", BUCKET),
-    Row("HeadBucket", buckets.head_bucket, "ListBucket", BUCKET, "READ"),
+    Row("HeadBucket", buckets.head_bucket, "ListBucket", BUCKET, READ),
     Row("DeleteBucket", buckets.delete_bucket, "DeleteBucket", BUCKET),
     Row("GetBucketLocation", buckets.get_location, "GetBucketLocation", BUCKET),
-    Row("GetBucketAcl", buckets.get_acl, "GetBucketAcl", BUCKET, "READ_ACP"),
+    Row("GetBucketAcl", access.get_bucket_acl, "GetBucketAcl", BUCKET, READ_ACP),
+    Row("PutBucketAcl", access.put_bucket_acl, "PutBucketAcl", BUCKET, WRITE_ACP),
     # -- settings of buckets
     Row("GetBucketVersioning", settings.get_versioning, "GetBucketVersioning", BUCKET),
     Row("PutBucketVersioning", settings.put_versioning, "PutBucketVersioning", BUCKET),
@@ -95,8 +98,7 @@ ROWS = (
     Row("GetBucketOwnershipControls",
         get("ownership", "GetBucketOwnershipControls", "OwnershipControlsNotFoundError",
             "OwnershipControls"), "GetBucketOwnershipControls", BUCKET),
-    Row("PutBucketOwnershipControls",
-        put("ownership", "OwnershipControls", settings.check_ownership),
+    Row("PutBucketOwnershipControls", access.put_ownership,
         "PutBucketOwnershipControls", BUCKET),
     Row("DeleteBucketOwnershipControls", delete("ownership"),
         "PutBucketOwnershipControls", BUCKET),
@@ -136,7 +138,10 @@ ROWS = (
     Row("PutBucketLifecycleConfiguration", lifecycle.put_lifecycle,
         "PutLifecycleConfiguration", BUCKET),
     Row("DeleteBucketLifecycle", lifecycle.delete_lifecycle, "PutLifecycleConfiguration", BUCKET),
-    Row("GetBucketPolicy", buckets.absent("NoSuchBucketPolicy"), "GetBucketPolicy", BUCKET),
+    Row("GetBucketPolicy", access.get_policy, "GetBucketPolicy", BUCKET),
+    Row("PutBucketPolicy", access.put_policy, "PutBucketPolicy", BUCKET),
+    Row("DeleteBucketPolicy", access.delete_policy, "DeleteBucketPolicy", BUCKET),
+    Row("GetBucketPolicyStatus", access.get_policy_status, "GetBucketPolicyStatus", BUCKET),
     Row("GetBucketReplication",
         get("replication", "GetBucketReplication", "ReplicationConfigurationNotFoundError",
             "ReplicationConfiguration"),
@@ -147,26 +152,27 @@ ROWS = (
     Row("PutBucketTagging", tagging.put_bucket_tagging, "PutBucketTagging", BUCKET),
     Row("DeleteBucketTagging", tagging.delete_bucket_tagging, "PutBucketTagging", BUCKET),
     # -- listings
-    Row("ListObjects", listing.list_objects, "ListBucket", BUCKET, "READ", hot=True),
-    Row("ListObjectsV2", listing.list_objects, "ListBucket", BUCKET, "READ", hot=True),
+    Row("ListObjects", listing.list_objects, "ListBucket", BUCKET, READ, hot=True),
+    Row("ListObjectsV2", listing.list_objects, "ListBucket", BUCKET, READ, hot=True),
     Row(
         "ListObjectVersions",
         version_listing.list_versions,
         "ListBucketVersions",
         BUCKET,
-        "READ",
+        READ,
         hot=True,
     ),
     # -- objects
-    Row("GetObject", read.get_object, "GetObject", OBJECT, "READ", hot=True, versioned=True),
-    Row("HeadObject", read.head_object, "GetObject", OBJECT, "READ", hot=True, versioned=True),
-    Row("GetObjectAttributes", get_attributes, "GetObjectAttributes", OBJECT, "READ",
+    Row("GetObject", read.get_object, "GetObject", OBJECT, READ, hot=True, versioned=True),
+    Row("HeadObject", read.head_object, "GetObject", OBJECT, READ, hot=True, versioned=True),
+    Row("GetObjectAttributes", get_attributes, "GetObjectAttributes", OBJECT, READ,
         versioned=True),
-    Row("PutObject", put_object, "PutObject", OBJECT, "WRITE", hot=True),
-    Row("CopyObject", copy.copy_object, "PutObject", OBJECT, "WRITE", hot=True),
-    Row("DeleteObject", delete_object, "DeleteObject", OBJECT, "WRITE", hot=True, versioned=True),
-    Row("DeleteObjects", delete_objects, "DeleteObject", BUCKET, "WRITE", hot=True),
-    Row("GetObjectAcl", buckets.get_acl, "GetObjectAcl", OBJECT, "READ_ACP", versioned=True),
+    Row("PutObject", put_object, "PutObject", OBJECT, WRITE, hot=True),
+    Row("CopyObject", copy.copy_object, "PutObject", OBJECT, WRITE, hot=True),
+    Row("DeleteObject", delete_object, "DeleteObject", OBJECT, WRITE, hot=True, versioned=True),
+    Row("DeleteObjects", delete_objects, "DeleteObject", BUCKET, WRITE, hot=True),
+    Row("GetObjectAcl", access.get_object_acl, "GetObjectAcl", OBJECT, READ_ACP, versioned=True),
+    Row("PutObjectAcl", access.put_object_acl, "PutObjectAcl", OBJECT, WRITE_ACP, versioned=True),
     Row("GetObjectTagging", tagging.get_object_tagging, "GetObjectTagging", OBJECT,
         versioned=True),
     Row("PutObjectTagging", tagging.put_object_tagging, "PutObjectTagging", OBJECT,
@@ -178,15 +184,15 @@ ROWS = (
     Row("GetObjectLegalHold", object_lock.get_hold, "GetObjectLegalHold", OBJECT),
     Row("PutObjectLegalHold", object_lock.put_hold, "PutObjectLegalHold", OBJECT),
     # -- multipart uploads
-    Row("CreateMultipartUpload", multipart.create_upload, "PutObject", OBJECT, "WRITE", hot=True),
-    Row("UploadPart", parts.put_part, "PutObject", OBJECT, "WRITE", hot=True),
-    Row("UploadPartCopy", parts.put_part, "PutObject", OBJECT, "WRITE", hot=True),
-    Row("CompleteMultipartUpload", multipart.complete_upload, "PutObject", OBJECT, "WRITE",
+    Row("CreateMultipartUpload", multipart.create_upload, "PutObject", OBJECT, WRITE, hot=True),
+    Row("UploadPart", parts.put_part, "PutObject", OBJECT, WRITE, hot=True),
+    Row("UploadPartCopy", parts.put_part, "PutObject", OBJECT, WRITE, hot=True),
+    Row("CompleteMultipartUpload", multipart.complete_upload, "PutObject", OBJECT, WRITE,
         hot=True),
     Row("AbortMultipartUpload", multipart.abort_upload, "AbortMultipartUpload", OBJECT, hot=True),
     Row("ListParts", parts.list_parts, "ListMultipartUploadParts", OBJECT, hot=True),
     Row("ListMultipartUploads", upload_listing.list_uploads, "ListBucketMultipartUploads",
-        BUCKET, "READ", hot=True),
+        BUCKET, READ, hot=True),
 )
 # fmt: on
 OPERATIONS = {row.name: row for row in ROWS}

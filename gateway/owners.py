@@ -7,6 +7,9 @@ who may read an access control list is not told addresses.
 from dc.names.api import Directory
 from gateway.errors import xml_text
 
+ANONYMOUS_ID = "65a011a29cdf8ec533ec3d1ccaae921c"
+"""S3's canonical id of who has not signed."""
+
 
 def display_name(directory: Directory, user_id: str) -> str:
     """ "" for a user who is not there (any more)."""

@@ -6,6 +6,7 @@ was acknowledged is durable, and one that was cut off is not there.
 
 from dc.names.model import NULL_VERSION, Sealed, Upload, UploadPart
 from dc.objects.ident import body_ident
+from gateway.access.acl import owner_in
 from gateway.checksums import BodyVerifier
 from gateway.context import Context
 from gateway.copy import (
@@ -33,13 +34,17 @@ _COPY_RANGE = "x-amz-copy-source-range"
 _UPLOAD_ID_CHARS_MAX = 256
 
 
-async def find_upload(context: Context, request: Request) -> Upload:
-    """The upload that a request names, of its very bucket and key. NoSuchUpload."""
+async def find_upload(context: Context, request: Request, *, by_initiator: bool) -> Upload:
+    """The upload that a request names, of its very bucket and key, if its sender may do with it
+    what is asked; `by_initiator`: if it is the sender's own. NoSuchUpload, AccessDenied."""
     upload_id = request.query["uploadId"]
     upload = None
     if 0 < len(upload_id) <= _UPLOAD_ID_CHARS_MAX:
         upload = await context.names.upload(upload_id)
-    if upload is None or (upload.bucket, upload.key) != (request.bucket.id, request.key):
+    if upload is not None and (upload.bucket, upload.key) != (request.bucket.id, request.key):
+        upload = None
+    request.access.check_upload(upload, by_initiator=by_initiator)
+    if upload is None:
         raise S3Error("NoSuchUpload", extra={"UploadId": upload_id})
     return upload
 
@@ -56,7 +61,7 @@ def parse_part_number(text: str) -> int:
 async def put_part(context: Context, request: Request) -> Reply:
     """UploadPart, and UploadPartCopy when the request names a source."""
     part_number = parse_part_number(request.query.get("partNumber", ""))
-    upload = await find_upload(context, request)
+    upload = await find_upload(context, request, by_initiator=True)
     if COPY_SOURCE in request.headers:
         return await _copy_part(context, request, upload, part_number)
     verifier = BodyVerifier(request.headers, request.auth)
@@ -103,7 +108,7 @@ def _check_algorithm(upload: Upload, given: str | None) -> None:
 
 async def _copy_part(context: Context, request: Request, upload: Upload, part_number: int) -> Reply:
     sealing = of_upload(context, request, upload.meta.sse)
-    source, opening = await find_source(context, request)
+    source, opening, _ = await find_source(context, request)
     start, stop = 0, source.size
     if _COPY_RANGE in request.headers:
         start, stop = parse_copy_range(request.headers[_COPY_RANGE], source.size)
@@ -145,7 +150,7 @@ async def list_parts(context: Context, request: Request) -> Reply:
     """A page of the parts of an upload."""
     query = request.query
     url = wants_url_encoding(query)
-    upload = await find_upload(context, request)
+    upload = await find_upload(context, request, by_initiator=False)
     limit = number(query, "max-parts", 1000, 1000)
     after = number(query, "part-number-marker", 0, PART_NUMBER_MAX)
     found = await context.names.parts(upload.id, after=after, limit=limit + 1)
@@ -162,12 +167,13 @@ async def list_parts(context: Context, request: Request) -> Reply:
     if upload.checksum_algorithm:
         checksum = f"<ChecksumAlgorithm>{upload.checksum_algorithm}</ChecksumAlgorithm>"
         checksum += f"<ChecksumType>{upload.checksum_type}</ChecksumType>"
-    owner = owner_xml(context.names.directory, upload.owner)
+    directory = context.names.directory
+    owner = owner_xml(directory, owner_in(upload.attributes, request.bucket.owner))
     return xml_reply(
         f"<ListPartsResult {XMLNS}><Bucket>{request.bucket.name}</Bucket>"
         f"<Key>{encode(request.key)}</Key><UploadId>{upload.id}</UploadId>"
         f"{'<EncodingType>url</EncodingType>' if url else ''}"
-        f"<Initiator>{owner}</Initiator><Owner>{owner}</Owner>"
+        f"<Initiator>{owner_xml(directory, upload.owner)}</Initiator><Owner>{owner}</Owner>"
         f"<StorageClass>{upload.meta.storage_class or STANDARD}</StorageClass>{checksum}"
         f"<PartNumberMarker>{after}</PartNumberMarker>"
         f"<NextPartNumberMarker>{last}</NextPartNumberMarker><MaxParts>{limit}</MaxParts>"

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from dc.names.model import NULL_VERSION, Bucket, Encryption, Extent, Kind, Meta, Sealed, Version
 from dc.objects.ident import body_ident, version_ident
 from dc.stamps import Stamp
-from gateway.attributes import read_attributes, registers_at
+from gateway.attributes import has_attributes, read_attributes, registers_at
 from gateway.body import announced_length, receive, receive_large
 from gateway.checksums import BodyDigests, BodyVerifier
 from gateway.cipher import Encrypter
@@ -96,7 +96,9 @@ async def put_object(context: Context, request: Request) -> Reply:
         sealing = await wanted(context, request)
     encrypter = None if sealing is None else sealing.encrypter(context)
     bucket, key, clock = request.bucket, request.target.key, context.names.clock
-    attributes = {} if request.plain else read_attributes(bucket, headers, clock.now())
+    attributes = {}
+    if has_attributes(request):
+        attributes = read_attributes(context, request, clock.now())
     version: Version | None = None
 
     def made(stored: Stored) -> Version:

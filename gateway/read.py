@@ -6,7 +6,7 @@ the client takes them. When a piece turns out to be corrupt in the middle of an 
 connection is cut: the client sees an answer that is too short, not one that is wrong.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -26,7 +26,7 @@ from gateway.metadata import check_value, object_head
 from gateway.put import FULL_OBJECT, checksum_head, crc64_text
 from gateway.ranges import parse_range
 from gateway.reply import Reply
-from gateway.request import Request
+from gateway.request import Access, Request
 from gateway.versioning import no_object, read_line, vid_of
 
 log = structlog.get_logger("gateway")
@@ -42,13 +42,32 @@ _OVERRIDES = {
 
 
 async def find_version(
-    context: Context, bucket_id: str, key: str, version_id: str | None
+    context: Context,
+    request: Request,
+    version_id: str | None,
+    facts: Mapping[str, list[str] | None] | None = None,
 ) -> Version:
-    """The version of an object that a request means. NoSuchKey, NoSuchVersion, MethodNotAllowed."""
+    """The version of an object that a request means, if its sender may do to it what is asked.
+    `facts`: what its body says, to policies. NoSuchKey, NoSuchVersion, MethodNotAllowed,
+    AccessDenied."""
+    bucket_id, key = request.bucket.id, request.key
+    return await permitted_version(context, request.access, bucket_id, key, version_id, facts)
+
+
+async def permitted_version(
+    context: Context,
+    access: Access,
+    bucket_id: str,
+    key: str,
+    version_id: str | None,
+    facts: Mapping[str, list[str] | None] | None = None,
+) -> Version:
+    """The same, of any bucket."""
     if version_id is None:
         version = await context.names.current(bucket_id, key)
     else:
         version = await context.names.version(bucket_id, key, vid_of(version_id))
+    access.check(version, facts)
     if version is None or version.kind is not Kind.OBJECT:
         raise no_object(key, version, version_id)
     return version
@@ -59,12 +78,12 @@ async def get_object(context: Context, request: Request) -> Reply | None:
     target = request.target
     if not target.query:
         version = await context.names.current(request.bucket.id, target.key)
+        if version is None or version.registers or not request.access.is_short:
+            request.access.check(version)
         if version is None or version.kind is not Kind.OBJECT:
             raise no_object(target.key, version, None)
     else:
-        version = await find_version(
-            context, request.bucket.id, target.key, target.query.get("versionId")
-        )
+        version = await find_version(context, request, target.query.get("versionId"))
     opening = None
     if version.meta.sse is not None or not request.plain:
         opening = opened(context, request, version)
@@ -86,9 +105,7 @@ async def get_object(context: Context, request: Request) -> Reply | None:
 
 
 async def head_object(context: Context, request: Request) -> Reply:
-    version = await find_version(
-        context, request.bucket.id, request.target.key, request.query.get("versionId")
-    )
+    version = await find_version(context, request, request.query.get("versionId"))
     if version.meta.sse is not None or not request.plain:
         opened(context, request, version)
     if request.plain and not request.target.query:

@@ -7,13 +7,14 @@ GET. Its `method`, `raw_path`, `raw_query` and `headers` are what was sent, not 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Protocol
 
 from aiohttp import StreamReader
 from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
-from dc.names.model import Bucket
+from dc.names.model import Bucket, Upload, Version
 from dc.ports import Buffer
 from gateway.errors import S3Error
 from gateway.reply import Reply
@@ -33,9 +34,26 @@ class Wire(Protocol):
     def abort(self) -> None: ...
 
 
+class Access(Protocol):
+    """What the sender of a request may do (`gateway.access.gate`)."""
+
+    is_owner: bool
+    """Whether the bucket is the sender's."""
+    is_short: bool
+    """Whether only an object's own access control list is to be looked at."""
+
+    def check(
+        self, version: Version | None, facts: Mapping[str, list[str] | None] | None = None
+    ) -> None: ...
+    def check_upload(self, upload: Upload | None, *, by_initiator: bool) -> None: ...
+    def check_key(self, key: str, version_id: str | None) -> None: ...
+    def demand_too(self, action: str, version: Version | None = None) -> None: ...
+    def may_bypass(self, key: str) -> bool: ...
+
+
 class Request:
-    """`target`, `auth`, `user`, `plain` and `bucket` are set one after the other by
-    `gateway.service`.
+    """`target`, `auth`, `user`, `plain`, `bucket` and `access` are set one after the other by
+    `gateway.service`; `time`, in seconds since 1970, is when it came.
 
     `plain`: no header says anything about the object or sets a condition (`gateway.metadata`).
     `close`: nothing may follow on the connection. `common`: header lines that every answer has.
@@ -44,6 +62,7 @@ class Request:
     """
 
     __slots__ = (
+        "access",
         "auth",
         "bucket",
         "close",
@@ -60,6 +79,7 @@ class Request:
         "raw_query",
         "reply",
         "target",
+        "time",
         "user",
     )
     target: Target
@@ -67,6 +87,8 @@ class Request:
     user: str
     plain: bool
     bucket: Bucket
+    access: Access
+    time: float
     headers: MultiMapping[str]
     put_event = "ObjectCreated:Put"
     """What notifications call it when this puts an object."""
@@ -153,3 +175,4 @@ class DerivedRequest(Request):
         self.id = request.id
         self.reply = None
         self.common = request.common
+        self.time = request.time

@@ -2,10 +2,9 @@
 
 1. It gets its id. 2. Its target is parsed, once, into bucket, key and query. 3. Its signature is
 verified: a request is authenticated before anything is looked up. 4. Its operation is found.
-5. Headers that the operation does not know are refused. 6. It is authorised: so far the owner of a
-bucket, and only the owner, may do everything; who sends no signature may list the buckets that are
-theirs, which are none. It is run. 7. The answer, or the error as S3's XML document, is sent, with
-the request id.
+5. Headers that the operation does not know are refused. 6. It is authorised
+(`gateway.access.gate`); who sends no signature may list the buckets that are theirs, which are
+none. It is run. 7. The answer, or the error as S3's XML document, is sent, with the request id.
 
 Nothing is logged for a request that succeeded or was refused; errors of ours are, with the id.
 """
@@ -25,6 +24,7 @@ from dc.names.api import (
 )
 from dc.objects.api import ObjectsError, ObjectStore, OutOfSpace
 from dc.ports import Clock, Randomness
+from gateway.access.gate import Access
 from gateway.access_logs.delivery import AccessLogs
 from gateway.authentication import authenticate
 from gateway.buckets import check_bucket_name
@@ -111,8 +111,9 @@ class Gateway:
         """Answer one request. Raises ConnectionError only."""
         now_ms, code = self._clock.wall_ms(), ""
         self._begin(request, now_ms // 1000)
+        request.time = now_ms / 1000
         try:
-            reply = await self._answer(request, now_ms / 1000)
+            reply = await self._answer(request)
         except S3Error as error:
             reply, code = self._error_reply(request, error), error.code
         except ConnectionError:
@@ -136,7 +137,7 @@ class Gateway:
         request.id = f"{self._next_id:016X}"
         request.common = f"{self._date}x-amz-request-id: {request.id}\r\n"
 
-    async def _answer(self, request: Request, now: float) -> Reply | None:
+    async def _answer(self, request: Request) -> Reply | None:
         config = self._config
         headers = request.headers
         host = headers.get("Host", "")
@@ -151,13 +152,13 @@ class Gateway:
         if "Origin" in headers:
             request.common += cors_lines(self._directory, request)
         self._found = None
-        request.auth = auth = authenticate(request, self._secret, now, config)
+        request.auth = auth = authenticate(request, self._secret, request.time, config)
         request.user = self._caller(auth)
         if auth.hoisted:
             request.take_hoisted()
         row = find_row(request)
         if row is POST_OBJECT:
-            return await self._post(request, now)
+            return await self._post(request)
         return await self._perform(request, row)
 
     async def _website(self, request: Request, bucket: str) -> Reply | None:
@@ -172,8 +173,8 @@ class Gateway:
 
         return await Website(self._context, perform, request, bucket).answer()
 
-    async def _post(self, request: Request, now: float) -> Reply:
-        upload = await read_upload(request, self._credentials, now, self._config)
+    async def _post(self, request: Request) -> Reply:
+        upload = await read_upload(request, self._credentials, request.time, self._config)
         reply = await self._perform(upload, PUT_OBJECT)
         assert reply is not None
         return upload.answer(reply)
@@ -184,7 +185,9 @@ class Gateway:
         if not plain:
             check_headers(request.headers, row.name)
         if request.target.bucket and row is not CREATE_BUCKET:
-            self._authorise(request)
+            access = self._access(request, row)
+            if not access.is_short:
+                await access.admit(self._context.names)
         elif request.target.bucket and not request.user:
             raise S3Error("AccessDenied")
         return await run(self._context, request, row)
@@ -202,19 +205,23 @@ class Gateway:
             raise S3Error("AccessDenied")
         return self._found.user
 
-    def _authorise(self, request: Request) -> None:
-        """Set the bucket, which must be there and belong to the caller."""
+    def _access(self, request: Request, row: Row) -> Access:
+        """Set the bucket, which must be there, and what the caller may do in it."""
         name = request.target.bucket
         bucket = self._directory.bucket(name)
         if bucket is None:
             check_bucket_name(name)
             raise S3Error("NoSuchBucket", extra={"BucketName": name})
-        if not request.user or bucket.owner != request.user:
-            raise S3Error("AccessDenied")
         expected = request.headers.get("x-amz-expected-bucket-owner")
         if expected is not None and expected != bucket.owner:
             raise S3Error("AccessDenied")
         request.bucket = bucket
+        target = request.target
+        named = bool(target.query) and "versionId" in target.query
+        action = row.version_action if named else row.action
+        access = Access(self._directory, request, bucket, target.key, action, row.permission)
+        request.access = access
+        return access
 
     # -- errors ---------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from dc.names.model import Version
+from gateway.access.condition_keys import REQUEST_TAG
 from gateway.context import Context
 from gateway.errors import S3Error
 from gateway.model.writer import output
@@ -40,7 +41,9 @@ async def get_object_tagging(context: Context, request: Request, asked: Any) -> 
 
 async def put_object_tagging(context: Context, request: Request, asked: Any) -> Any:
     tags = check_tags([(tag.Key, tag.Value) for tag in asked.Tagging.TagSet])
-    version = await _version(context, request, asked)
+    facts = {f"{REQUEST_TAG}{key}": [value] for key, value in tags.items()}
+    facts["s3:requestobjecttagkeys"] = list(tags)
+    version = await find_version(context, request, asked.VersionId, facts)
     await _set(context, request, version, register_text(tags))
     return output("PutObjectTagging", VersionId=_shown(version))
 
@@ -52,7 +55,7 @@ async def delete_object_tagging(context: Context, request: Request, asked: Any) 
 
 
 async def _version(context: Context, request: Request, asked: Any) -> Version:
-    return await find_version(context, request.bucket.id, request.key, asked.VersionId)
+    return await find_version(context, request, asked.VersionId)
 
 
 async def _set(context: Context, request: Request, version: Version, text: str) -> None:

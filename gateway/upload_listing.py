@@ -2,6 +2,7 @@
 
 from dc.names.api import Directory
 from dc.names.model import Upload
+from gateway.access.acl import owner_in
 from gateway.context import Context
 from gateway.dates import iso_date
 from gateway.limits import LIST_KEYS_MAX
@@ -33,7 +34,8 @@ async def list_uploads(context: Context, request: Request) -> Reply:
         context, request.bucket.id, prefix, delimiter, after, limit
     )
     encode = url_encode if url else escape
-    rows = "".join(_row(context.names.directory, upload, encode(upload.key)) for upload in found)
+    directory, owner = context.names.directory, request.bucket.owner
+    rows = "".join(_row(directory, owner, upload, encode(upload.key)) for upload in found)
     rows += "".join(common_prefixes(prefixes, encode))
     markers = f"<KeyMarker>{encode(key_marker)}</KeyMarker>"
     markers += f"<UploadIdMarker>{escape(id_marker)}</UploadIdMarker>"
@@ -50,15 +52,16 @@ async def list_uploads(context: Context, request: Request) -> Reply:
     )
 
 
-def _row(directory: Directory, upload: Upload, key: str) -> str:
+def _row(directory: Directory, bucket_owner: str, upload: Upload, key: str) -> str:
     checksum = ""
     if upload.checksum_algorithm:
         checksum = f"<ChecksumAlgorithm>{upload.checksum_algorithm}</ChecksumAlgorithm>"
         checksum += f"<ChecksumType>{upload.checksum_type}</ChecksumType>"
-    owner = owner_xml(directory, upload.owner)
+    initiator = owner_xml(directory, upload.owner)
+    owner = owner_xml(directory, owner_in(upload.attributes, bucket_owner))
     return (
         f"<Upload><Key>{key}</Key><UploadId>{upload.id}</UploadId>"
-        f"<Initiator>{owner}</Initiator><Owner>{owner}</Owner>"
+        f"<Initiator>{initiator}</Initiator><Owner>{owner}</Owner>"
         f"<StorageClass>{upload.meta.storage_class or STANDARD}</StorageClass>"
         f"<Initiated>{iso_date(upload.started)}</Initiated>"
         f"{checksum}</Upload>"
