@@ -11,13 +11,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from hashlib import blake2b, sha256
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from awscrt.checksums import crc64nvme
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
-from cryptography.hazmat.primitives.ciphers.algorithms import AES256
-from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from dc.ports import Buffer
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers import CipherContext
 
 KEY_BYTES = 32
 NONCE_BYTES = 16
@@ -43,10 +44,14 @@ def is_key(key: bytes, check: str) -> bool:
     return hmac.compare_digest(key_check(key, salt), check)
 
 
-def _stream(key: bytes, offset: int) -> CipherContext:
+def _stream(key: bytes, offset: int) -> "CipherContext":
     """The key stream from a place on."""
+    # Imported with the first body that is encrypted: the library takes memory (7 MB), and many
+    # datacenters encrypt nothing. From the second on this costs a microsecond.
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
     counter = (offset // _BLOCK_BYTES).to_bytes(_BLOCK_BYTES, "big")
-    context = Cipher(AES256(key), CTR(counter)).encryptor()
+    context = Cipher(algorithms.AES256(key), modes.CTR(counter)).encryptor()
     context.update(bytes(offset % _BLOCK_BYTES))
     return context
 

@@ -5,8 +5,8 @@ authority vouches for it, so nothing in it is believed but the key. It is valid 
 years because its end would come as a surprise, and pinning is what decides. The key is ECDSA
 P-256, which every TLS 1.3 library speaks, and is separate from the identity's keys.
 
-`cryptography` costs over 15 MB of memory. This is the only module that imports it and no other
-module of a running server imports this one: it is for the one command that makes a certificate.
+`cryptography` costs over 15 MB of memory. No module of a running server imports this one: it is
+for the one command that makes a certificate.
 """
 
 from datetime import datetime, timedelta
