@@ -40,7 +40,7 @@ OWNER = "a" * 64
 def plan_of_partition(seed: int) -> Plan:
     """Two DCs and no faults but the one that the play makes."""
     knobs = {"inline": 256 << 10, "range": 8 << 20, "feed_items": 400, "container": 64 << 20}
-    pace = {"ack": 0.1, "progress": 0.25, "measure": 60.0, "quiet": 3.0, "upkeep": 30.0}
+    pace = {"ack": 0.1, "progress": 0.25, "measure": 60.0, "quiet": 3.0, "upkeep": 30.0, "gap": 0.0}
     skews, drifts, edges = [0, 0], [0.0, 0.0], [(0, 1)]
     return Plan(
         seed, 2, "pair", 0.0, 0.02, 0.0, 0.0, knobs, pace, skews, drifts, edges,
