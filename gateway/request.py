@@ -37,6 +37,8 @@ class Wire(Protocol):
 class Access(Protocol):
     """What the sender of a request may do (`gateway.access.gate`)."""
 
+    acl_required: bool
+    """Whether a grant of an access control list has allowed it."""
     is_owner: bool
     """Whether the bucket is the sender's."""
     is_short: bool

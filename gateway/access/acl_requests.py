@@ -39,11 +39,11 @@ from gateway.owners import ANONYMOUS_ID
 
 CANNED = "x-amz-acl"
 GRANTS = {
-    "x-amz-grant-full-control": FULL_CONTROL,
     "x-amz-grant-read": READ,
-    "x-amz-grant-read-acp": READ_ACP,
     "x-amz-grant-write": WRITE,
+    "x-amz-grant-read-acp": READ_ACP,
     "x-amz-grant-write-acp": WRITE_ACP,
+    "x-amz-grant-full-control": FULL_CONTROL,
 }
 """By header."""
 

@@ -17,7 +17,7 @@ from functools import partial
 
 from dc.names.api import Directory, Names
 from dc.names.model import Bucket, Kind, Upload, Version
-from gateway.access.acl import ACL, READ, WRITE, acl_in, bucket_acl
+from gateway.access.acl import ACL, READ, WRITE, Acl, acl_in, bucket_acl
 from gateway.access.acl_requests import has_acl
 from gateway.access.compiled import compiled, policy_text
 from gateway.access.facts import RequestFacts
@@ -54,7 +54,8 @@ _MORE = {
 
 class Access:
     """What the sender of `request` may do with `key` (or the bucket, when it is "") by `action`,
-    to which an ACL's `permission` corresponds. `extra`: what else is said of it to policies."""
+    to which an ACL's `permission` corresponds. `extra`: what else is said of it to policies.
+    `acl_required`: whether a grant of an ACL was what allowed it."""
 
     __slots__ = (
         "_action",
@@ -65,6 +66,7 @@ class Access:
         "_key",
         "_permission",
         "_request",
+        "acl_required",
         "is_owner",
         "is_short",
     )
@@ -87,6 +89,7 @@ class Access:
         self._permission = permission
         self._extra = extra
         self._caller: Caller | None = None
+        self.acl_required = False
         self.is_owner = request.user == bucket.owner
         self.is_short = self.is_owner and not policy_text(bucket)
 
@@ -104,7 +107,10 @@ class Access:
             self._demand(action, self._permission)
             if self._permission == WRITE:
                 self._demand_more()
-        elif action not in _BY_BODY:
+        elif action in _BY_BODY:
+            if not policy_text(self._bucket):
+                self._demand(action, "")
+        else:
             self.check(await self._version(names))
 
     async def _version(self, names: Names) -> Version | None:
@@ -145,8 +151,10 @@ class Access:
         self._extra = facts or self._extra
         if version is None or version.kind is not Kind.OBJECT:
             if not self.is_short:
-                denied = self._verdict(self._action, self._key) is Verdict.DENY
-                if denied or not self.may("ListBucket", READ):
+                if self._verdict(self._action, self._key) is Verdict.DENY:
+                    raise S3Error("AccessDenied")
+                self._extra = {"s3:prefix": [self._key]}
+                if not self.may("ListBucket", READ):
                     raise S3Error("AccessDenied")
         elif self.is_short and ACL not in version.registers:
             return
@@ -239,16 +247,19 @@ class Access:
         if are_acls_off(bucket):
             return self.is_owner
         acl = acl_in(version.registers, bucket.owner)
-        if acl.owner == self._request.user:
-            return True
-        return acl.grants_to(self.caller, permission, publicly=not ignores_public_acls(bucket))
+        return acl.owner == self._request.user or self._granted(acl, permission)
 
     def _by_bucket_acl(self, permission: str) -> bool:
         bucket = self._bucket
         if are_acls_off(bucket) or ACL not in bucket.registers:
             return False
-        publicly = not ignores_public_acls(bucket)
-        return bucket_acl(bucket).grants_to(self.caller, permission, publicly=publicly)
+        return self._granted(bucket_acl(bucket), permission)
+
+    def _granted(self, acl: Acl, permission: str) -> bool:
+        publicly = not ignores_public_acls(self._bucket)
+        granted = acl.grants_to(self.caller, permission, publicly=publicly)
+        self.acl_required = self.acl_required or granted
+        return granted
 
     @property
     def caller(self) -> Caller:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.access.acl import ACL, Acl, acl_in, bucket_acl, private, register_text
+from gateway.access.acl import ACL, GROUPS, Acl, acl_in, bucket_acl, private, register_text
 from gateway.access.acl_requests import (
     acl_of_document,
     acl_of_headers,
@@ -124,15 +124,17 @@ def _asked_acl(
 
 
 def _shown(context: Context, operation: str, acl: Acl) -> Any:
+    """A list for an answer: what groups have stands first, so that it is not overlooked."""
     directory = context.names.directory
-    grants = []
+    groups, users = [], []
     for grant in acl.grants:
-        if grant.grantee.startswith("http"):
+        if grant.grantee in GROUPS:
             grantee = {"Type": "Group", "URI": grant.grantee}
+            groups.append({"Grantee": grantee, "Permission": grant.permission})
         else:
             grantee = {"Type": "CanonicalUser", **owner(directory, grant.grantee)}
-        grants.append({"Grantee": grantee, "Permission": grant.permission})
-    return output(operation, Owner=owner(directory, acl.owner), Grants=grants)
+            users.append({"Grantee": grantee, "Permission": grant.permission})
+    return output(operation, Owner=owner(directory, acl.owner), Grants=groups + users)
 
 
 # -- ownership ------------------------------------------------------------------------------------

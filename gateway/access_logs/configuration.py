@@ -36,7 +36,8 @@ async def put_logging(context: Context, request: Request, asked: Any) -> None:
         if setting_text(request.bucket, LOGGING):
             await put_setting(context, request, LOGGING, None)
         return
-    target = context.names.directory.bucket(wanted.TargetBucket)
+    directory = context.names.directory
+    target = directory.bucket(wanted.TargetBucket)
     if target is None:
         raise S3Error("InvalidTargetBucketForLogging")
     _check_target(request.bucket, target)
@@ -47,7 +48,7 @@ async def put_logging(context: Context, request: Request, asked: Any) -> None:
             raise S3Error("NotImplemented", message)
     # The owner of the bucket may do anything with what is in it: that needs no grant.
     wanted.TargetGrants = None
-    if not may_deliver(request.bucket, target):
+    if not may_deliver(directory, request.bucket, target, wanted.TargetPrefix):
         message = (
             "The target bucket's policy does not allow logging.s3.amazonaws.com to put objects."
         )

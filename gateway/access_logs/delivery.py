@@ -135,7 +135,7 @@ class AccessLogs:
             return False
         wanted = configured.LoggingEnabled
         target = self._directory.bucket(wanted.TargetBucket)
-        if target is None or not may_deliver(bucket, target):
+        if target is None:
             log.warning("access logs have no place to go", bucket=bucket.name)
             return False
         if setting_text(target, "encryption"):
@@ -147,6 +147,9 @@ class AccessLogs:
             for part in parts:
                 at_ms = part[0].at_ms if by_event else self._clock.wall_ms()
                 key = wanted.TargetPrefix + self._key(bucket, wanted, at_ms)
+                if not may_deliver(self._directory, bucket, target, key):
+                    log.warning("access logs may not be written", bucket=bucket.name, key=key)
+                    return False
                 await self._put(target, key, "".join(f"{line.text}\n" for line in part).encode())
         return True
 

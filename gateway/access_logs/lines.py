@@ -65,7 +65,7 @@ def log_line(
     bucket: Bucket, request: Request, reply: Reply | None, code: str, times: Times, host_id: str
 ) -> str:
     """The line of an answered request, without its end."""
-    auth = getattr(request, "auth", None)
+    auth, access = getattr(request, "auth", None), getattr(request, "access", None)
     signature, kind = ("-", "-") if auth is None else _SIGNATURES.get(auth.kind, ("-", "-"))
     target, headers = request.target, request.headers
     path = f"{request.raw_path}?{request.raw_query}" if request.raw_query else request.raw_path
@@ -98,7 +98,7 @@ def log_line(
             _field(headers.get("Host", "")),
             "-",
             "-",
-            "-",
+            "-" if access is None or not access.acl_required else "Yes",
         )
     )
 

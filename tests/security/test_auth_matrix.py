@@ -6,7 +6,9 @@ Published as MinIO CVE-2025-31489, CVE-2026-40344, CVE-2026-41145, CVE-2021-2139
 so a new one is in the matrix by itself.
 """
 
+import hashlib
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +40,8 @@ OTHER_KINDS = [
 ]
 OPEN = {"ListBuckets"}
 """What needs no signature: it gives nothing then."""
+EACH_KEY = {"DeleteObjects"}
+"""What is refused for each key of its body by itself: see `test_many_keys`."""
 
 
 class Route(NamedTuple):
@@ -143,6 +147,8 @@ async def test_another_user(house: House, kind: str) -> None:
             assert answer.texts("Bucket") == []
         elif one.name == "CreateBucket":
             assert answer.code == "BucketAlreadyExists"
+        elif one.name in EACH_KEY:
+            assert answer.status == 400, (one, answer)
         elif one.name in ROWS:
             assert answer.status == 403, (one, answer)
         else:
@@ -156,6 +162,8 @@ async def test_none_and_other_kinds(house: House) -> None:
         answer = await house.ask(one.method, one.target, headers=one.headers, user=None)
         if one.name in OPEN:
             assert (answer.status, answer.texts("Bucket")) == (200, [])
+        elif one.name in EACH_KEY:
+            assert answer.status == 400, (one, answer)
         elif one.name in ROWS:
             assert answer.status == 403, (one, answer)
         else:
@@ -164,6 +172,17 @@ async def test_none_and_other_kinds(house: House) -> None:
             headers = {**one.headers, "Authorization": kind}
             answer = await house.ask(one.method, one.target, headers=headers, user=None)
             assert answer.status in (400, 403), (one, kind)
+    await untouched(house)
+
+
+@pytest.mark.parametrize("user", ["bob", None])
+async def test_many_keys(house: House, user: str | None) -> None:
+    await kept(house)
+    body = b"<Delete><Object><Key>kept</Key></Object><Object><Key>none</Key></Object></Delete>"
+    md5 = b64encode(hashlib.md5(body).digest()).decode()
+    answer = await house.ask("POST", "/photos?delete", body, {"Content-MD5": md5}, user=user)
+    assert (answer.status, answer.texts("Code")) == (200, ["AccessDenied"] * 2)
+    assert answer.texts("Deleted") == []
     await untouched(house)
 
 
