@@ -41,6 +41,8 @@ class PeerClient:
         self._peer = peer
         self._endpoint = 0
         self._token = ""
+        self.feed_epoch = ""
+        """Of the feed that is taken."""
         self.superseded_until = 0
         """A state later than one that was asked for comes by a position up to this one."""
         self._renew_at = 0.0
@@ -136,8 +138,13 @@ class PeerClient:
             _drop(response)
 
     def _superseded(self, response: aiohttp.ClientResponse) -> None:
+        """The peer has not what its feed told of: it has a later state, and its feed tells of that.
+        BodyUnavailable when it is a process with another feed that answers, while the stream of a
+        dead one seems open: it may have forgotten, and tells what it has by its feed."""
+        if response.headers.get(messages.EPOCH) != self.feed_epoch:
+            raise BodyUnavailable("the peer was started anew, and its feed is not open yet")
         text = response.headers.get(messages.FEED_END, "0")
-        if response.status == 404 and text.isascii() and text.isdigit() and len(text) < 20:
+        if text.isascii() and text.isdigit() and len(text) < 20:
             self.superseded_until = max(self.superseded_until, int(text))
 
     # -- inside ---------------------------------------------------------------------------------
@@ -158,7 +165,8 @@ class PeerClient:
                 _expect(response, 200, 403, 409)
             else:
                 _expect(response, 200, 204, 404)
-                self._superseded(response)
+                if response.status == 404:
+                    self._superseded(response)
             return response.status, await _read(response)
         finally:
             _drop(response)

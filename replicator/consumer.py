@@ -114,6 +114,7 @@ class Consumer:
         self._inbound.met(cursor.seq if cursor else 0, hello)
         self._inbound.missed_deletions |= cursor is not None and cursor.missed
         if cursor is not None and cursor.seq == hello.after:
+            self._client.feed_epoch = hello.epoch
             return Cursor(hello.epoch, cursor.seq, self._inbound.missed_deletions)
         if hello.after != 0:
             raise WireError(f"the stream starts at {hello.after}, which was not asked for")
@@ -121,6 +122,7 @@ class Consumer:
         self._client.superseded_until = 0
         if cursor is not None:
             await self._inbox.forget(fresh)
+        self._client.feed_epoch = hello.epoch
         return fresh
 
     async def _pipeline(self, content: aiohttp.StreamReader, cursor: Cursor) -> None:

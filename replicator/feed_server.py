@@ -232,10 +232,10 @@ class PeerServer:
         names = self._home.names
         end = names.feed_end
         if not names.knowledge.recognises(ask.epoch, ask.seq, end) or ask.seq < 1:
-            return _superseded(end)
+            return _superseded(names.epoch, end)
         entries, _, _ = await names.feed(ask.seq - 1, 1)
         if not entries or entries[0].seq != ask.seq:
-            return _superseded(names.feed_end)
+            return _superseded(names.epoch, names.feed_end)
         record = outgoing(ask.seq, entries[0].change, None, self._home.sealer, peer.sealing_key)
         return web.Response(body=wire.encode_record(record))
 
@@ -285,7 +285,7 @@ class PeerServer:
             if conflict is not None and not conflict.gone:
                 version = conflict.loser
         if version is None or version.stamp > ask.stamp or version.kind != Kind.OBJECT:
-            return _superseded(names.feed_end)
+            return _superseded(names.epoch, names.feed_end)
         if version.stamp < ask.stamp:
             return web.Response(status=409)
         if not ask.start < ask.stop <= version.size:
@@ -312,9 +312,9 @@ class PeerServer:
         return response
 
 
-def _superseded(end: int) -> web.Response:
-    """There is a later state, by a position up to `end`."""
-    return web.Response(status=404, headers={messages.FEED_END: str(end)})
+def _superseded(epoch: str, end: int) -> web.Response:
+    """There is a later state, by a position up to `end` of this epoch's feed."""
+    return web.Response(status=404, headers={messages.EPOCH: epoch, messages.FEED_END: str(end)})
 
 
 def _ask(request: web.BaseRequest, shape: type[T]) -> T:

@@ -22,7 +22,8 @@ from tokens import base64url
 FEED_END = "Farshore-Feed-End"
 """Header of a 404 to what the feed told of: the feed's end, by which it tells the later state."""
 EPOCH = "Farshore-Epoch"
-"""Header of a request for a feed: the asker's own epoch. What it has told in that, it knows."""
+"""Header of a request for a feed: the asker's own epoch. What it has told in that, it knows. And of
+such a 404: that feed's epoch. A process of another one may have forgotten what is asked for."""
 T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
 
