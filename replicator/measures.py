@@ -2,7 +2,8 @@
 
 When nothing waits, nothing is looked up. What the peer has not acknowledged is measured a bounded
 stretch at a time. Changes that are not its business (it made them itself) may stand before the
-first that is, any number of them: a stretch that held nothing for it is not looked at again.
+first that is, any number of them: what held nothing for it is not looked at again. So the next
+stretch begins with the first that is its business, and says the most that one stretch can.
 """
 
 from collections.abc import Sequence
@@ -62,13 +63,12 @@ class Measures:
         if settled >= names.feed_end:
             out.lacking, self._basis = Backlog(looked=settled), ()
             return
-        basis = (settled, out.taken, out.unfinished, names.feed_end)
+        after = max(settled, out.taken, self._nothing_until)
+        basis = (after, settled, out.unfinished, names.feed_end)
         if out.lacking is not None and (basis == self._basis or now < self._again_at):
             return
-        after = max(settled, out.taken, self._nothing_until)
         found = await names.backlog(self._peer.dc_id, after, BACKLOG_POSITIONS_MAX)
-        if not found.changes:
-            self._nothing_until = found.looked
+        self._nothing_until = found.first - 1 if found.first else found.looked
         late = [position for position in out.unfinished if position > settled]
         if late:
             found = _both(await names.backlog_at(self._peer.dc_id, late), found)

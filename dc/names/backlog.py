@@ -70,16 +70,17 @@ def measure_positions(db: sqlite3.Connection, peer: str, positions: Sequence[int
 
 
 def _sum(db: sqlite3.Connection, peer: str, rows: Iterable[_Row]) -> Backlog:
-    changes = size = oldest = 0
-    for _, kind, key, stamp, weight, attributes in rows:
+    changes = size = oldest = first = 0
+    for seq, kind, key, stamp, weight, attributes in rows:
         origin, changed = _when(db, kind, key, stamp, attributes)
         if not changed or origin == peer:
             continue
         changes += 1
+        first = min(first, seq) if first else seq
         size += weight
         made = stamp_ms(changed)
         oldest = min(oldest, made) if oldest else made
-    return Backlog(changes=changes, bytes=size, oldest_ms=oldest)
+    return Backlog(changes=changes, bytes=size, oldest_ms=oldest, first=first)
 
 
 def _when(

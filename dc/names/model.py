@@ -301,6 +301,8 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     """Of the objects among them."""
     oldest_ms: int = 0
     """When the oldest of them was made, in milliseconds since 1970; 0 when there is none."""
+    first: int = 0
+    """The position of the first of them; 0 when there is none."""
     looked: int = 0
     """The position up to which this has looked."""
     complete: bool = True

@@ -55,19 +55,19 @@ def sample() -> list[Change]:
     ]
 
 
-async def counted(names: SqliteNames, peer: str, after: int) -> tuple[int, int, int]:
-    """The same by the feed itself: changes, bytes, the oldest."""
+async def counted(names: SqliteNames, peer: str, after: int) -> tuple[int, int, int, int]:
+    """The same by the feed itself: changes, bytes, the oldest, the position of the first."""
     entries, _, _ = await names.feed(after, 10_000)
-    business = [one.change for one in entries if backlog.made_by(one.change) != peer]
+    business = [one for one in entries if backlog.made_by(one.change) != peer]
     size, made = 0, []
-    for change in business:
+    for change in (one.change for one in business):
         stamps = [change.stamp]
         if isinstance(change, Bucket | Version):
             stamps += [one.stamp for one in change.registers.values()]
         body = change.loser if isinstance(change, Conflict) else change
         size += body.size if isinstance(body, Version) else 0
         made.append(stamp_ms(max(stamps)))
-    return len(business), size, min(made, default=0)
+    return len(business), size, min(made, default=0), business[0].seq if business else 0
 
 
 @pytest.mark.parametrize("peer", [PARIS, TOKYO, AUSTIN])
@@ -76,9 +76,8 @@ async def test_it_is_what_the_feed_holds_for_the_peer(tmp_path: Path, peer: str)
         await names.apply(sample())
         for after in range(names.feed_end + 1):
             found = await names.backlog(peer, after, 1_000)
-            assert (found.changes, found.bytes, found.oldest_ms) == await counted(
-                names, peer, after
-            )
+            said = (found.changes, found.bytes, found.oldest_ms, found.first)
+            assert said == await counted(names, peer, after)
             assert found.complete and found.looked == names.feed_end
 
 
@@ -101,7 +100,7 @@ async def test_single_positions(tmp_path: Path) -> None:
         await names.apply([version(BUCKET, key, stamp_at(2_000)) for key in ("a", "bb", "ccc")])
         one, two, three = [entry.seq for entry in (await names.feed(0, 9))[0]][:3]
         assert await names.backlog_at(TOKYO, [one, three, 999]) == Backlog(
-            changes=2, bytes=4, oldest_ms=2_000
+            changes=2, bytes=4, oldest_ms=2_000, first=one
         )
         # What was overwritten has another position.
         await names.apply([version(BUCKET, "bb", stamp_at(2_001))])
