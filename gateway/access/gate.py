@@ -23,7 +23,7 @@ from gateway.access.compiled import compiled, policy_text
 from gateway.access.facts import RequestFacts
 from gateway.access.ownership import are_acls_off
 from gateway.access.policy import Verdict
-from gateway.access.principals import ANONYMOUS, Caller
+from gateway.access.principals import Caller
 from gateway.access.public_access import ignores_public_acls, restricts_public_buckets
 from gateway.errors import S3Error
 from gateway.request import Request
@@ -265,6 +265,7 @@ class Access:
     def caller(self) -> Caller:
         """Who asks, with the name that policies know."""
         if self._caller is None:
-            user = self._directory.user(self._request.user) if self._request.user else None
-            self._caller = ANONYMOUS if user is None else Caller(user.id, user.email)
+            user_id = self._request.user
+            user = self._directory.user(user_id) if user_id else None
+            self._caller = Caller(user_id, "" if user is None else user.email)
         return self._caller

@@ -14,7 +14,12 @@ _INT_CHARS_MAX = 20
 _DATE_CHARS_MAX = 40
 _LIMITS = {"integer": 1 << 31, "long": 1 << 63}
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-_OPEN_ENUMS = frozenset(("BucketLocationConstraint", "ChecksumAlgorithm", "ChecksumType"))
+_OPEN_ENUMS = frozenset(
+    (
+        *("BucketCannedACL", "BucketLocationConstraint", "ChecksumAlgorithm", "ChecksumType"),
+        "ObjectCannedACL",
+    )
+)
 """Those where more is understood than the model names: other regions, other case."""
 
 Reader = Callable[[str], Any]

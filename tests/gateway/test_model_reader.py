@@ -252,7 +252,7 @@ def test_a_body_is_what_its_checksum_says(name: str, headers: dict[str, str], co
         ("ListParts", {}, {"uploadId": "u", "max-parts": "\u0663"}, "InvalidArgument"),
         ("ListParts", {}, {"uploadId": "u", "max-parts": ""}, ""),
         ("ListObjectVersions", {}, {"encoding-type": "base64"}, "InvalidArgument"),
-        ("CreateBucket", {"x-amz-acl": "everyone"}, {}, "InvalidArgument"),
+        ("CreateBucket", {"x-amz-object-ownership": "Nobody"}, {}, "InvalidArgument"),
         ("CopyObject", {"x-amz-copy-source": "a/b", "x-amz-storage-class": "TAPE"}, {},
          "InvalidStorageClass"),
         ("GetObject", {"If-Modified-Since": "yesterday"}, {}, ""),
