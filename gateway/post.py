@@ -44,7 +44,9 @@ _HEADERS = {
 }
 """Fields that stand for a header; `x-amz-*` fields stand for the one of their name."""
 _SIGNATURE_V4 = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature")
-_NO_HEADERS = frozenset((*_SIGNATURE_V4, "x-amz-security-token"))
+_NO_HEADERS = frozenset(
+    ("x-amz-algorithm", "x-amz-credential", "x-amz-signature", "x-amz-security-token")
+)
 _REFUSED = frozenset(
     ("x-amz-content-sha256", "x-amz-decoded-content-length", "x-amz-trailer", "x-amz-tagging")
 )

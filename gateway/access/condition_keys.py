@@ -12,7 +12,7 @@ EXISTING_TAG = "s3:existingobjecttag/"
 REQUEST_TAG = "s3:requestobjecttag/"
 _WITH_NAME = (EXISTING_TAG, REQUEST_TAG, "s3:buckettag/", "s3:accesspointtag/")
 _GLOBAL_WITH_NAME = ("aws:principaltag/", "aws:requesttag/", "aws:resourcetag/")
-"""Keys with a name of a tag after them; the name keeps its case."""
+"""Keys with a name of a tag after them."""
 
 _PUTS = frozenset(("PutObject", "BypassGovernanceRetention"))
 _PUTS_ACL = frozenset(("PutObjectAcl", "PutObjectVersionAcl"))
@@ -105,10 +105,10 @@ GLOBAL = frozenset(
 
 def normal_key(text: str) -> str | None:
     """A key as facts are asked for it; None when there is no such key."""
-    key, slash, name = text.partition("/")
-    key = f"{key.lower()}{slash}"
+    key = text.lower()
+    kind, slash, name = key.partition("/")
     if slash:
-        return f"{key}{name}" if name and key in (*_WITH_NAME, *_GLOBAL_WITH_NAME) else None
+        return key if name and f"{kind}/" in (*_WITH_NAME, *_GLOBAL_WITH_NAME) else None
     return key if key in OF_S3 or key in GLOBAL else None
 
 

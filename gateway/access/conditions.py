@@ -56,9 +56,9 @@ class Condition(NamedTuple):
         return any(test(value, facts) != negated for value in values)
 
     @property
-    def keys(self) -> frozenset[str]:
+    def keys(self) -> set[str]:
         """All that it asks for."""
-        return self.matcher.keys | {self.key}
+        return {self.key}.union(*(pattern.keys for pattern in self.matcher.patterns))
 
 
 def parse_conditions(element: Any, *, variables: bool) -> list[Condition]:

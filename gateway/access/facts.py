@@ -9,10 +9,11 @@ from functools import partial
 from ssl import SSLObject
 
 from gateway.access.condition_keys import EXISTING_TAG, REQUEST_TAG
-from gateway.access.principals import Caller
+from gateway.access.principals import ANONYMOUS, Caller
 from gateway.dates import iso_time, parse_iso_ms, parse_timestamp, timestamp_of_date
 from gateway.errors import S3Error
 from gateway.limits import LIST_KEYS_MAX
+from gateway.model.matching import SUBRESOURCES
 from gateway.request import Request
 from gateway.sigv4 import AuthKind
 from gateway.tags import HEADER as TAGGING
@@ -21,7 +22,15 @@ from gateway.uri import parse_query, text_of
 
 _DAY_MS = 86_400_000
 _MAX_KEYS = str(LIST_KEYS_MAX)
-_OF_UPLOADS = {"uploads", "uploadId", "partNumber", "x-id"}
+_LISTINGS = ("", "list-type", "versions")
+_CREATES = {
+    ("PUT", ""): "true",
+    ("POST", ""): "true",
+    ("POST", "uploadId"): "true",
+    ("POST", "uploads"): "false",
+    ("PUT", "uploadId"): "false",
+}
+"""Whether an object comes to be, by method and subresource: of a part of an upload it does not."""
 _AUTH_TYPES: Mapping[AuthKind, str] = {
     AuthKind.HEADER: "REST-HEADER",
     AuthKind.HEADER_V2: "REST-HEADER",
@@ -31,6 +40,7 @@ _AUTH_TYPES: Mapping[AuthKind, str] = {
     AuthKind.FORM_V2: "POST",
 }
 _VERSION_2 = frozenset((AuthKind.HEADER_V2, AuthKind.PRESIGNED_V2, AuthKind.FORM_V2))
+_ANONYMOUS = "anonymous"
 
 Tags = Callable[[], Mapping[str, str]]
 
@@ -41,6 +51,9 @@ class RequestFacts:
     `tags` gives those of the object that is there, `request_tags` those that the request asks for,
     where they are not in its header. `extra` is said of the request besides, whatever it says by
     itself: keys in lower-case letters, values None for there are none.
+
+    Keys end in the name of a tag in lower-case letters: so all tags are meant that differ in no
+    more than that.
     """
 
     __slots__ = ("_caller", "_extra", "_now", "_owner", "_request", "_request_tags", "_tags")
@@ -74,10 +87,12 @@ class RequestFacts:
             return None if value is None else [value]
         if key == "s3:requestobjecttagkeys":
             return list(self._tags_asked()) or None
+        if key == "aws:principalservicenameslist":
+            return [self._caller.service] if self._caller.service else None
         for prefix, tags in ((EXISTING_TAG, self._tags_there), (REQUEST_TAG, self._tags_asked)):
             if key.startswith(prefix):
-                tag = tags().get(key.removeprefix(prefix))
-                return None if tag is None else [tag]
+                wanted = key.removeprefix(prefix)
+                return [value for name, value in tags().items() if name.lower() == wanted] or None
         return None
 
     def _tags_there(self) -> Mapping[str, str]:
@@ -99,14 +114,20 @@ class RequestFacts:
     def parameter(self, name: str) -> str | None:
         return self._request.query.get(name)
 
+    def subresource(self) -> str:
+        """The parameter that makes another operation of the request."""
+        return next((name for name in self._request.query if name in SUBRESOURCES), "")
+
+    def is_listing(self) -> bool:
+        request = self._request
+        return request.method == "GET" and not request.key and self.subresource() in _LISTINGS
+
     def listing_parameter(self, name: str) -> str | None:
-        return None if self._request.key else self.parameter(name)
+        return self.parameter(name) if self.is_listing() else None
 
     def keys_most(self) -> str | None:
         """How many keys a listing is to have; it is never without a number."""
-        if self._request.method != "GET":
-            return None
-        return None if self._request.key else self.parameter("max-keys") or _MAX_KEYS
+        return (self.parameter("max-keys") or _MAX_KEYS) if self.is_listing() else None
 
     def copy_source(self) -> str | None:
         text = self.header("x-amz-copy-source")
@@ -124,12 +145,8 @@ class RequestFacts:
         return None if until_ms is None else str(int(until_ms - self._now * 1000) // _DAY_MS)
 
     def creates(self) -> str | None:
-        """Whether an object comes to be of it, which the parts of an upload do not yet."""
         request = self._request
-        if request.method not in ("PUT", "POST") or request.query.keys() - _OF_UPLOADS:
-            return None
-        parts = "partNumber" in request.query or "uploads" in request.query
-        return "false" if parts else "true"
+        return _CREATES.get((request.method, self.subresource())) if request.key else None
 
     def owner(self) -> str | None:
         return self._owner or None
@@ -157,8 +174,10 @@ class RequestFacts:
         return "AWS" if self._request.auth.kind in _VERSION_2 else "AWS4-HMAC-SHA256"
 
     def signature_age(self) -> str | None:
-        """In milliseconds; of version 4 only."""
+        """In milliseconds; always 0 of version 2."""
         kind = self._request.auth.kind
+        if kind in _VERSION_2:
+            return "0"
         if kind is AuthKind.PRESIGNED:
             sent = dict(parse_query(self._request.raw_query)).get("X-Amz-Date")
         elif kind in (AuthKind.HEADER, AuthKind.FORM):
@@ -179,21 +198,34 @@ class RequestFacts:
 
     # -- of who asks ------------------------------------------------------------------------------
 
-    def user_id(self) -> str:
-        return self._caller.id or "anonymous"
+    def user_id(self) -> str | None:
+        """Which is the account too: each user is one."""
+        return None if self._caller.service else self._caller.id or _ANONYMOUS
 
     def user_name(self) -> str | None:
         return self._caller.name or None
 
-    def principal_type(self) -> str:
+    def principal_type(self) -> str | None:
+        if self._caller.service:
+            return None
         return "User" if self._caller.id else "Anonymous"
-
-    def account(self) -> str | None:
-        return self._caller.id or None
 
     def principal_arn(self) -> str | None:
         caller = self._caller
         return f"arn:aws:iam::{caller.id}:user/{caller.name}" if caller.id else None
+
+    def service(self) -> str | None:
+        return self._caller.service or None
+
+    def is_service(self) -> str | None:
+        """Of all that are not anonymous."""
+        if self._caller == ANONYMOUS:
+            return None
+        return "true" if self._caller.service else "false"
+
+    def is_for_somebody(self) -> str:
+        """Whether a service asks in the name of a user, which none does."""
+        return "false"
 
 
 _FACTS: Mapping[str, Callable[[RequestFacts], str | None]] = {
@@ -235,6 +267,9 @@ _FACTS: Mapping[str, Callable[[RequestFacts], str | None]] = {
     "aws:userid": RequestFacts.user_id,
     "aws:username": RequestFacts.user_name,
     "aws:principaltype": RequestFacts.principal_type,
-    "aws:principalaccount": RequestFacts.account,
+    "aws:principalaccount": RequestFacts.user_id,
     "aws:principalarn": RequestFacts.principal_arn,
+    "aws:principalservicename": RequestFacts.service,
+    "aws:principalisawsservice": RequestFacts.is_service,
+    "aws:viaawsservice": RequestFacts.is_for_somebody,
 }

@@ -27,8 +27,8 @@ _ARN_PARTS = 6
 
 class Matcher(NamedTuple):
     test: Test
-    keys: frozenset[str]
-    """What variables in the values ask for."""
+    patterns: Sequence[Pattern] = ()
+    """Those of the policy, where its values are patterns."""
 
 
 class Operator(NamedTuple):
@@ -49,7 +49,7 @@ def _any_of(patterns: Sequence[Pattern]) -> Matcher:
     def test(value: str, facts: Facts) -> bool:
         return any(pattern.matches(value, facts) for pattern in patterns)
 
-    return Matcher(test, frozenset(key for pattern in patterns for key in pattern.keys))
+    return Matcher(test, patterns)
 
 
 def _arns(values: Sequence[str], variables: bool) -> Matcher:
@@ -57,7 +57,6 @@ def _arns(values: Sequence[str], variables: bool) -> Matcher:
     the last part."""
     parsed = [parse_pattern(text, wildcards=True, variables=variables) for text in values]
     arns = [[Pattern(tuple(tokens)) for tokens in _arn_parts(tokens)] for tokens in parsed]
-    keys = frozenset(key for arn in arns for part in arn for key in part.keys)
 
     def test(value: str, facts: Facts) -> bool:
         parts = value.split(":", _ARN_PARTS - 1)
@@ -66,7 +65,7 @@ def _arns(values: Sequence[str], variables: bool) -> Matcher:
             for arn in arns
         )
 
-    return Matcher(test, keys)
+    return Matcher(test, [part for arn in arns for part in arn])
 
 
 def _arn_parts(tokens: Iterable[Token]) -> list[list[Token]]:
@@ -95,7 +94,7 @@ def _compared(read: Callable[[str], Any], compare: Callable[[Any, Any], bool]) -
             given = read(value)
             return given is not None and any(compare(given, one) for one in wanted)
 
-        return Matcher(test, frozenset())
+        return Matcher(test)
 
     return Operator(make)
 
@@ -117,7 +116,7 @@ def _bool(text: str) -> bool | None:
 
 def _binary(values: Sequence[str], _: bool) -> Matcher:
     wanted = {b64decode(text, validate=True) for text in values}
-    return Matcher(lambda value, _: value.encode(errors="surrogateescape") in wanted, frozenset())
+    return Matcher(lambda value, _: value.encode(errors="surrogateescape") in wanted)
 
 
 class Network(NamedTuple):
@@ -162,7 +161,7 @@ def _networks(values: Sequence[str], _: bool) -> Matcher:
         address = _address(value)
         return address is not None and any(network.has(address) for network in networks)
 
-    return Matcher(test, frozenset())
+    return Matcher(test)
 
 
 _COMPARISONS = {

@@ -4,7 +4,8 @@ A pattern is cut at its stars. The first piece must stand at the beginning, the 
 those between are found one after the other, each as far left as it goes: where a piece fits, no
 other choice could fit better, so nothing is ever tried again and the time is linear in the text. A
 piece without question marks is found by `str.find`, one with them with one bit for each of its
-characters (shift-and).
+characters (shift-and): that takes a step of Python for each character of the text, so policies may
+have few such patterns (`Pattern.is_searched`, `gateway.limits.POLICY_SEARCHES_MAX`).
 
 What a variable stands for is text, whatever characters it has: a user named `*` is no pattern. A
 variable without a value has no equal, and its pattern matches nothing. `${*}`, `${?}` and `${$}`
@@ -14,6 +15,7 @@ are the characters in them. Source: "IAM policy elements: Variables and tags" in
 import re
 from collections.abc import Iterable, Sequence
 from enum import Enum
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 from gateway.access.condition_keys import normal_key
@@ -27,8 +29,8 @@ class Facts(Protocol):
     """What conditions and variables may ask about a request."""
 
     def get(self, key: str, /) -> list[str] | None:
-        """The values of a condition key (lower-case letters, but for the name of a tag), None when
-        the request has none. It is asked only when a condition needs it."""
+        """The values of a condition key (in lower-case letters), None when the request has none.
+        It is asked only when a condition needs it."""
         ...
 
 
@@ -81,14 +83,16 @@ class _Piece:
 
     def __init__(self, tokens: Iterable[str | Wild]) -> None:
         self._runs: list[tuple[int, str]] = []
-        """Texts, and where they begin."""
+        """Texts, as long as they go, and where they begin."""
         self.length = 0
-        for token in tokens:
-            if isinstance(token, str):
-                self._runs.append((self.length, token))
-                self.length += len(token)
-            else:
-                self.length += 1
+        for are_gaps, group in groupby(tokens, lambda token: token is Wild.ONE):
+            if are_gaps:
+                self.length += len(list(group))
+                continue
+            run = "".join([token for token in group if isinstance(token, str)])
+            if run:
+                self._runs.append((self.length, run))
+                self.length += len(run)
 
     def stands_at(self, text: str, start: int) -> bool:
         """If the text is long enough."""
@@ -174,9 +178,10 @@ class Pattern:
         self._glob = None if varies else self.widest()
 
     @property
-    def is_fixed(self) -> bool:
-        """Whether it is one text, the same in every request."""
-        return all(isinstance(token, str) for token in self.tokens)
+    def is_searched(self) -> bool:
+        """Whether a question mark stands between two stars."""
+        stars = [place for place, token in enumerate(self.tokens) if token is Wild.MANY]
+        return bool(stars) and Wild.ONE in self.tokens[stars[0] : stars[-1]]
 
     @property
     def keys(self) -> list[str]:

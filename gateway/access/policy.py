@@ -16,7 +16,7 @@ from gateway.access.conditions import Number, malformed, shown
 from gateway.access.patterns import Facts
 from gateway.access.principals import Caller
 from gateway.access.statements import Statement, parse_statement
-from gateway.limits import POLICY_BYTES_MAX, POLICY_SPACE_BYTES_MAX
+from gateway.limits import POLICY_BYTES_MAX, POLICY_SEARCHES_MAX, POLICY_SPACE_BYTES_MAX
 
 _WITH_VARIABLES = "2012-10-17"
 _VERSIONS = (_WITH_VARIABLES, "2008-10-17")
@@ -83,7 +83,12 @@ def compile_policy(text: str, bucket: str) -> Policy:
     if not elements:
         raise malformed("Could not parse the policy: Statement is empty!")
     variables = version == _WITH_VARIABLES
-    return Policy([parse_statement(one, bucket, variables=variables) for one in elements])
+    statements = [parse_statement(one, bucket, variables=variables) for one in elements]
+    if sum(statement.searches for statement in statements) > POLICY_SEARCHES_MAX:
+        raise malformed(
+            f"The policy has more than {POLICY_SEARCHES_MAX} patterns with a '?' between two '*'"
+        )
+    return Policy(statements)
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from gateway.access.statements import Statement
 
 _SOURCE_IP = "aws:sourceip"
 _USER_ID = "aws:userid"
+_ACCOUNT = "aws:principalaccount"
 _ACCESS_POINT = "s3:dataaccesspointarn"
 _BITS_MIN = {4: 8, 6: 32}
 """Shorter prefixes of networks are the public."""
 _NARROWING = frozenset(
     (
-        *("aws:principalarn", "aws:principalaccount", "aws:principalorgid"),
+        *("aws:principalarn", _ACCOUNT, "aws:principalorgid"),
         *("aws:principalorgpaths", "aws:principalservicename", "aws:sourcearn"),
         *("aws:sourcevpc", "aws:sourcevpce", "aws:sourceowner", "aws:sourceaccount"),
         *("aws:sourceorgid", "aws:sourceorgpaths", _USER_ID, _ACCESS_POINT),
@@ -30,7 +31,6 @@ _EQUALITIES = frozenset(
     ("StringEquals", "StringEqualsIgnoreCase", "StringLike", "ArnEquals", "ArnLike")
 )
 _ANONYMOUS = "anonymous"
-_ROLE = "aroleid:"
 _ANY_NAME = ":accesspoint/*"
 
 
@@ -64,6 +64,8 @@ def _is_one(key: str, value: str) -> bool:
     """Whether it is one value, and not that of everybody."""
     if key == _ACCESS_POINT:
         value = value.removesuffix("*") if value.endswith(_ANY_NAME) else value
-    if key == _USER_ID and value.lower().startswith((_ANONYMOUS, _ROLE)):
+    if key in (_USER_ID, _ACCOUNT) and value.lower() == _ANONYMOUS:
+        return False
+    if key == _USER_ID and ":" in value:  # Of a role: what follows is chosen by who takes it.
         return False
     return not any(text in value for text in ("*", "?", "${"))

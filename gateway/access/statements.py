@@ -6,6 +6,7 @@ if all of that fits.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from gateway.access.actions import ACTIONS, OF_BUCKETS, OF_OBJECTS, actions_of
@@ -48,10 +49,16 @@ class Statement(NamedTuple):
         return any(pattern.matches(resource, facts) for pattern in self.resources)
 
     @property
-    def keys(self) -> frozenset[str]:
+    def keys(self) -> set[str]:
         """All that its conditions and variables ask for."""
         asked = {key for pattern in self.resources for key in pattern.keys}
-        return frozenset(asked).union(*(condition.keys for condition in self.conditions))
+        return asked.union(*(condition.keys for condition in self.conditions))
+
+    @property
+    def searches(self) -> int:
+        """How many of its patterns are searched for."""
+        values = (condition.matcher.patterns for condition in self.conditions)
+        return sum(pattern.is_searched for pattern in chain(self.resources, *values))
 
 
 def parse_statement(element: Any, bucket: str, *, variables: bool) -> Statement:
@@ -67,7 +74,7 @@ def parse_statement(element: Any, bucket: str, *, variables: bool) -> Statement:
         raise malformed("Missing required field Effect")
     effect = element["Effect"]
     if effect not in _EFFECTS:
-        raise malformed(f"Invalid effect : {shown(effect)}" if type(effect) is str else _SYNTAX)
+        raise malformed(f"Invalid effect: {shown(effect)}" if type(effect) is str else _SYNTAX)
     allows = effect == "Allow"
     principals, not_principals = _principals(element, allows)
     names, not_actions = _texts(element, "Action")
@@ -91,7 +98,7 @@ def _either(element: Mapping[str, Any], name: str) -> tuple[Any, bool]:
     """What stands in `name` or in its negation, and whether it is that."""
     negation = f"Not{name}"
     if name in element and negation in element:
-        raise malformed(_SYNTAX)
+        raise malformed(f"Statement/policy already has instance of {name}")
     if name not in element and negation not in element:
         raise malformed(f"Missing required field {name}")
     return (element[negation], True) if negation in element else (element[name], False)
@@ -147,13 +154,12 @@ def _check_use(
     conditions: Sequence[Condition],
 ) -> None:
     """Each action must be done to one of the resources, and know the keys of all conditions."""
+    knowing = {actions_with(condition.key) for condition in conditions} - {ANY_ACTION}
     for actions in chosen:
         possible = actions & reached
         if not possible:
             raise malformed("Action does not apply to any resource(s) in statement")
-        for condition in conditions:
-            knowing = actions_with(condition.key)
-            if knowing is not ANY_ACTION and not knowing & possible:
-                raise malformed(
-                    "Conditions do not apply to combination of actions and resources in statement"
-                )
+        if any(possible.isdisjoint(those) for those in knowing):
+            raise malformed(
+                "Conditions do not apply to combination of actions and resources in statement"
+            )
