@@ -5,19 +5,26 @@ from typing import Any
 
 from gateway_kit import USERS, Answer, House
 
+from dc.accounts import secret_context
 from dc.names.model import AccessKey, User
+from tokens.secret_store import SecretStore
 
 ANN, BOB = USERS["ann"], USERS["bob"]
 ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
 OWNER_ENFORCED, OWNER_PREFERRED = "BucketOwnerEnforced", "BucketOwnerPreferred"
 
 
-async def add_users(house: House) -> None:
-    """Make those who can sign known by their email addresses, too."""
+async def add_users(house: House, secrets: SecretStore | None = None) -> None:
+    """Make those who can sign known by their email addresses, too; elsewhere as well, with the
+    `secrets` of the datacenter."""
     for name, user_id in USERS.items():
-        stamp = house.names.clock.now()
+        stamp, secret = house.names.clock.now(), b""
+        if secrets is not None:
+            secret = secrets.encrypt(b"secret", secret_context(user_id, name))
         user = User(id=user_id, email=f"{name}@example.com", stamp=stamp)
-        await house.names.add_user(user, AccessKey(id=name, user=user_id, secret=b"", stamp=stamp))
+        await house.names.add_user(
+            user, AccessKey(id=name, user=user_id, secret=secret, stamp=stamp)
+        )
 
 
 def statement(action: str | list[str], effect: str = "Allow", **more: Any) -> dict[str, Any]:
