@@ -5,6 +5,7 @@ Ann has the bucket `photos`; Bob is another user; nobody signs for None.
 
 import asyncio
 import hashlib
+import json
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from access_kit import (
     put_policy,
     statement,
 )
+from form_kit import form, policy, post, signed_v4
 from gateway_kit import House, open_house
 
 from dc.names.model import Version
@@ -579,3 +581,77 @@ async def test_what_is_read_is_what_was_decided_about(
     async with asyncio.timeout(10):
         assert await code(house, "GET", "/photos/kept", None) == DENIED
     assert looks == 2
+
+
+# -- what else asks -------------------------------------------------------------------------------
+
+
+async def test_governance_is_bypassed_by_whom_the_policy_allows(house: House) -> None:
+    locked = {"x-amz-bucket-object-lock-enabled": "true"}
+    assert (await house.ask("PUT", "/locked", headers=locked)).status == 200
+    until = "2100-01-01T00:00:00Z"
+    said = {"x-amz-object-lock-mode": "GOVERNANCE", "x-amz-object-lock-retain-until-date": until}
+    written = await house.ask("PUT", "/locked/k", b"", said)
+    target = f"/locked/k?versionId={written.headers['x-amz-version-id']}"
+    bypass = {"x_amz_bypass_governance_retention": "true"}
+
+    async def allow(*actions: str) -> None:
+        one = statement([*actions], Resource="arn:aws:s3:::locked/*")
+        body = json.dumps({"Version": "2012-10-17", "Statement": [one]}).encode()
+        assert (await house.ask("PUT", "/locked?policy", body)).status == 204
+
+    await allow("s3:DeleteObjectVersion", "s3:PutObject")
+    assert await code(house, "DELETE", target, "bob", **bypass) == DENIED
+    # Nor may who only writes lock what is written.
+    answer = await house.ask("PUT", "/locked/new", b"", said, user="bob")
+    assert answer.code == DENIED
+    await allow("s3:DeleteObjectVersion", "s3:BypassGovernanceRetention")
+    assert await code(house, "DELETE", target, "bob") == DENIED
+    assert await code(house, "DELETE", target, "bob", **bypass) == "204"
+    await allow("s3:PutObject", "s3:PutObjectRetention")
+    assert (await house.ask("PUT", "/locked/new", b"", said, user="bob")).status == 200
+
+
+async def test_a_lock_by_what_the_body_says(house: House) -> None:
+    locked = {"x-amz-bucket-object-lock-enabled": "true"}
+    await house.ask("PUT", "/locked", headers=locked)
+    await house.ask("PUT", "/locked/k", b"")
+    only = {"StringEquals": {"s3:object-lock-mode": "GOVERNANCE"}}
+    hold = {"StringEquals": {"s3:object-lock-legal-hold": "ON"}}
+    body = json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                statement(
+                    "s3:PutObjectRetention", Resource="arn:aws:s3:::locked/*", Condition=only
+                ),
+                statement(
+                    "s3:PutObjectLegalHold", Resource="arn:aws:s3:::locked/*", Condition=hold
+                ),
+            ],
+        }
+    ).encode()
+    assert (await house.ask("PUT", "/locked?policy", body)).status == 204
+
+    async def put_document(target: str, document: str) -> str:
+        said = {"Content-MD5": b64encode(hashlib.md5(document.encode()).digest()).decode()}
+        answer = await house.ask("PUT", target, document.encode(), said, user="bob")
+        return answer.code or str(answer.status)
+
+    until = "<RetainUntilDate>2100-01-01T00:00:00Z</RetainUntilDate>"
+    for mode, found in (("COMPLIANCE", DENIED), ("GOVERNANCE", "200")):
+        document = f"<Retention><Mode>{mode}</Mode>{until}</Retention>"
+        assert await put_document("/locked/k?retention", document) == found
+    for status, found in (("OFF", DENIED), ("ON", "200")):
+        document = f"<LegalHold><Status>{status}</Status></LegalHold>"
+        assert await put_document("/locked/k?legal-hold", document) == found
+
+
+async def test_forms_have_lists(house: House) -> None:
+    await put_acl(house, "/photos", "public-read-write")
+    fields = signed_v4({"key": "form", "acl": "public-read"}, policy({"acl": "public-read"}))
+    assert (await post(house, form(fields))).status == 204
+    assert await grants(house, "/photos/form") == OBJECT_LISTS["public-read"]
+    assert (await post(house, form({"key": "wild", "acl": "public-read"}))).status == 204
+    assert await code(house, "GET", "/photos/wild", None) == "200"
+    assert (await post(house, form({"key": "form", "acl": "open"}))).code == "InvalidArgument"

@@ -1,6 +1,7 @@
 """Access logs: one line for each request, in S3's format, where the configuration says."""
 
 import asyncio
+import json
 import re
 import shlex
 from typing import Any
@@ -215,3 +216,54 @@ async def test_configurations(house: House) -> None:
         assert "LoggingEnabled" not in client.get_bucket_logging(Bucket="photos")
 
     await asyncio.to_thread(run)
+
+
+async def test_policies_decide_where_logs_may_go(house: House) -> None:
+    """Of one owner unless it is denied; of another if it is allowed; each time that they go."""
+    await house.bucket("photos")
+    await house.bucket("logs")
+    await house.bucket("theirs", "bob")
+    client = house.boto()
+    service = {"Service": "logging.s3.amazonaws.com"}
+    about = {"ArnLike": {"aws:SourceArn": "arn:aws:s3:::photos"}, "StringEquals": {
+        "aws:SourceAccount": ANN}}  # fmt: skip
+
+    async def say(bucket: str, user: str, effect: str, **more: Any) -> None:
+        one = {"Effect": effect, "Principal": service, "Action": "s3:PutObject", **more}
+        one["Resource"] = f"arn:aws:s3:::{bucket}/log/*"
+        body = json.dumps({"Version": "2012-10-17", "Statement": [one]}).encode()
+        assert (await house.ask("PUT", f"/{bucket}?policy", body, user=user)).status == 204
+
+    async def code(target: str) -> str:
+        try:
+            await asyncio.to_thread(enable, client, target)
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return ""
+
+    await say("theirs", "bob", "Allow", Condition={"StringEquals": {"aws:SourceAccount": "x"}})
+    assert await code("theirs") == "AccessDenied"
+    await say("theirs", "bob", "Allow", Condition=about)
+    assert await code("theirs") == ""
+    await say("logs", "ann", "Deny")
+    assert await code("logs") == "AccessDenied"
+    await say("logs", "ann", "Deny", Condition={"ArnLike": {"aws:SourceArn": "arn:aws:s3:::x"}})
+    assert await code("logs") == ""
+    await house.ask("GET", "/photos?prefix=first")
+    written = await lines(house)
+    assert written[-1][8].startswith("GET /photos?prefix=first")
+    assert house.logs.dropped == 0
+    await say("logs", "ann", "Deny")
+    await house.ask("GET", "/photos?prefix=second")
+    assert await lines(house) == written
+    assert house.logs.dropped == 1
+
+
+async def test_lines_say_when_a_grant_was_needed(house: House) -> None:
+    await logging_house(house)
+    headers = {"x-amz-acl": "public-read"}
+    await house.ask("PUT", "/photos/open", b"", headers)
+    for user in ("ann", "bob", None):
+        assert (await house.ask("GET", "/photos/open", user=user)).status == 200
+    needed = [line[-1] for line in await lines(house) if line[6] == "REST.GET.OBJECT"]
+    assert needed == ["-", "Yes", "Yes"]
