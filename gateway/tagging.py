@@ -3,7 +3,7 @@
 from typing import Any
 
 from dc.names.model import Version
-from gateway.access.condition_keys import REQUEST_TAG
+from gateway.access.facts import facts_of_tags
 from gateway.context import Context
 from gateway.errors import S3Error
 from gateway.model.writer import output
@@ -41,9 +41,7 @@ async def get_object_tagging(context: Context, request: Request, asked: Any) -> 
 
 async def put_object_tagging(context: Context, request: Request, asked: Any) -> Any:
     tags = check_tags([(tag.Key, tag.Value) for tag in asked.Tagging.TagSet])
-    facts = {f"{REQUEST_TAG}{key}": [value] for key, value in tags.items()}
-    facts["s3:requestobjecttagkeys"] = list(tags)
-    version = await find_version(context, request, asked.VersionId, facts)
+    version = await find_version(context, request, asked.VersionId, facts_of_tags(tags))
     await _set(context, request, version, register_text(tags))
     return output("PutObjectTagging", VersionId=_shown(version))
 

@@ -4,6 +4,7 @@ A bucket with a policy pays for what its conditions ask, and nothing else: no he
 tag fetched before. Keys that are not here have no value (`gateway.access.condition_keys`).
 """
 
+from asyncio import Transport
 from collections.abc import Callable, Mapping
 from functools import partial
 from ssl import SSLObject
@@ -41,22 +42,32 @@ _AUTH_TYPES: Mapping[AuthKind, str] = {
 }
 _VERSION_2 = frozenset((AuthKind.HEADER_V2, AuthKind.PRESIGNED_V2, AuthKind.FORM_V2))
 _ANONYMOUS = "anonymous"
+_TAG_KEYS = "s3:requestobjecttagkeys"
 
 Tags = Callable[[], Mapping[str, str]]
+
+
+def facts_of_tags(tags: Mapping[str, str]) -> dict[str, list[str]]:
+    """What policies may ask about the tags that a request gives an object."""
+    return {**_by_key(REQUEST_TAG, tags), _TAG_KEYS: list(tags)}
+
+
+def _by_key(prefix: str, tags: Mapping[str, str]) -> dict[str, list[str]]:
+    """The values of tags by condition key, which has no case: so one may have several."""
+    found: dict[str, list[str]] = {}
+    for name, value in tags.items():
+        found.setdefault(f"{prefix}{name.lower()}", []).append(value)
+    return found
 
 
 class RequestFacts:
     """The facts of a request, which `caller` sends at `now`. `owner` is whose the bucket is.
 
-    `tags` gives those of the object that is there, `request_tags` those that the request asks for,
-    where they are not in its header. `extra` is said of the request besides, whatever it says by
-    itself: keys in lower-case letters, values None for there are none.
-
-    Keys end in the name of a tag in lower-case letters: so all tags are meant that differ in no
-    more than that.
+    `tags` gives those of the object that is there. `extra` is said of the request besides, whatever
+    it says by itself: keys in lower-case letters, values None for there are none.
     """
 
-    __slots__ = ("_caller", "_extra", "_now", "_owner", "_request", "_request_tags", "_tags")
+    __slots__ = ("_caller", "_extra", "_now", "_owner", "_request", "_tags")
 
     def __init__(
         self,
@@ -66,7 +77,6 @@ class RequestFacts:
         *,
         owner: str = "",
         tags: Tags | None = None,
-        request_tags: Tags | None = None,
         extra: Mapping[str, list[str] | None] | None = None,
     ) -> None:
         self._request = request
@@ -74,7 +84,6 @@ class RequestFacts:
         self._now = now
         self._owner = owner
         self._tags = tags
-        self._request_tags = request_tags
         self._extra = extra or {}
 
     def get(self, key: str, /) -> list[str] | None:
@@ -85,24 +94,15 @@ class RequestFacts:
         if known is not None:
             value = known(self)
             return None if value is None else [value]
-        if key == "s3:requestobjecttagkeys":
-            return list(self._tags_asked()) or None
-        if key == "aws:principalservicenameslist":
-            return [self._caller.service] if self._caller.service else None
-        for prefix, tags in ((EXISTING_TAG, self._tags_there), (REQUEST_TAG, self._tags_asked)):
-            if key.startswith(prefix):
-                wanted = key.removeprefix(prefix)
-                return [value for name, value in tags().items() if name.lower() == wanted] or None
+        if key.startswith(EXISTING_TAG):
+            return None if self._tags is None else _by_key(EXISTING_TAG, self._tags()).get(key)
+        if key == _TAG_KEYS or key.startswith(REQUEST_TAG):
+            return self._tags_asked().get(key)
         return None
 
-    def _tags_there(self) -> Mapping[str, str]:
-        return {} if self._tags is None else self._tags()
-
-    def _tags_asked(self) -> Mapping[str, str]:
-        if self._request_tags is not None:
-            return self._request_tags()
+    def _tags_asked(self) -> Mapping[str, list[str]]:
         try:
-            return tags_of_header(self.header(TAGGING) or "")
+            return facts_of_tags(tags_of_header(self.header(TAGGING) or ""))
         except S3Error:
             return {}  # The operation refuses the request.
 
@@ -134,7 +134,7 @@ class RequestFacts:
         if text is None:
             return None
         try:
-            text = text_of(text.partition("?")[0].encode())
+            text = text_of(text.partition("?")[0].encode("utf-8", "surrogateescape"))
         except S3Error:
             pass  # The operation refuses the request.
         return text.removeprefix("/")
@@ -151,17 +151,22 @@ class RequestFacts:
     def owner(self) -> str | None:
         return self._owner or None
 
-    def source_address(self) -> str | None:
-        return self._request.peer_address or None
-
-    def is_secure(self) -> str:
-        return str(self._request.is_secure).lower()
-
-    def tls_version(self) -> str | None:
+    def transport(self) -> Transport:
+        """What it came by. ConnectionResetError when the client has gone: then nobody can tell,
+        and must not decide, what its network may do."""
         transport = self._request.connection.transport
         if transport is None:
-            return None
-        tls: SSLObject | None = transport.get_extra_info("ssl_object")
+            raise ConnectionResetError("The client has gone")
+        return transport
+
+    def source_address(self) -> str:
+        return str(self.transport().get_extra_info("peername")[0])
+
+    def is_secure(self) -> str:
+        return str(self.transport().get_extra_info("sslcontext") is not None).lower()
+
+    def tls_version(self) -> str | None:
+        tls: SSLObject | None = self.transport().get_extra_info("ssl_object")
         version = tls.version() if tls is not None else None
         return None if version is None else version.removeprefix("TLSv")
 
@@ -269,7 +274,9 @@ _FACTS: Mapping[str, Callable[[RequestFacts], str | None]] = {
     "aws:principaltype": RequestFacts.principal_type,
     "aws:principalaccount": RequestFacts.user_id,
     "aws:principalarn": RequestFacts.principal_arn,
-    "aws:principalservicename": RequestFacts.service,
+    **dict.fromkeys(
+        ("aws:principalservicename", "aws:principalservicenameslist"), RequestFacts.service
+    ),
     "aws:principalisawsservice": RequestFacts.is_service,
     "aws:viaawsservice": RequestFacts.is_for_somebody,
 }
