@@ -69,5 +69,9 @@ def actions_of(text: str) -> frozenset[str]:
     name = name.removeprefix(PREFIX)
     if name in _BY_LOWER:
         return frozenset((_BY_LOWER[name],))
-    glob = Pattern(parse_pattern(name, wildcards=True, variables=False)).widest()
+    glob = pattern_of(name).widest()
     return frozenset(action for lower, action in _BY_LOWER.items() if glob.matches(lower))
+
+
+def pattern_of(text: str) -> Pattern:
+    return Pattern(parse_pattern(text, wildcards=True, variables=False))

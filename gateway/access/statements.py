@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from gateway.access.actions import ACTIONS, OF_BUCKETS, OF_OBJECTS, actions_of
+from gateway.access.actions import ACTIONS, OF_BUCKETS, OF_OBJECTS, actions_of, pattern_of
 from gateway.access.condition_keys import ANY_ACTION, actions_with
 from gateway.access.conditions import Condition, malformed, parse_conditions, shown
 from gateway.access.patterns import Facts, Pattern, parse_pattern
@@ -27,7 +27,8 @@ _SYNTAX = "Invalid policy syntax."
 
 
 class Statement(NamedTuple):
-    """`not_principals`, `not_resources`: whether those that are named are excepted."""
+    """`not_principals`, `not_resources`: whether those that are named are excepted. `searches`: how
+    many of its patterns are searched for (`Pattern.is_searched`)."""
 
     allows: bool
     principals: Principals
@@ -36,6 +37,7 @@ class Statement(NamedTuple):
     resources: tuple[Pattern, ...]
     not_resources: bool
     conditions: tuple[Condition, ...]
+    searches: int
 
     def applies(self, caller: Caller, action: str, resource: str, facts: Facts) -> bool:
         return (
@@ -53,12 +55,6 @@ class Statement(NamedTuple):
         """All that its conditions and variables ask for."""
         asked = {key for pattern in self.resources for key in pattern.keys}
         return asked.union(*(condition.keys for condition in self.conditions))
-
-    @property
-    def searches(self) -> int:
-        """How many of its patterns are searched for."""
-        values = (condition.matcher.patterns for condition in self.conditions)
-        return sum(pattern.is_searched for pattern in chain(self.resources, *values))
 
 
 def parse_statement(element: Any, bucket: str, *, variables: bool) -> Statement:
@@ -89,8 +85,12 @@ def parse_statement(element: Any, bucket: str, *, variables: bool) -> Statement:
         _check_use(chosen, reached, conditions)
     named = frozenset[str]().union(*chosen)
     actions = ACTIONS - named if not_actions else named
+    values = (condition.matcher.patterns for condition in conditions)
+    searches = sum(
+        pattern.is_searched for pattern in chain(map(pattern_of, names), resources, *values)
+    )
     return Statement(
-        allows, principals, not_principals, actions, resources, not_resources, conditions
+        allows, principals, not_principals, actions, resources, not_resources, conditions, searches
     )
 
 

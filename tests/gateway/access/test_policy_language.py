@@ -567,6 +567,9 @@ def test_patterns_that_must_be_searched_are_few() -> None:
     several = [statement(Resource="arn:aws:s3:::photos/*?*")] * POLICY_SEARCHES_MAX
     assert not refusal(document(*several))
     assert refusal(document(*several, several[0]))
+    names = [f"s3:*{'t' * n}?*" for n in range(3)] * (POLICY_SEARCHES_MAX // 3 + 1)
+    assert allowed(Action=names)
+    assert not allowed(Action=names[:POLICY_SEARCHES_MAX])
 
 
 # -- what a policy says of itself -----------------------------------------------------------------
