@@ -42,14 +42,14 @@ _AUTH_TYPES: Mapping[AuthKind, str] = {
 }
 _VERSION_2 = frozenset((AuthKind.HEADER_V2, AuthKind.PRESIGNED_V2, AuthKind.FORM_V2))
 _ANONYMOUS = "anonymous"
-_TAG_KEYS = "s3:requestobjecttagkeys"
+TAG_KEYS = "s3:requestobjecttagkeys"
 
 Tags = Callable[[], Mapping[str, str]]
 
 
 def facts_of_tags(tags: Mapping[str, str]) -> dict[str, list[str]]:
     """What policies may ask about the tags that a request gives an object."""
-    return {**_by_key(REQUEST_TAG, tags), _TAG_KEYS: list(tags)}
+    return {**_by_key(REQUEST_TAG, tags), TAG_KEYS: list(tags)}
 
 
 def _by_key(prefix: str, tags: Mapping[str, str]) -> dict[str, list[str]]:
@@ -90,13 +90,13 @@ class RequestFacts:
         """The values of a condition key; None when the request has none."""
         if key in self._extra:
             return self._extra[key]
-        known = _FACTS.get(key)
+        known = FACTS.get(key)
         if known is not None:
             value = known(self)
             return None if value is None else [value]
         if key.startswith(EXISTING_TAG):
             return None if self._tags is None else _by_key(EXISTING_TAG, self._tags()).get(key)
-        if key == _TAG_KEYS or key.startswith(REQUEST_TAG):
+        if key == TAG_KEYS or key.startswith(REQUEST_TAG):
             return self._tags_asked().get(key)
         return None
 
@@ -233,7 +233,7 @@ class RequestFacts:
         return "false"
 
 
-_FACTS: Mapping[str, Callable[[RequestFacts], str | None]] = {
+FACTS: Mapping[str, Callable[[RequestFacts], str | None]] = {
     **{
         f"s3:{name}": partial(RequestFacts.header, name=name)
         for name in (

@@ -14,8 +14,8 @@ from gateway_kit import House, amz_date
 from multidict import CIMultiDict, CIMultiDictProxy
 from policy_kit import ANN, BUCKET, LOGS, NOBODY, OBJECTS, policy, statement
 
-from gateway.access.condition_keys import GLOBAL, OF_S3, normal_key
-from gateway.access.facts import _FACTS, RequestFacts, facts_of_tags
+from gateway.access.condition_keys import normal_key
+from gateway.access.facts import RequestFacts, facts_of_tags
 from gateway.access.policy import Verdict
 from gateway.access.principals import Caller
 from gateway.chunked import PayloadMode
@@ -374,35 +374,6 @@ def test_nothing_is_looked_up_before_it_is_asked_for() -> None:
         statement(Condition={"StringLike": {"aws:userid": "*"}}),
     )
     assert whole.decide(ANN, "GetObject", "photos/a", facts) is Verdict.ALLOW
-
-
-# -- all keys -------------------------------------------------------------------------------------
-
-NEVER = {
-    *("aws:assumedroot", "aws:calledvia", "aws:calledviaawsmcp", "aws:calledviafirst"),
-    *("aws:calledvialast", "aws:chatbotsourcearn", "aws:ec2instancesourceprivateipv4"),
-    *("aws:ec2instancesourcevpc", "aws:federatedprovider", "aws:multifactorauthage"),
-    *("aws:multifactorauthpresent", "aws:principalorgid", "aws:principalorgpaths"),
-    *("aws:resourceorgid", "aws:resourceorgpaths", "aws:signinsessionarn", "aws:sourceaccount"),
-    *("aws:sourcearn", "aws:sourceidentity", "aws:sourceorgid", "aws:sourceorgpaths"),
-    *("aws:sourceowner", "aws:sourcevpc", "aws:sourcevpcarn", "aws:sourcevpce", "aws:tagkeys"),
-    *("aws:tokenissuetime", "aws:viaawsmcpservice", "aws:vpceaccount", "aws:vpceorgid"),
-    *("aws:vpceorgpaths", "aws:vpcsourceip"),
-    *("s3:accessgrantsinstancearn", "s3:accesspointnetworkorigin", "s3:dataaccesspointaccount"),
-    *("s3:dataaccesspointarn", "s3:destinationregion", "s3:inventoryaccessibleoptionalfields"),
-    *("s3:isreplicationpauserequest", "s3:locationconstraint", "s3:x-amz-bucket-namespace"),
-    "s3:x-amz-object-ownership",
-}
-"""Keys that no request has a value of: what they are about there is not here."""
-OTHERWISE = {"s3:requestobjecttagkeys"}
-
-
-def test_each_key_has_values_or_is_said_to_have_none() -> None:
-    keys = {key for key in {*OF_S3, *GLOBAL} if not key.endswith("/")}
-    assert keys == set(_FACTS) | NEVER | OTHERWISE
-    assert not NEVER & (set(_FACTS) | OTHERWISE)
-    whole = request(method="PUT", x_amz_tagging="a=b")
-    assert all(fact(key, whole) is None for key in NEVER)
 
 
 # -- requests over the wire -----------------------------------------------------------------------
