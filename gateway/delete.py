@@ -19,7 +19,7 @@ from gateway.locks import is_lockable, may_bypass
 from gateway.notifications.records import What, told
 from gateway.refusals import refused
 from gateway.reply import XMLNS, Reply, xml_reply
-from gateway.request import Request
+from gateway.request import Deleted, Request
 from gateway.target import check_key
 from gateway.versioning import is_version_id, marker_at, marker_lines, shown_id, state_of, vid_of
 from gateway.xmltext import child_texts, children, escape, parse_document
@@ -96,6 +96,7 @@ async def delete_objects(context: Context, request: Request) -> Reply:
     rows: list[str] = []
     removals: list[Removal] = []
     asked: list[_Named] = []
+    batch: list[Deleted] = []
     for one in named:
         try:
             check_key(one.key)
@@ -107,12 +108,16 @@ async def delete_objects(context: Context, request: Request) -> Reply:
             asked.append(one)
         except S3Error as error:
             rows.append(_error_row(one, error))
+            batch.append(_deleted(one, error))
     outcomes = await _remove(context, request, removals)
     for one, removal, outcome in zip(asked, removals, outcomes, strict=True):
-        if (refusal := refused(outcome)) is not None:
+        refusal = refused(outcome)
+        batch.append(_deleted(one, refusal))
+        if refusal is not None:
             rows.append(_error_row(one, refusal))
         elif not quiet:
             rows.append(_deleted_row(one, removal, outcome))
+    request.batch = batch
     return xml_reply(f"<DeleteResult {XMLNS}>{''.join(rows)}</DeleteResult>")
 
 
@@ -126,6 +131,10 @@ async def _remove(context: Context, request: Request, removals: list[Removal]) -
         return await context.names.remove(removals)
     await context.names.delete(gone, events=[event for one in removals for event in one.events])
     return [None] * len(removals)
+
+
+def _deleted(one: _Named, error: S3Error | None) -> Deleted:
+    return Deleted(one.key, one.version_id or "", "" if error is None else error.code)
 
 
 def _deleted_row(one: _Named, removal: Removal, outcome: object) -> str:

@@ -7,8 +7,8 @@ GET. Its `method`, `raw_path`, `raw_query` and `headers` are what was sent, not 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from aiohttp import StreamReader
 from aiohttp.http_parser import RawRequestMessage
@@ -53,19 +53,28 @@ class Access(Protocol):
     def may_bypass(self, key: str) -> bool: ...
 
 
+class Deleted(NamedTuple):
+    """One of the objects that a DeleteObjects names. `code` is the error's, "" when it was done."""
+
+    key: str
+    version_id: str
+    code: str
+
+
 class Request:
     """`target`, `auth`, `user`, `plain`, `bucket` and `access` are set one after the other by
     `gateway.service`; `time`, in seconds since 1970, is when it came.
 
     `plain`: no header says anything about the object or sets a condition (`gateway.metadata`).
     `close`: nothing may follow on the connection. `common`: header lines that every answer has.
-    `reply`: what was sent, or began to be.
+    `reply`: what was sent, or began to be. `batch`: what DeleteObjects has come to, for logs.
     `continue_due`: the client waits for "100 Continue" before it sends the body.
     """
 
     __slots__ = (
         "access",
         "auth",
+        "batch",
         "bucket",
         "close",
         "common",
@@ -111,6 +120,7 @@ class Request:
         self.id = ""
         self.common = ""
         self.reply: Reply | None = None
+        self.batch: Sequence[Deleted] = ()
 
     @property
     def query(self) -> dict[str, str]:
@@ -176,5 +186,6 @@ class DerivedRequest(Request):
         self.continue_due = request.continue_due
         self.id = request.id
         self.reply = None
+        self.batch = ()
         self.common = request.common
         self.time = request.time

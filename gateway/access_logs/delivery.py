@@ -22,7 +22,7 @@ from dc.names.model import Bucket, Kind, Meta, Version
 from dc.objects.api import ObjectsError, ObjectStore
 from dc.objects.ident import version_ident
 from dc.ports import Clock, Randomness
-from gateway.access_logs.lines import Times, log_line
+from gateway.access_logs.lines import Times, batch_lines, log_line
 from gateway.access_logs.permission import may_deliver
 from gateway.dates import iso_second
 from gateway.limits import SMALL_BYTES_MAX
@@ -93,7 +93,13 @@ class AccessLogs:
         if bucket is None or not bucket.registers or not setting_text(bucket, LOGGING):
             return
         times = Times(began_ms, max(0, ended_ms - began_ms))
-        text = log_line(bucket, request, request.reply, code, times, self._host_id)
+        self._add(
+            bucket, began_ms, log_line(bucket, request, request.reply, code, times, self._host_id)
+        )
+        for text in batch_lines(bucket, request, began_ms, self._host_id):
+            self._add(bucket, began_ms, text)
+
+    def _add(self, bucket: Bucket, began_ms: int, text: str) -> None:
         if self._size + len(text) > LINES_BYTES_MAX:
             self.dropped += 1
             return

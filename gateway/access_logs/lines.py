@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from dc.names.model import Bucket
 from gateway.dates import http_date
+from gateway.errors import ERRORS
 from gateway.reply import Reply
 from gateway.request import Request
 from gateway.sigv4 import AuthKind
@@ -50,6 +51,7 @@ _RESOURCES = {
 }
 _SAFE = "!#$%&'()*+,-./:;<=>?@[]^_`{|}~"
 """Printable ASCII but for the space, the quotation mark and the backslash."""
+_KEY_SAFE = "/-_.~*"
 _FIELD_CHARS_MAX = 2048
 """Of what a client may make as long as it likes."""
 
@@ -65,8 +67,7 @@ def log_line(
     bucket: Bucket, request: Request, reply: Reply | None, code: str, times: Times, host_id: str
 ) -> str:
     """The line of an answered request, without its end."""
-    auth, access = getattr(request, "auth", None), getattr(request, "access", None)
-    signature, kind = ("-", "-") if auth is None else _SIGNATURES.get(auth.kind, ("-", "-"))
+    access = getattr(request, "access", None)
     target, headers = request.target, request.headers
     path = f"{request.raw_path}?{request.raw_query}" if request.raw_query else request.raw_path
     status, sent, size = _sizes(request, reply)
@@ -80,7 +81,7 @@ def log_line(
             getattr(request, "user", "") or "-",
             request.id,
             operation(request),
-            _field(quote(target.key, safe="/-_.~*")),
+            _field(quote(target.key, safe=_KEY_SAFE)),
             f'"{_text(f"{request.method} {path}")} HTTP/1.{0 if request.http10 else 1}"',
             status,
             code or "-",
@@ -92,15 +93,41 @@ def log_line(
             f'"{_text(headers.get("User-Agent", ""))}"',
             _field(version_id),
             _field(host_id),
-            signature,
-            "-",
-            kind,
+            *_signature(request),
             _field(headers.get("Host", "")),
             "-",
             "-",
             "-" if access is None or not access.acl_required else "Yes",
         )
     )
+
+
+def batch_lines(bucket: Bucket, request: Request, began_ms: int, host_id: str) -> list[str]:
+    """A line for each object that a DeleteObjects named: its own line names none."""
+    return [
+        " ".join(
+            (
+                bucket.owner,
+                bucket.name,
+                f"[{_time(began_ms // 1000)}]",
+                request.peer_address or "-",
+                request.user or "-",
+                request.id,
+                "BATCH.DELETE.OBJECT",
+                _field(quote(one.key, safe=_KEY_SAFE)),
+                "-",
+                str(ERRORS[one.code][0]) if one.code else "204",
+                one.code or "-",
+                *("-", "-", "-", "-", "-", "-"),
+                _field(one.version_id),
+                _field(host_id),
+                *_signature(request),
+                _field(request.headers.get("Host", "")),
+                *("-", "-", "-"),
+            )
+        )
+        for one in request.batch
+    ]
 
 
 def operation(request: Request) -> str:
@@ -128,6 +155,13 @@ def _of_bucket(request: Request) -> str:
     if "tagging" in query:
         return "TAGGING"
     return next((_RESOURCES[name] for name in query if name in _RESOURCES), "BUCKET")
+
+
+def _signature(request: Request) -> tuple[str, str, str]:
+    """Signature version, cipher suite, and where the signature stood."""
+    auth = getattr(request, "auth", None)
+    version, kind = ("-", "-") if auth is None else _SIGNATURES.get(auth.kind, ("-", "-"))
+    return version, "-", kind
 
 
 def _sizes(request: Request, reply: Reply | None) -> tuple[str, str, str]:

@@ -1,9 +1,11 @@
 """Access logs: one line for each request, in S3's format, where the configuration says."""
 
 import asyncio
+import hashlib
 import json
 import re
 import shlex
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -267,3 +269,25 @@ async def test_lines_say_when_a_grant_was_needed(house: House) -> None:
         assert (await house.ask("GET", "/photos/open", user=user)).status == 200
     needed = [line[-1] for line in await lines(house) if line[6] == "REST.GET.OBJECT"]
     assert needed == ["-", "Yes", "Yes"]
+
+
+async def test_each_of_many_deletions_has_a_line(house: House) -> None:
+    await logging_house(house)
+    body = (
+        b"<Delete><Object><Key>a b</Key></Object><Object><Key>none</Key><VersionId>x</VersionId>"
+        b"</Object></Delete>"
+    )
+    md5 = b64encode(hashlib.md5(body).digest()).decode()
+    for user in ("ann", "bob"):
+        await house.ask("POST", "/photos?delete", body, {"Content-MD5": md5}, user=user)
+    found = [line for line in await lines(house) if "DELETE" in line[6]]
+    assert [(one[6], one[7], one[9], one[10], one[17]) for one in found] == [
+        ("REST.POST.MULTI_OBJECT_DELETE", "-", "200", "-", "-"),
+        ("BATCH.DELETE.OBJECT", "none", "404", "NoSuchVersion", "x"),
+        ("BATCH.DELETE.OBJECT", "a%20b", "204", "-", "-"),
+        ("REST.POST.MULTI_OBJECT_DELETE", "-", "200", "-", "-"),
+        ("BATCH.DELETE.OBJECT", "a%20b", "403", "AccessDenied", "-"),
+        ("BATCH.DELETE.OBJECT", "none", "403", "AccessDenied", "x"),
+    ]
+    assert {one[5] for one in found[:3]} == {found[0][5]}
+    assert found[1][18:23] == ["dc", "SigV4", "-", "AuthHeader", house.host]
