@@ -1,14 +1,15 @@
 """The replication configuration of a bucket: which keys are to go to which datacenters.
 
-It is checked, kept and shown; nothing follows it yet: all datacenters that are paired hold
-everything. A destination is a datacenter, `arn:farshore:dc:::NAME`. What S3 lets a configuration
-say beyond keys and destinations (storage classes, other owners, keys of a KMS, limits of time) is
-refused, since nothing here would do it.
+All datacenters that are paired hold everything. So a configuration is taken if it says just that,
+and refused if it says anything else: who keeps data out of a datacenter must not be told that it is
+done. A destination is a datacenter, `arn:farshore:dc:::NAME`. What S3 lets a configuration say
+beyond keys and destinations (storage classes, other owners, keys of a KMS, limits of time) is
+refused, too.
 
 Source: "PutBucketReplication" in the S3 API Reference.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Sequence, Set
 from typing import Any
 
 from gateway.context import Context
@@ -37,10 +38,11 @@ async def put_replication(context: Context, request: Request, asked: Any) -> Non
             "InvalidRequest",
             "Versioning must be 'Enabled' on the bucket to apply a replication configuration",
         )
-    known = {context.config.host_id, *(peer.name for peer in context.names.peers())}
+    peers = {peer.name for peer in context.names.peers()}
     for rule in configuration.Rules:
         rule.ID = rule.ID or context.randomness.token(_ID_BYTES).hex()
-    check(configuration, known)
+    check(configuration, {context.config.host_id, *peers})
+    _check_followed(configuration.Rules, peers)
     await put_setting(context, request, REPLICATION, configuration)
 
 
@@ -58,6 +60,37 @@ def check(configuration: Any, datacenters: Container[str]) -> None:
         raise _invalid("Found duplicate priority in replication configuration")
 
 
+def _check_followed(rules: Sequence[Any], peers: Set[str]) -> None:
+    """Refuse what would have something stay away from a datacenter that it goes to."""
+    enabled = [rule for rule in rules if rule.Status == _STATES[0]]
+    complete = {_datacenter(rule) for rule in enabled if _is_of_all(rule)}
+    missing = sorted(peers - complete)
+    if missing:
+        message = (
+            "All datacenters that are paired hold everything. A rule that sends all keys to "
+            f"{_ARN}{missing[0]} is missing, and to keep some from it is not implemented."
+        )
+        raise S3Error("NotImplemented", message)
+    for rule in enabled:
+        markers = rule.DeleteMarkerReplication
+        if markers is not None and markers.Status != _STATES[0]:
+            message = "Delete markers go to all datacenters: to keep them back is not implemented."
+            raise S3Error("NotImplemented", message)
+
+
+def _is_of_all(rule: Any) -> bool:
+    """Whether it is for every key."""
+    if rule.Prefix:
+        return False
+    given = rule.Filter
+    return given is None or not (given.Prefix or given.Tag is not None or given.And is not None)
+
+
+def _datacenter(rule: Any) -> str:
+    arn: str = rule.Destination.Bucket
+    return arn.removeprefix(_ARN)
+
+
 def _check_rule(rule: Any, datacenters: Container[str]) -> None:
     if len(rule.ID) > RULE_ID_CHARS_MAX:
         raise _invalid(f"ID length should not exceed allowed limit of {RULE_ID_CHARS_MAX}")
@@ -70,8 +103,8 @@ def _check_rule(rule: Any, datacenters: Container[str]) -> None:
     if not arn.startswith(_ARN):
         message = f"Replication goes to a datacenter, {_ARN}NAME, not to another bucket."
         raise S3Error("NotImplemented", message)
-    if arn.removeprefix(_ARN) not in datacenters:
-        raise _invalid(f"There is no datacenter {arn.removeprefix(_ARN)[:64]!r} paired with this")
+    if _datacenter(rule) not in datacenters:
+        raise _invalid(f"There is no datacenter {_datacenter(rule)[:64]!r} paired with this")
 
 
 def _check_filter(rule: Any) -> None:

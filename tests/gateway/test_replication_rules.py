@@ -1,11 +1,13 @@
 """Settings that are kept or always off: replication rules, acceleration, who pays."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from gateway_kit import House
+from test_s3_replication_status import two
 
 HERE = "arn:farshore:dc:::dc"
 RULE: dict[str, Any] = {"ID": "a", "Status": "Enabled", "Destination": {"Bucket": HERE}}
@@ -38,7 +40,7 @@ async def test_replication_rules_are_kept_and_shown(versioned: House) -> None:
             "ID": "b",
             "Priority": 2,
             "Filter": {"And": {"Prefix": "y", "Tags": [TAG]}},
-            "DeleteMarkerReplication": {"Status": "Disabled"},
+            "DeleteMarkerReplication": {"Status": "Enabled"},
         },
         {**RULE, "ID": "c", "Status": "Disabled", "Prefix": ""},
     ]
@@ -67,6 +69,7 @@ BAD = [
     ([{**RULE, "Filter": {"Prefix": "a", "Tag": TAG}}], "MalformedXML"),
     ([{**RULE, "Prefix": "a" * 1025}], "InvalidRequest"),
     ([{**RULE, "ExistingObjectReplication": {"Status": "Enabled"}}], "NotImplemented"),
+    ([{**RULE, "Filter": {}, "DeleteMarkerReplication": {"Status": "Disabled"}}], "NotImplemented"),
     ([], "MalformedXML"),
 ]
 
@@ -82,6 +85,34 @@ async def test_what_nothing_would_follow_is_refused(versioned: House) -> None:
         assert code(client.get_bucket_replication) == "ReplicationConfigurationNotFoundError"
 
     await asyncio.to_thread(run)
+
+
+async def test_rules_must_say_that_everything_goes_everywhere(tmp_path: Path) -> None:
+    async with two(tmp_path) as (paris, tokyo, at_paris, _):
+        bucket = paris.names.directory.bucket("photos")
+        assert bucket is not None
+        await paris.names.set_bucket_registers(bucket.id, {"versioning": "Enabled"})
+        client = at_paris.boto()
+        tokyo_rule = {**RULE, "Destination": {"Bucket": f"arn:farshore:dc:::{tokyo.name}"}}
+        some = {**tokyo_rule, "ID": "b", "Priority": 2, "Filter": {"Prefix": "x/"}}
+        whole = {**tokyo_rule, "Priority": 1, "Filter": {"Prefix": ""}}
+
+        def run() -> None:
+            for rules, wanted in (
+                ([some], "NotImplemented"),
+                ([{**whole, "Status": "Disabled"}], "NotImplemented"),
+                ([{**tokyo_rule, "Prefix": "x"}], "NotImplemented"),
+                ([{**whole, "Filter": {"Tag": TAG}}], "NotImplemented"),
+                ([some, {**whole, "Status": "Disabled"}], "NotImplemented"),
+                ([{**tokyo_rule, "Prefix": ""}], ""),
+                ([some, whole], ""),
+                ([whole], ""),
+            ):
+                asked = {"Role": "any", "Rules": rules}
+                found = code(client.put_bucket_replication, ReplicationConfiguration=asked)
+                assert found == wanted, rules
+
+        await asyncio.to_thread(run)
 
 
 async def test_replication_needs_versions(house: House) -> None:
