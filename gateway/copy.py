@@ -17,6 +17,7 @@ from dc.objects.api import CorruptData
 from dc.objects.ident import body_ident
 from dc.ports import Buffer
 from gateway.access.acl import READ
+from gateway.access.facts import facts_of_tags
 from gateway.access.gate import Access
 from gateway.attributes import read_attributes, registers_at
 from gateway.checksums import ALGORITHMS, Hasher, Sha, hasher
@@ -28,19 +29,18 @@ from gateway.encryption import CUSTOMER_ALGORITHM, SSE, Opening, opened, read_bo
 from gateway.errors import S3Error, invalid_argument
 from gateway.limits import PUT_BYTES_MAX, SMALL_BYTES_MAX
 from gateway.metadata import REDIRECT_LOCATION, STORAGE_CLASS, copied_meta, read_meta
+from gateway.model.matching import COPY_SOURCE
 from gateway.notifications.records import of, told
 from gateway.put import FULL_OBJECT
 from gateway.read import permitted_version
 from gateway.reply import XMLNS, Reply, xml_reply
 from gateway.request import Request
-from gateway.tags import TAGS, register_text, tags_in
+from gateway.tags import TAGGING_DIRECTIVE, TAGS, register_text, tags_in
 from gateway.target import check_key
 from gateway.uri import decode_path
 from gateway.versioning import as_now, read_line, vid_at, written_line
 from gateway.xmltext import escape
 
-COPY_SOURCE = "x-amz-copy-source"
-_TAGGING = "x-amz-tagging-directive"
 _CHANGES = frozenset(
     (REDIRECT_LOCATION, STORAGE_CLASS, SSE, CUSTOMER_ALGORITHM, "x-amz-checksum-algorithm")
 )
@@ -90,11 +90,13 @@ class _Passage:
 
 
 class Source(NamedTuple):
-    """What is copied, what its bytes are read with, and what its reader may do there."""
+    """What is copied, what its bytes are read with, what its reader may do there, and the action
+    of reading its tags."""
 
     version: Version
     opening: Opening | None
     access: Access
+    tagging: str
 
 
 async def find_source(context: Context, request: Request) -> Source:
@@ -112,7 +114,8 @@ async def find_source(context: Context, request: Request) -> Source:
         message = "The source of a copy request may not specifically refer to a delete marker by "
         raise S3Error("InvalidRequest", f"{message}version id.") from None
     check_copy(request.headers, source)
-    return Source(source, opened(context, request, source, source=True), access)
+    opening = opened(context, request, source, source=True)
+    return Source(source, opening, access, f"{action}Tagging")
 
 
 def parse_source(text: str) -> tuple[str, str, str | None]:
@@ -179,7 +182,8 @@ async def copy_object(context: Context, request: Request) -> Reply:
     if directive not in ("COPY", "REPLACE"):
         message = "Unknown metadata directive."
         raise invalid_argument(message, "x-amz-metadata-directive", directive)
-    source, opening, access = await find_source(context, request)
+    found = await find_source(context, request)
+    source = found.version
     sealing = await wanted(context, request)
     if source.size > PUT_BYTES_MAX:
         message = (
@@ -191,12 +195,12 @@ async def copy_object(context: Context, request: Request) -> Reply:
     if (source.bucket, source.key) == (bucket.id, key) and directive == "COPY":
         await _check_changes(context, request, source)
     meta = copied_meta(source.meta, headers) if directive == "COPY" else read_meta(headers)
-    attributes = _attributes(context, request, source, access)
+    attributes = _attributes(context, request, found)
     algorithm = _algorithm(request, source)
     about = body_ident(bucket.id, key, NULL_VERSION, names.clock.now())
     encrypter = None if sealing is None else sealing.encrypter(context)
     copied = await copy_bytes(
-        context, source, opening, (0, source.size), about, algorithm, encrypter
+        context, source, found.opening, (0, source.size), about, algorithm, encrypter
     )
     checksums = {algorithm.lower(): copied.checksum} if algorithm else {}
     sse = None
@@ -247,20 +251,18 @@ async def _check_changes(context: Context, request: Request, source: Version) ->
         )
 
 
-def _attributes(
-    context: Context, request: Request, source: Version, access: Access
-) -> dict[str, str]:
+def _attributes(context: Context, request: Request, source: Source) -> dict[str, str]:
     """The attributes that a copy is born with: those of its request, and its source's tags unless
     the request gives others. InvalidArgument; AccessDenied to who may not read or write tags."""
-    directive = request.headers.get(_TAGGING, "COPY")
+    directive = request.headers.get(TAGGING_DIRECTIVE, "COPY")
     if directive not in ("COPY", "REPLACE"):
-        raise invalid_argument("Unknown tagging directive.", _TAGGING, directive)
+        raise invalid_argument("Unknown tagging directive.", TAGGING_DIRECTIVE, directive)
     attributes = read_attributes(context, request, context.names.clock.now())
     if directive == "COPY":
         attributes.pop(TAGS, None)
-        if tags := tags_in(source.registers):
-            access.demand_too("GetObjectTagging", source)
-            request.access.demand_too("PutObjectTagging")
+        if tags := tags_in(source.version.registers):
+            source.access.demand_too(source.tagging, source.version)
+            request.access.demand_too("PutObjectTagging", facts=facts_of_tags(tags))
             attributes[TAGS] = register_text(tags)
     return attributes
 

@@ -10,7 +10,6 @@ from gateway.access.acl import owner_in
 from gateway.checksums import BodyVerifier
 from gateway.context import Context
 from gateway.copy import (
-    COPY_SOURCE,
     Copied,
     checksum_elements,
     copy_bytes,
@@ -23,6 +22,7 @@ from gateway.errors import S3Error, invalid_argument
 from gateway.limits import PART_NUMBER_MAX, PUT_BYTES_MAX
 from gateway.listing import number, wants_url_encoding
 from gateway.metadata import STANDARD
+from gateway.model.matching import COPY_SOURCE
 from gateway.owners import owner_xml
 from gateway.put import checksum_head, crc64_text, store_body
 from gateway.ranges import parse_copy_range
@@ -108,7 +108,7 @@ def _check_algorithm(upload: Upload, given: str | None) -> None:
 
 async def _copy_part(context: Context, request: Request, upload: Upload, part_number: int) -> Reply:
     sealing = of_upload(context, request, upload.meta.sse)
-    source, opening, _ = await find_source(context, request)
+    source, opening, *_ = await find_source(context, request)
     start, stop = 0, source.size
     if _COPY_RANGE in request.headers:
         start, stop = parse_copy_range(request.headers[_COPY_RANGE], source.size)

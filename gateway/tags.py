@@ -20,6 +20,8 @@ from gateway.xmltext import child_texts, local_name, parse_document
 TAGS = "tags"
 """The name of the register."""
 HEADER = "x-amz-tagging"
+TAGGING_DIRECTIVE = "x-amz-tagging-directive"
+"""Of a copy: COPY, which is usual, or REPLACE. The header is followed with REPLACE only."""
 _PUNCTUATION = frozenset("_.:/=+-@")
 _CATEGORIES = frozenset("LZN")
 _REMEMBERED = 4096

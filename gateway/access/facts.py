@@ -14,11 +14,11 @@ from gateway.access.principals import ANONYMOUS, Caller
 from gateway.dates import iso_time, parse_iso_ms, parse_timestamp, timestamp_of_date
 from gateway.errors import S3Error
 from gateway.limits import LIST_KEYS_MAX
-from gateway.model.matching import SUBRESOURCES
+from gateway.model.matching import COPY_SOURCE, SUBRESOURCES
 from gateway.request import Request
 from gateway.sigv4 import AuthKind
 from gateway.tags import HEADER as TAGGING
-from gateway.tags import tags_of_header
+from gateway.tags import TAGGING_DIRECTIVE, tags_of_header
 from gateway.uri import parse_query, text_of
 
 _DAY_MS = 86_400_000
@@ -101,6 +101,9 @@ class RequestFacts:
         return None
 
     def _tags_asked(self) -> Mapping[str, list[str]]:
+        """What a request says of tags in its header, unless it copies, and takes its source's."""
+        if self.header(COPY_SOURCE) is not None and self.header(TAGGING_DIRECTIVE) != "REPLACE":
+            return {}
         try:
             return facts_of_tags(tags_of_header(self.header(TAGGING) or ""))
         except S3Error:
@@ -130,7 +133,7 @@ class RequestFacts:
         return (self.parameter("max-keys") or _MAX_KEYS) if self.is_listing() else None
 
     def copy_source(self) -> str | None:
-        text = self.header("x-amz-copy-source")
+        text = self.header(COPY_SOURCE)
         if text is None:
             return None
         try:

@@ -180,12 +180,14 @@ class Access:
         if not self.may(action, WRITE, key):
             raise S3Error("AccessDenied")
 
-    def demand_too(self, action: str, version: Version | None = None) -> None:
-        """AccessDenied unless the caller may do this to the key besides. Tags may be given by who
-        may write by an ACL."""
+    def demand_too(
+        self, action: str, version: Version | None = None, facts: Facts | None = None
+    ) -> None:
+        """AccessDenied unless the caller may do this to the key besides, of which `facts` are said.
+        Tags may be given by who may write by an ACL."""
         if self.is_short:
             return
-        verdict = self._verdict(action, self._key, version)
+        verdict = self._verdict(action, self._key, version, facts)
         by_acl = action == "PutObjectTagging" and self._by_bucket_acl(WRITE)
         if verdict is Verdict.DENY or not (verdict is Verdict.ALLOW or self.is_owner or by_acl):
             raise S3Error("AccessDenied")
@@ -218,7 +220,9 @@ class Access:
     def _may_read_too(self, action: str, key: str, version: Version | None) -> bool:
         return self.may(action.removesuffix("Attributes"), READ, key, version)
 
-    def _verdict(self, action: str, key: str, version: Version | None = None) -> Verdict:
+    def _verdict(
+        self, action: str, key: str, version: Version | None = None, facts: Facts | None = None
+    ) -> Verdict:
         bucket = self._bucket
         text = policy_text(bucket)
         if not text:
@@ -229,16 +233,16 @@ class Access:
         found = compiled(text, made.name)
         if found is None:
             return Verdict.NONE if self.is_owner else Verdict.DENY
-        facts = RequestFacts(
+        said = RequestFacts(
             self._request,
             self.caller,
             self._request.time,
             owner=bucket.owner,
             tags=None if version is None else partial(tags_in, version.registers),
-            extra=self._extra,
+            extra=self._extra if facts is None else facts,
         )
         resource = f"{made.name}/{key}" if key else made.name
-        verdict = found.policy.decide(self.caller, action, resource, facts)
+        verdict = found.policy.decide(self.caller, action, resource, said)
         restricted = found.public and not self.is_owner and restricts_public_buckets(bucket)
         return Verdict.NONE if verdict is Verdict.ALLOW and restricted else verdict
 

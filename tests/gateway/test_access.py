@@ -213,12 +213,45 @@ async def test_both_sides_of_a_copy_are_asked(house: House) -> None:
     await put_policy(house, statement("s3:GetObjectVersion"))
     assert await code(house, "PUT", "/bobs/copy", "bob", **source) == DENIED
     named = {"x_amz_copy_source": "/photos/kept?versionId=null"}
-    await put_policy(house, statement(["s3:GetObjectVersion", "s3:GetObjectTagging"]))
+    await put_policy(house, statement(["s3:GetObjectVersion", "s3:GetObjectVersionTagging"]))
     assert await code(house, "PUT", "/bobs/copy", "bob", **named) == "200"
     begun = await house.ask("POST", "/bobs/big?uploads", user="bob")
     part = f"/bobs/big?partNumber=1&uploadId={begun.texts('UploadId')[0]}"
     assert await code(house, "PUT", part, "bob", **source) == DENIED
     assert await code(house, "PUT", part, "bob", **named) == "200"
+
+
+async def test_tags_that_a_copy_brings_are_what_the_policy_is_asked_about(house: House) -> None:
+    """Not those of a header that is not followed."""
+    await house.bucket("bobs", "bob")
+    headers = {"x-amz-tagging": "a=no"}
+    assert (await house.ask("PUT", "/bobs/no", b"", headers, user="bob")).status == 200
+    asked = {"StringEquals": {"s3:RequestObjectTag/a": "yes"}}
+    source = {"x_amz_copy_source": "/bobs/no", "x_amz_tagging": "a=yes"}
+    replaced = {**source, "x_amz_tagging_directive": "REPLACE"}
+    tagged = statement("s3:PutObjectTagging", Condition=asked)
+    await put_policy(house, statement("s3:PutObject"), tagged)
+    assert await code(house, "PUT", "/photos/copy", "bob", **source) == DENIED
+    bare = {"x_amz_copy_source": "/bobs/no"}
+    assert await code(house, "PUT", "/photos/copy", "bob", **bare) == DENIED
+    assert await code(house, "PUT", "/photos/copy", "bob", **replaced) == "200"
+    # Of a copy that takes its source's tags, the request itself says none.
+    await put_policy(house, statement(["s3:PutObject", "s3:PutObjectTagging"], Condition=asked))
+    assert await code(house, "PUT", "/photos/copy", "bob", **source) == DENIED
+    assert await code(house, "PUT", "/photos/copy", "bob", **replaced) == "200"
+    await house.ask("PUT", "/bobs/no", b"", {"x-amz-tagging": "a=yes"}, user="bob")
+    await put_policy(house, statement("s3:PutObject"), tagged)
+    assert await code(house, "PUT", "/photos/copy", "bob", **bare) == "200"
+
+
+async def test_tags_of_an_older_version_have_an_action_of_their_own(house: House) -> None:
+    await house.bucket("bobs", "bob")
+    await put(house, "kept", "ann", x_amz_tagging="a=b")
+    named = {"x_amz_copy_source": "/photos/kept?versionId=null"}
+    await put_policy(house, statement(["s3:GetObjectVersion", "s3:GetObjectTagging"]))
+    assert await code(house, "PUT", "/bobs/copy", "bob", **named) == DENIED
+    await put_policy(house, statement(["s3:GetObjectVersion", "s3:GetObjectVersionTagging"]))
+    assert await code(house, "PUT", "/bobs/copy", "bob", **named) == "200"
 
 
 async def test_many_are_deleted_each_by_itself(house: House) -> None:
