@@ -3,7 +3,6 @@
 Ann has the bucket `photos`; Bob is another user; nobody signs for None.
 """
 
-import asyncio
 import hashlib
 import json
 from base64 import b64encode
@@ -221,39 +220,6 @@ async def test_both_sides_of_a_copy_are_asked(house: House) -> None:
     assert await code(house, "PUT", part, "bob", **named) == "200"
 
 
-async def test_tags_that_a_copy_brings_are_what_the_policy_is_asked_about(house: House) -> None:
-    """Not those of a header that is not followed."""
-    await house.bucket("bobs", "bob")
-    headers = {"x-amz-tagging": "a=no"}
-    assert (await house.ask("PUT", "/bobs/no", b"", headers, user="bob")).status == 200
-    asked = {"StringEquals": {"s3:RequestObjectTag/a": "yes"}}
-    source = {"x_amz_copy_source": "/bobs/no", "x_amz_tagging": "a=yes"}
-    replaced = {**source, "x_amz_tagging_directive": "REPLACE"}
-    tagged = statement("s3:PutObjectTagging", Condition=asked)
-    await put_policy(house, statement("s3:PutObject"), tagged)
-    assert await code(house, "PUT", "/photos/copy", "bob", **source) == DENIED
-    bare = {"x_amz_copy_source": "/bobs/no"}
-    assert await code(house, "PUT", "/photos/copy", "bob", **bare) == DENIED
-    assert await code(house, "PUT", "/photos/copy", "bob", **replaced) == "200"
-    # Of a copy that takes its source's tags, the request itself says none.
-    await put_policy(house, statement(["s3:PutObject", "s3:PutObjectTagging"], Condition=asked))
-    assert await code(house, "PUT", "/photos/copy", "bob", **source) == DENIED
-    assert await code(house, "PUT", "/photos/copy", "bob", **replaced) == "200"
-    await house.ask("PUT", "/bobs/no", b"", {"x-amz-tagging": "a=yes"}, user="bob")
-    await put_policy(house, statement("s3:PutObject"), tagged)
-    assert await code(house, "PUT", "/photos/copy", "bob", **bare) == "200"
-
-
-async def test_tags_of_an_older_version_have_an_action_of_their_own(house: House) -> None:
-    await house.bucket("bobs", "bob")
-    await put(house, "kept", "ann", x_amz_tagging="a=b")
-    named = {"x_amz_copy_source": "/photos/kept?versionId=null"}
-    await put_policy(house, statement(["s3:GetObjectVersion", "s3:GetObjectTagging"]))
-    assert await code(house, "PUT", "/bobs/copy", "bob", **named) == DENIED
-    await put_policy(house, statement(["s3:GetObjectVersion", "s3:GetObjectVersionTagging"]))
-    assert await code(house, "PUT", "/bobs/copy", "bob", **named) == "200"
-
-
 async def test_many_are_deleted_each_by_itself(house: House) -> None:
     await put(house, "mine", "ann")
     await put_policy(house, statement("s3:DeleteObject", Resource="arn:aws:s3:::photos/mine"))
@@ -262,16 +228,6 @@ async def test_many_are_deleted_each_by_itself(house: House) -> None:
     answer = await house.ask("POST", "/photos?delete", body, {"Content-MD5": md5}, user="bob")
     assert (answer.status, answer.texts("Code")) == (200, [DENIED])
     assert await house.keys() == ["kept"]
-
-
-async def test_a_policy_that_cannot_be_read_allows_nobody_but_the_owner(house: House) -> None:
-    bucket = house.names.directory.bucket("photos")
-    assert bucket is not None
-    await put_acl(house, "/photos", "public-read")
-    assert await code(house, "GET", "/photos", "bob") == "200"
-    await house.names.set_bucket_registers(bucket.id, {"policy": '{"Statement": 1}'})
-    assert await code(house, "GET", "/photos", "bob") == DENIED
-    assert await code(house, "GET", "/photos", "ann") == "200"
 
 
 async def test_uploads_are_of_who_began_them(house: House) -> None:
@@ -505,15 +461,6 @@ async def test_the_usual_list_costs_nothing(house: House) -> None:
     assert bucket is not None and not bucket.registers
 
 
-async def test_a_list_that_cannot_be_read_grants_nothing(house: House) -> None:
-    version = await version_of(house, "kept")
-    assert version is not None
-    for text in ("[]", '{"owner": 1}', "x"):
-        await house.names.set_registers(version.bucket, "kept", "", {"acl": text})
-        assert await code(house, "GET", "/photos/kept", "bob") == DENIED
-        assert await code(house, "GET", "/photos/kept", "ann") == "200"
-
-
 # -- ownership ------------------------------------------------------------------------------------
 
 
@@ -609,30 +556,6 @@ async def test_public_policies_allow_nothing_where_they_are_restricted(house: Ho
     assert await code(house, "DELETE", "/photos/kept", "ann") == DENIED
     await put_policy(house, bob, deny)
     assert await code(house, "GET", "/photos/kept", "bob") == "200"
-
-
-# -- in between -----------------------------------------------------------------------------------
-
-
-async def test_what_is_read_is_what_was_decided_about(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An object that is public is replaced by one that is not, after the first look at it."""
-    await put_acl(house, "/photos/kept", "public-read")
-    current, looks = house.names.current, 0
-
-    async def meanwhile(bucket: str, key: str) -> Version | None:
-        nonlocal looks
-        looks += 1
-        if looks == 2:
-            monkeypatch.setattr(house.names, "current", current)
-            assert (await put(house, "kept", "ann")).status == 200
-        return await current(bucket, key)
-
-    monkeypatch.setattr(house.names, "current", meanwhile)
-    async with asyncio.timeout(10):
-        assert await code(house, "GET", "/photos/kept", None) == DENIED
-    assert looks == 2
 
 
 # -- what else asks -------------------------------------------------------------------------------
