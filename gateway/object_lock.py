@@ -64,7 +64,7 @@ async def _set(
     version = await _version(context, request, asked, facts)
     bypass = may_bypass(request, version.key)
     await context.names.set_registers(
-        version.bucket, version.key, version.vid, values, bypass=bypass
+        version.bucket, version.key, version.vid, values, written=version.stamp, bypass=bypass
     )
 
 

@@ -64,6 +64,7 @@ async def _set(context: Context, request: Request, version: Version, text: str) 
         version.key,
         version.vid,
         {TAGS: text},
+        written=version.stamp,
         events=told(context, request, event, what),
     )
 

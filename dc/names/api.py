@@ -183,11 +183,15 @@ class Names(Protocol):
         vid: str,
         values: Mapping[str, str],
         *,
+        written: Stamp | None = None,
         bypass: bool = False,
         events: Sequence[Event] = (),
     ) -> None:
         """Set attributes of a version, all with one stamp; "" takes one away. NoSuchVersion.
-        ObjectLocked when a retention would be loosened: of governance, `bypass` may do that."""
+        ObjectLocked when a retention would be loosened: of governance, `bypass` may do that.
+
+        `written` is the stamp of the version that is meant. A null version that another write has
+        replaced since then is left as it is: what was meant for the old one has gone with it."""
         ...
 
     async def current(self, bucket_id: str, key: str) -> Version | None:

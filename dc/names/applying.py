@@ -148,14 +148,17 @@ def set_registers(
     values: Mapping[str, str],
     stamp: Stamp,
     *,
+    written: Stamp | None,
     now_ms: int,
     bypass: bool,
 ) -> None:
-    """Set attributes of a version: NoSuchVersion, ObjectLocked."""
+    """Set attributes of a version: NoSuchVersion, ObjectLocked. `written`: if it is still that."""
     number, key, vid = item
     here = read_version(transaction.db, number, key, vid, bucket_id)
     if here is None:
         raise NoSuchVersion(f"{key!r} has no version {vid or 'null'!r}")
+    if written not in (None, here.stamp):
+        return
     if locks.RETENTION in values:
         locks.check_change(here.registers, values[locks.RETENTION], now_ms, bypass)
     new = {name: Register(stamp, value) for name, value in values.items()}

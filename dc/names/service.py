@@ -230,6 +230,7 @@ class SqliteNames(UploadNames):
         vid: str,
         values: Mapping[str, str],
         *,
+        written: Stamp | None = None,
         bypass: bool = False,
         events: Sequence[Event] = (),
     ) -> None:
@@ -242,6 +243,7 @@ class SqliteNames(UploadNames):
                 bucket_id,
                 values,
                 stamp,
+                written=written,
                 now_ms=now_ms,
                 bypass=bypass,
             ),

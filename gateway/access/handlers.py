@@ -97,6 +97,7 @@ async def put_object_acl(context: Context, request: Request, asked: Any) -> None
         version.key,
         version.vid,
         {ACL: register_text(acl, bucket.owner)},
+        written=version.stamp,
         events=told(context, request, "ObjectAcl:Put", what),
     )
 

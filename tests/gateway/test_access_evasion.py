@@ -6,6 +6,7 @@ Ann has the bucket `photos`; Bob is another user; nobody signs for None.
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from access_kit import add_users, code, put, put_acl, put_policy, statement
@@ -111,3 +112,34 @@ async def test_what_is_read_is_what_was_decided_about(
     async with asyncio.timeout(10):
         assert await code(house, "GET", "/photos/kept", None) == DENIED
     assert looks == 2
+
+
+ACL_OF_BOB = {"x-amz-acl": "public-read"}
+TAGS = b"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
+
+
+@pytest.mark.parametrize("what", ["acl", "tagging"])
+async def test_what_replaces_an_object_does_not_become_its_writers(
+    house: House, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Bob may set the list and the tags of what he wrote; meanwhile Ann writes something else."""
+    only = {"StringNotEquals": {"s3:ExistingObjectTag/a": "closed"}}
+    await put_acl(house, "/photos", "public-read-write")
+    await put(house, "kept", "bob")
+    await put_policy(house, statement("s3:PutObjectTagging", Condition=only))
+    set_registers = house.names.set_registers
+
+    async def meanwhile(*args: Any, **more: Any) -> None:
+        monkeypatch.setattr(house.names, "set_registers", set_registers)
+        assert (await put(house, "kept", "ann", x_amz_tagging="a=closed")).status == 200
+        await set_registers(*args, **more)
+
+    monkeypatch.setattr(house.names, "set_registers", meanwhile)
+    headers, body = (ACL_OF_BOB, b"") if what == "acl" else ({}, TAGS)
+    assert (await house.ask("PUT", f"/photos/kept?{what}", body, headers, user="bob")).status == 200
+    assert house.names.set_registers == set_registers
+    version = await version_of(house, "kept")
+    assert version is not None and list(version.registers) == ["tags"]
+    assert "closed" in version.registers["tags"].value
+    assert await code(house, "GET", "/photos/kept", "bob") == DENIED
+    assert await code(house, "GET", "/photos/kept", "ann") == "200"

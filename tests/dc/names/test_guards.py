@@ -157,6 +157,19 @@ async def test_what_is_locked_is_not_deleted(names, bucket):
         assert (await names.version(bucket, "k", one.vid) is not None) == refused
 
 
+async def test_attributes_are_of_the_write_that_was_meant(names, bucket):
+    old = version(bucket, "k", names.clock.now())
+    new = version(bucket, "k", names.clock.now())
+    await names.put(old)
+    await names.set_registers(bucket, "k", "", {"tags": "1"}, written=old.stamp)
+    assert (await names.version(bucket, "k", "")).registers["tags"].value == "1"
+    await names.put(new)
+    await names.set_registers(bucket, "k", "", {"tags": "2"}, written=old.stamp)
+    assert not (await names.version(bucket, "k", "")).registers
+    await names.set_registers(bucket, "k", "", {"tags": "3"}, written=new.stamp)
+    assert (await names.version(bucket, "k", "")).registers["tags"].value == "3"
+
+
 async def test_a_lock_given_with_the_write_holds_from_the_first_moment(names, bucket):
     stamp = names.clock.now()
     registers = {"hold": Register(stamp, "ON")}
