@@ -1,5 +1,7 @@
 """The gateway's limits, each with its reason."""
 
+from dc.names.attributes import REGISTER_CHARACTERS_MAX
+
 KEY_BYTES_MAX = 1024
 """S3's own."""
 
@@ -134,6 +136,9 @@ ACL_GRANTS_MAX = 100
 POLICY_SEARCHES_MAX = 32
 """Patterns of a policy with a `?` between two `*`. To look for one in the 16 KiB that a request can
 send takes up to a millisecond; 20 KiB hold thousands of them, and each request would wait."""
+
+SETTING_BYTES_MAX = REGISTER_CHARACTERS_MAX
+"""One setting of a bucket, as it is kept: what is longer, no other datacenter would take."""
 
 CORS_RULES_MAX = 100
 """S3's own."""

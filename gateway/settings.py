@@ -5,14 +5,16 @@ costs a look into a dictionary; two buckets with the same text share the structu
 changes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from dc.names.model import Bucket
+from dc.names.model import Bucket, Event
 from gateway.context import Context
+from gateway.errors import S3Error
+from gateway.limits import SETTING_BYTES_MAX
 from gateway.model.structs import struct_of
 from gateway.request import Request
 
@@ -57,7 +59,13 @@ def encoded(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-async def put_setting(context: Context, request: Request, name: str, value: Any) -> None:
-    """Set a setting of the request's bucket, to a text or a structure; None takes it away."""
+async def put_setting(
+    context: Context, request: Request, name: str, value: Any, *, events: Sequence[Event] = ()
+) -> None:
+    """Set a setting of the request's bucket, to a text or a structure; None takes it away.
+    InvalidRequest for one that is too large to travel."""
     text = value if isinstance(value, str) else "" if value is None else encoded(value)
-    await context.names.set_bucket_registers(request.bucket.id, {name: text})
+    if len(text.encode()) > SETTING_BYTES_MAX:
+        message = f"The configuration is too large: it may have {SETTING_BYTES_MAX} bytes."
+        raise S3Error("InvalidRequest", message)
+    await context.names.set_bucket_registers(request.bucket.id, {name: text}, events=events)

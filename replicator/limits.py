@@ -92,9 +92,9 @@ HEADERS_MAX: Final = 4096
 HEADER_CHARACTERS_MAX: Final = 8 * KIB
 PARTS_MAX: Final = 10_000
 SECRET_BYTES_MAX: Final = 1 * KIB
-# Attributes of a bucket or version; a bucket policy has up to 20 KB. No join leaves more.
+# Attributes of a bucket or version. No join leaves more, and no gateway sets longer ones.
 REGISTERS_MAX: Final = attributes.REGISTERS_MAX
-REGISTER_CHARACTERS_MAX: Final = 64 * KIB
+REGISTER_CHARACTERS_MAX: Final = attributes.REGISTER_CHARACTERS_MAX
 # Of coverage: a few for each DC that ever was.
 INTERVALS_MAX: Final = 4096
 # Changes that cannot be applied, told to who made them.

@@ -4,6 +4,8 @@ from dc.names.model import Registers
 
 REGISTERS_MAX = 32
 """Of one item: as many as a record may have that travels (`replicator/limits.py`)."""
+REGISTER_CHARACTERS_MAX = 256 << 10
+"""Likewise. A thousand lifecycle rules fit; all that a bucket can have fit into one record."""
 
 
 def join_registers(one: Registers, other: Registers) -> Registers:

@@ -9,7 +9,7 @@ from gateway.model.writer import output
 from gateway.notifications.records import test_record
 from gateway.notifications.targets import NOTIFICATION, check
 from gateway.request import Request
-from gateway.settings import encoded, setting
+from gateway.settings import put_setting, setting
 
 _ID_BYTES = 24
 
@@ -33,8 +33,7 @@ async def put_notification(context: Context, request: Request, asked: Any) -> No
         )
         raise S3Error("InvalidArgument", message)
     test = test_record(bucket, names.clock.now(), request.id, context.config.host_id)
-    await names.set_bucket_registers(
-        bucket.id,
-        {NOTIFICATION: encoded(configuration) if targets else ""},
-        events=[Event(topic, test) for topic in sorted({target.topic for target in targets})],
+    events = [Event(topic, test) for topic in sorted({target.topic for target in targets})]
+    await put_setting(
+        context, request, NOTIFICATION, configuration if targets else None, events=events
     )

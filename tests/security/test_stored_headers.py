@@ -1,13 +1,18 @@
 """CR, LF and NUL are neither stored nor echoed; what is stored, every peer takes.
 
-Published as Ceph GHSA-cggp-94xr-prm6. A header that a peer's checks refuse would stop the whole
-feed, of all users.
+Published as Ceph GHSA-cggp-94xr-prm6. A header or a setting that a peer's checks refuse would stop
+the whole feed, of all users.
 """
+
+import hashlib
+import json
+from base64 import b64encode
 
 import pytest
 from gateway_kit import House, request_bytes
 from security_kit import presign
 
+from gateway.limits import LIFECYCLE_RULES_MAX, POLICY_SPACE_BYTES_MAX
 from replicator import wire
 from replicator.records import _wire_meta
 
@@ -40,6 +45,34 @@ async def test_metadata_without_a_name(house: House) -> None:
     answer = await house.ask("PUT", "/photos/k", b"abc", {"x-amz-meta-": "v"})
     assert (answer.status, answer.code) == (400, "InvalidArgument")
     assert await house.keys() == []
+
+
+async def test_peers_take_the_largest_settings(house: House) -> None:
+    """Of a policy, white space counts; and a rule may be as long as its prefix."""
+    rule = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "arn:aws:s3:::photos/*"}
+    policy = json.dumps({"Statement": rule}).encode().ljust(POLICY_SPACE_BYTES_MAX)
+    assert (await house.ask("PUT", "/photos?policy", policy)).status == 204
+    most = 0
+    for prefix in ("p" * 60, "p" * 200, "p" * 900):
+        rows = "".join(
+            f"<Rule><ID>{number}</ID><Filter><Prefix>{number}{prefix}</Prefix></Filter>"
+            "<Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule>"
+            for number in range(LIFECYCLE_RULES_MAX)
+        )
+        body = f"<LifecycleConfiguration>{rows}</LifecycleConfiguration>".encode()
+        md5 = b64encode(hashlib.md5(body).digest()).decode()
+        answer = await house.ask("PUT", "/photos?lifecycle", body, {"Content-MD5": md5})
+        assert (answer.status, answer.code) in ((200, ""), (400, "InvalidRequest"))
+        bucket = house.names.directory.bucket("photos")
+        assert bucket is not None
+        record = wire.BucketRecord(
+            seq=1, id=bucket.id, name=bucket.name, owner=bucket.owner, region=bucket.region,
+            created=bucket.created, deleted="", revived="",
+            registers={name: (one.stamp, one.value) for name, one in bucket.registers.items()},
+        )  # fmt: skip
+        assert wire.decode_record(wire.encode_record(record)) == record
+        most += answer.status == 200
+    assert most == 1, "the test has some on each side of the limit"
 
 
 async def test_peers_take_whatever_is_stored(house: House) -> None:
