@@ -12,6 +12,7 @@ from gateway.errors import S3Error
 from gateway.model.writer import output
 from gateway.request import Request
 from gateway.settings import put_setting, setting, setting_text
+from gateway.versioning import ENABLED, state_of
 
 Handler = Callable[[Context, Request, Any], Awaitable[Any]]
 
@@ -57,7 +58,7 @@ def delete(name: str) -> Handler:
 
 
 async def get_versioning(_context: Context, request: Request, _asked: Any) -> Any:
-    return output("GetBucketVersioning", Status=setting_text(request.bucket, "versioning") or None)
+    return output("GetBucketVersioning", Status=state_of(request.bucket) or None)
 
 
 async def put_versioning(context: Context, request: Request, asked: Any) -> None:
@@ -78,7 +79,7 @@ async def put_object_lock(context: Context, request: Request, asked: Any) -> Non
         raise S3Error("MalformedXML")
     if wanted.Rule is not None:
         _check_retention(wanted.Rule.DefaultRetention)
-    if setting_text(request.bucket, "versioning") != "Enabled":
+    if state_of(request.bucket) != ENABLED:
         message = "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration"
         raise S3Error("InvalidBucketState", message)
     await put_setting(context, request, "object-lock", wanted)

@@ -21,7 +21,15 @@ from gateway.refusals import refused
 from gateway.reply import XMLNS, Reply, xml_reply
 from gateway.request import Deleted, Request
 from gateway.target import check_key
-from gateway.versioning import is_version_id, marker_at, marker_lines, shown_id, state_of, vid_of
+from gateway.versioning import (
+    as_now,
+    is_version_id,
+    marker_at,
+    marker_lines,
+    shown_id,
+    state_of,
+    vid_of,
+)
 from gateway.xmltext import child_texts, children, escape, parse_document
 
 
@@ -66,7 +74,7 @@ def _removal(
     only_if: Condition | None,
 ) -> Removal:
     """What is to be done for a deletion. InvalidArgument for what is no version id."""
-    bucket, stamp = request.bucket, context.names.clock.now()
+    bucket, stamp = as_now(context.names.directory, request.bucket), context.names.clock.now()
     change: Version | Tombstone
     if version_id is None and state_of(bucket):
         change = marker_at(bucket, key, stamp)

@@ -47,9 +47,6 @@ STORAGE_CLASSES = frozenset(
 """Those that S3 takes for objects of buckets like these. Here they are names: all objects are kept
 alike, and can be read at once."""
 
-LOCK_UNTIL_MS_MAX = 253_402_300_799_000
-"""The end of the year 9999: later dates cannot be written as S3 writes them."""
-
 LIST_KEYS_MAX = 1000
 """S3's own, for every listing."""
 

@@ -13,9 +13,12 @@ from dc.names.locks import (
     COMPLIANCE,
     GOVERNANCE,
     HOLD,
+    OFF,
     ON,
     RETENTION,
+    UNTIL_MS_MAX,
     Retention,
+    hold_of,
     retention_of,
     retention_text,
 )
@@ -23,7 +26,6 @@ from dc.names.model import Bucket, Registers
 from dc.stamps import Stamp, stamp_ms
 from gateway.dates import iso_ms, parse_iso_ms
 from gateway.errors import S3Error, invalid_argument
-from gateway.limits import LOCK_UNTIL_MS_MAX
 from gateway.reply import header_line
 from gateway.request import Request
 from gateway.settings import setting
@@ -73,7 +75,7 @@ def lock_of_headers(bucket: Bucket, headers: MultiMapping[str], stamp: Stamp) ->
             raise invalid_argument(message, _UNTIL, until)
         found[RETENTION] = retention_text(Retention(mode, until_in_future(ms, stamp)))
     if hold is not None:
-        if hold not in (ON, "OFF"):
+        if hold not in (ON, OFF):
             message = "Legal Hold must be either of 'ON' or 'OFF'"
             raise invalid_argument(message, _HOLD, hold)
         found[HOLD] = hold
@@ -85,7 +87,7 @@ def until_in_future(until_ms: int, stamp: Stamp) -> int:
     if until_ms <= stamp_ms(stamp):
         message = "The retain until date must be in the future!"
         raise invalid_argument(message, _UNTIL, iso_ms(until_ms) if until_ms >= 0 else "")
-    if until_ms > LOCK_UNTIL_MS_MAX:
+    if until_ms > UNTIL_MS_MAX:
         raise invalid_argument("The retain until date is too far away.", _UNTIL, "")
     return until_ms
 
@@ -102,10 +104,10 @@ def default_retention(bucket: Bucket, stamp: Stamp) -> dict[str, str]:
 
 def lock_lines(registers: Registers) -> str:
     """Header lines; "" where there never was a lock."""
-    lines, retention, hold = "", retention_of(registers), registers.get(HOLD)
+    lines, retention, hold = "", retention_of(registers), hold_of(registers)
     if retention is not None:
         lines = header_line("x-amz-object-lock-mode", retention.mode)
         lines += header_line("x-amz-object-lock-retain-until-date", iso_ms(retention.until))
     if hold is not None:
-        lines += header_line("x-amz-object-lock-legal-hold", hold.value)
+        lines += header_line("x-amz-object-lock-legal-hold", hold)
     return lines

@@ -28,7 +28,7 @@ from gateway.parts import find_upload
 from gateway.put import FULL_OBJECT, crc64_text
 from gateway.reply import XMLNS, Reply, header_line, xml_reply
 from gateway.request import Request
-from gateway.versioning import vid_at, written_line
+from gateway.versioning import as_now, vid_at, written_line
 from gateway.xmltext import escape
 
 _UPLOAD_ID_BYTES = 16
@@ -109,18 +109,18 @@ async def complete_upload(context: Context, request: Request) -> Reply:
     present = await names.parts(upload_id)
     made = await context.offload.run(lambda: assemble(upload, named, present))
     _check_wishes(request, upload, made)
-    stamp = names.clock.now()
+    stamp, bucket = names.clock.now(), as_now(names.directory, request.bucket)
     version = Version(
         upload.bucket,
         upload.key,
-        vid_at(request.bucket, stamp),
+        vid_at(bucket, stamp),
         stamp,
         Kind.OBJECT,
         made.size,
         made.etag,
         made.meta,
         made.extents,
-        registers=registers_at(request.bucket, stamp, upload.attributes),
+        registers=registers_at(bucket, stamp, upload.attributes),
     )
     events = told(context, request, "ObjectCreated:CompleteMultipartUpload", of(version))
     try:

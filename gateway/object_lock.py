@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from dc.names.locks import HOLD, RETENTION, Retention, retention_of, retention_text
+from dc.names.locks import HOLD, RETENTION, Retention, hold_of, retention_of, retention_text
 from dc.names.model import Version
 from gateway.context import Context
 from gateway.dates import iso_ms
@@ -40,10 +40,10 @@ async def put_retention(context: Context, request: Request, asked: Any) -> None:
 
 
 async def get_hold(context: Context, request: Request, asked: Any) -> Any:
-    register = (await _version(context, request, asked)).registers.get(HOLD)
-    if register is None:
+    status = hold_of((await _version(context, request, asked)).registers)
+    if status is None:
         raise S3Error("NoSuchObjectLockConfiguration")
-    return output("GetObjectLegalHold", LegalHold={"Status": register.value})
+    return output("GetObjectLegalHold", LegalHold={"Status": status})
 
 
 async def put_hold(context: Context, request: Request, asked: Any) -> None:

@@ -16,8 +16,9 @@ from gateway.context import Context
 from gateway.errors import S3Error
 from gateway.limits import KEY_BYTES_MAX, REPLICATION_RULES_MAX, RULE_ID_CHARS_MAX
 from gateway.request import Request
-from gateway.settings import put_setting, setting_text
+from gateway.settings import put_setting
 from gateway.tags import check_tags
+from gateway.versioning import ENABLED, state_of
 
 REPLICATION = "replication"
 """The name of the register."""
@@ -33,7 +34,7 @@ _NOT_OF_DESTINATION = (
 
 async def put_replication(context: Context, request: Request, asked: Any) -> None:
     configuration = asked.ReplicationConfiguration
-    if setting_text(request.bucket, "versioning") != "Enabled":
+    if state_of(request.bucket) != ENABLED:
         raise S3Error(
             "InvalidRequest",
             "Versioning must be 'Enabled' on the bucket to apply a replication configuration",

@@ -10,6 +10,7 @@ from dc.names.model import NULL_VERSION, Bucket, Kind, Meta, Version
 from dc.stamps import STAMP_LENGTH, Stamp, stamp_ms, version_id
 from gateway.dates import http_date
 from gateway.errors import S3Error, invalid_argument
+from gateway.locks import is_lockable
 
 VERSIONING = "versioning"
 ENABLED = "Enabled"
@@ -19,7 +20,10 @@ _DIGITS = frozenset("0123456789abcdef")
 
 
 def state_of(bucket: Bucket) -> str:
-    """`Enabled`, `Suspended`, or "" when there never was versioning."""
+    """`Enabled`, `Suspended`, or "" when there never was versioning. What has object lock has
+    versions, even if another DC suspended them before it heard of the lock."""
+    if is_lockable(bucket):
+        return ENABLED
     register = bucket.registers.get(VERSIONING)
     return "" if register is None else register.value
 

@@ -15,7 +15,9 @@ HOLD = "hold"
 GOVERNANCE = "GOVERNANCE"
 COMPLIANCE = "COMPLIANCE"
 ON = "ON"
-_NEVER = 1 << 62
+OFF = "OFF"
+UNTIL_MS_MAX = 253_402_300_799_000
+"""The latest end of a retention: of the year 9999, the last that dates have."""
 
 
 class Retention(msgspec.Struct, frozen=True):
@@ -26,6 +28,8 @@ class Retention(msgspec.Struct, frozen=True):
 
 
 _decode = msgspec.json.Decoder(Retention).decode
+_UNREADABLE = Retention(COMPLIANCE, UNTIL_MS_MAX)
+"""Another DC let it in. What cannot be read must not unlock anything."""
 
 
 def retention_text(retention: Retention) -> str:
@@ -43,16 +47,25 @@ def _parsed(text: str) -> Retention | None:
     if not text:
         return None
     try:
-        return _decode(text)
+        found = _decode(text)
     except msgspec.DecodeError:
-        # Another DC let it in. What cannot be read must not unlock anything.
-        return Retention(COMPLIANCE, _NEVER)
+        return _UNREADABLE
+    if found.mode in (GOVERNANCE, COMPLIANCE) and 0 <= found.until <= UNTIL_MS_MAX:
+        return found
+    return _UNREADABLE
+
+
+def hold_of(registers: Registers) -> str | None:
+    """`ON`, `OFF`, or None where there never was a legal hold. What cannot be read is one."""
+    register = registers.get(HOLD)
+    if register is None:
+        return None
+    return OFF if register.value in (OFF, "") else ON
 
 
 def is_held(registers: Registers) -> bool:
     """Whether a legal hold is on."""
-    register = registers.get(HOLD)
-    return register is not None and register.value == ON
+    return hold_of(registers) == ON
 
 
 def check_removal(registers: Registers, now_ms: int, bypass: bool) -> None:
