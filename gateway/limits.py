@@ -134,6 +134,12 @@ POLICY_SEARCHES_MAX = 32
 """Patterns of a policy with a `?` between two `*`. To look for one in the 16 KiB that a request can
 send takes up to a millisecond; 20 KiB hold thousands of them, and each request would wait."""
 
+POLICY_WILD_ACTIONS_MAX = 256
+"""Actions of a policy with wildcards, each of which is compared with all that there are."""
+
+POLICIES_BYTES_REMEMBERED = 512 << 10
+"""Of documents of policies that are kept compiled. Compiled they take up to 110 times as much."""
+
 SETTING_BYTES_MAX = REGISTER_CHARACTERS_MAX
 """One setting of a bucket, as it is kept: what is longer, no other datacenter would take."""
 

@@ -69,9 +69,12 @@ def actions_of(text: str) -> frozenset[str]:
     name = name.removeprefix(PREFIX)
     if name in _BY_LOWER:
         return frozenset((_BY_LOWER[name],))
-    glob = pattern_of(name).widest()
+    if not is_wild(name):
+        return frozenset()
+    glob = Pattern(parse_pattern(name, wildcards=True, variables=False)).widest()
     return frozenset(action for lower, action in _BY_LOWER.items() if glob.matches(lower))
 
 
-def pattern_of(text: str) -> Pattern:
-    return Pattern(parse_pattern(text, wildcards=True, variables=False))
+def is_wild(text: str) -> bool:
+    """Whether it is a pattern, not a name."""
+    return "*" in text or "?" in text

@@ -99,7 +99,7 @@ def _values(value: Any) -> tuple[str, ...]:
     texts = [str(one).lower() if isinstance(one, bool) else one for one in values]
     if not all(isinstance(text, str) for text in texts):
         raise malformed("Invalid policy syntax.")
-    return tuple(texts)
+    return tuple(dict.fromkeys(texts))
 
 
 def malformed(message: str) -> S3Error:

@@ -10,6 +10,7 @@ import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, NamedTuple
 
@@ -56,7 +57,8 @@ def _arns(values: Sequence[str], variables: bool) -> Matcher:
     """The parts of an ARN are compared each by itself; a star does not reach over a colon, but in
     the last part."""
     parsed = [parse_pattern(text, wildcards=True, variables=variables) for text in values]
-    arns = [[Pattern(tuple(tokens)) for tokens in _arn_parts(tokens)] for tokens in parsed]
+    pattern = lru_cache(maxsize=None)(Pattern)  # Many ARNs have most of their parts in common.
+    arns = [[pattern(tuple(tokens)) for tokens in _arn_parts(tokens)] for tokens in parsed]
 
     def test(value: str, facts: Facts) -> bool:
         parts = value.split(":", _ARN_PARTS - 1)
@@ -75,8 +77,8 @@ def _arn_parts(tokens: Iterable[Token]) -> list[list[Token]]:
             parts[-1].append(token)
             continue
         first, *others = token.split(":", _ARN_PARTS - len(parts))
-        parts[-1] += [first] if first else []
-        parts += [[other] if other else [] for other in others]
+        parts[-1].append(first)
+        parts += [[other] for other in others]
     if len(parts) != _ARN_PARTS:
         raise ValueError("not an ARN")
     return parts
@@ -140,14 +142,14 @@ def read_network(text: str) -> Network:
     network = ip_network(text, strict=False)
     if isinstance(network, IPv6Network):
         mapped = network.network_address.ipv4_mapped
-        if mapped is not None and network.prefixlen >= 96:
+        if mapped is not None:  # Then all of the 96 bits before it count.
             return Network(4, network.prefixlen - 96, int(mapped))
     return Network(network.version, network.prefixlen, int(network.network_address))
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        address = ip_address(text.partition("%")[0])
+        address = ip_address(text)
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

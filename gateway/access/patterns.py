@@ -70,9 +70,7 @@ def parse_pattern(text: str, *, wildcards: bool, variables: bool) -> tuple[Token
 
 
 def _plain(text: str, wildcards: bool) -> Iterable[Token]:
-    if not wildcards:
-        return [text] if text else []
-    parts = re.split(r"([*?])", text)
+    parts = re.split(r"([*?])", text) if wildcards else [text]
     return [Wild(part) if place % 2 else part for place, part in enumerate(parts) if part]
 
 

@@ -16,7 +16,12 @@ from gateway.access.conditions import Number, malformed, shown
 from gateway.access.patterns import Facts
 from gateway.access.principals import Caller
 from gateway.access.statements import Statement, parse_statement
-from gateway.limits import POLICY_BYTES_MAX, POLICY_SEARCHES_MAX, POLICY_SPACE_BYTES_MAX
+from gateway.limits import (
+    POLICY_BYTES_MAX,
+    POLICY_SEARCHES_MAX,
+    POLICY_SPACE_BYTES_MAX,
+    POLICY_WILD_ACTIONS_MAX,
+)
 
 _WITH_VARIABLES = "2012-10-17"
 _VERSIONS = (_WITH_VARIABLES, "2008-10-17")
@@ -88,6 +93,8 @@ def compile_policy(text: str, bucket: str) -> Policy:
         raise malformed(
             f"The policy has more than {POLICY_SEARCHES_MAX} patterns with a '?' between two '*'"
         )
+    if sum(statement.wild_actions for statement in statements) > POLICY_WILD_ACTIONS_MAX:
+        raise malformed(f"The policy has more than {POLICY_WILD_ACTIONS_MAX} patterns of actions")
     return Policy(statements)
 
 

@@ -111,10 +111,8 @@ def _user(text: str) -> tuple[str, str]:
     if match is None:
         raise ValueError("principal")
     account, root, name = match.groups()
-    if root and account:
-        return account, ""
-    if name and account:
-        return account, name
+    if account:
+        return account, "" if root else name
     if name and _ID.fullmatch(name):
         return name, ""
     raise ValueError("principal")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from gateway.access.actions import ACTIONS, OF_BUCKETS, OF_OBJECTS, actions_of, pattern_of
+from gateway.access.actions import ACTIONS, OF_BUCKETS, OF_OBJECTS, actions_of, is_wild
 from gateway.access.condition_keys import ANY_ACTION, actions_with
 from gateway.access.conditions import Condition, malformed, parse_conditions, shown
 from gateway.access.patterns import Facts, Pattern, parse_pattern
@@ -27,8 +27,9 @@ _SYNTAX = "Invalid policy syntax."
 
 
 class Statement(NamedTuple):
-    """`not_principals`, `not_resources`: whether those that are named are excepted. `searches`: how
-    many of its patterns are searched for (`Pattern.is_searched`)."""
+    """`not_principals`, `not_resources`: whether those that are named are excepted. `wild_actions`:
+    how many patterns of actions it has; `searches`: how many others that are searched for
+    (`Pattern.is_searched`)."""
 
     allows: bool
     principals: Principals
@@ -37,6 +38,7 @@ class Statement(NamedTuple):
     resources: tuple[Pattern, ...]
     not_resources: bool
     conditions: tuple[Condition, ...]
+    wild_actions: int
     searches: int
 
     def applies(self, caller: Caller, action: str, resource: str, facts: Facts) -> bool:
@@ -86,12 +88,12 @@ def parse_statement(element: Any, bucket: str, *, variables: bool) -> Statement:
     named = frozenset[str]().union(*chosen)
     actions = ACTIONS - named if not_actions else named
     values = (condition.matcher.patterns for condition in conditions)
-    searches = sum(
-        pattern.is_searched for pattern in chain(map(pattern_of, names), resources, *values)
-    )
+    searches = sum(pattern.is_searched for pattern in chain(resources, *values))
+    wild_actions = sum(map(is_wild, names))
     return Statement(
-        allows, principals, not_principals, actions, resources, not_resources, conditions, searches
-    )
+        allows, principals, not_principals, actions, resources, not_resources, conditions,
+        wild_actions, searches,
+    )  # fmt: skip
 
 
 def _either(element: Mapping[str, Any], name: str) -> tuple[Any, bool]:

@@ -324,6 +324,9 @@ OPERATORS: list[tuple[str, Any, str, bool]] = [
     ("IpAddress", "::/0", "203.0.113.7", False),
     ("IpAddress", "203.0.113.0/24", "::ffff:203.0.113.7", True),
     ("IpAddress", "::ffff:203.0.113.0/120", "203.0.113.7", True),
+    ("IpAddress", "::ffff:203.0.113.0/120", "203.0.112.7", False),
+    ("IpAddress", "::ffff:0:0/96", "203.0.113.7", True),
+    ("IpAddress", "::ffff:0:0/95", "203.0.113.7", False),
     ("IpAddress", "fe80::/10", "fe80::1%eth0", True),
     ("IpAddress", "0.0.0.0/0", "unknown", False),
     ("ArnEquals", ARN, ARN, True),
@@ -336,6 +339,7 @@ OPERATORS: list[tuple[str, Any, str, bool]] = [
     ("ArnEquals", "arn:*:user/ann:::", ARN, False),
     ("ArnEquals", ARN, "ann", False),
     ("ArnEquals", ARN, "", False),
+    ("ArnEquals", "*:*:*:*:*:*", "arn:aws:iam::1", False),
     ("ArnEquals", ["arn:aws:s3:::*", ARN], ARN, True),
     # A star does not reach over a colon, but in the last part.
     ("ArnLike", "arn:aws:sns:*:1:f/*", "arn:aws:sns:e:9:store/a:1:f/d", False),

@@ -21,7 +21,12 @@ from policy_kit import (
 
 from gateway.access.policy import compile_policy
 from gateway.errors import S3Error
-from gateway.limits import POLICY_BYTES_MAX, POLICY_SEARCHES_MAX, POLICY_SPACE_BYTES_MAX
+from gateway.limits import (
+    POLICY_BYTES_MAX,
+    POLICY_SEARCHES_MAX,
+    POLICY_SPACE_BYTES_MAX,
+    POLICY_WILD_ACTIONS_MAX,
+)
 
 SYNTAX = "Invalid policy syntax."
 JSON = "This policy contains invalid Json"
@@ -559,17 +564,27 @@ def test_patterns_that_must_be_searched_are_few() -> None:
     assert searching(POLICY_SEARCHES_MAX + 1) == (
         "The policy has more than 32 patterns with a '?' between two '*'"
     )
-    others = ["?*?", "a?b*", "*a?b", "*a*b", "a?b"] * 100
+    forms = ("?*?{}", "a?b{}*", "*a?b{}", "*a*b{}", "a?b{}")
+    others = [form.format(n) for form in forms for n in range(40)]
     assert not conditioned("StringLike", "aws:userid", others)
-    arns = ["arn:aws:s3:::*?*"] * (POLICY_SEARCHES_MAX + 1)
+    arns = [f"arn:aws:s3:::*{n}?*" for n in range(POLICY_SEARCHES_MAX + 1)]
     assert conditioned("ArnLike", "aws:SourceArn", arns)
     assert not conditioned("StringEquals", "aws:userid", arns)
     several = [statement(Resource="arn:aws:s3:::photos/*?*")] * POLICY_SEARCHES_MAX
     assert not refusal(document(*several))
     assert refusal(document(*several, several[0]))
-    names = [f"s3:*{'t' * n}?*" for n in range(3)] * (POLICY_SEARCHES_MAX // 3 + 1)
-    assert allowed(Action=names)
-    assert not allowed(Action=names[:POLICY_SEARCHES_MAX])
+
+
+def test_patterns_of_actions_are_few() -> None:
+    names = ["s3:Get*", "s3:?utObject"] * (POLICY_WILD_ACTIONS_MAX // 2)
+    message = "The policy has more than 256 patterns of actions"
+    assert not allowed(Action=names)
+    assert allowed(Action=[*names, "s3:*"]) == message
+    assert allowed(Action=None, NotAction=[*names, "*"]) == message
+    half = statement(Action=names[: POLICY_WILD_ACTIONS_MAX // 2])
+    assert not refusal(document(half, half))
+    assert refusal(document(half, half, statement(Action="s3:*"))) == message
+    assert not allowed(Action=["s3:GetObject", "s3:PutObject"] * POLICY_WILD_ACTIONS_MAX)
 
 
 # -- what a policy says of itself -----------------------------------------------------------------

@@ -184,6 +184,8 @@ def test_each_grant_must_be_narrow() -> None:
         ("aws:userid", "AROLEID:*", True),
         ("aws:userid", "AROAEXAMPLE:session", True),
         ("aws:userid", ANN.id, False),
+        ("aws:SourceVpc", "anonymous", False),
+        ("aws:SourceVpc", "a:b", False),
         ("s3:DataAccessPointArn", f"{POINT}*", False),
         ("s3:DataAccessPointArn", f"{POINT}a*", True),
         ("s3:DataAccessPointArn", "arn:aws:s3:*:123456789012:accesspoint/*", True),
