@@ -55,11 +55,6 @@ class Condition(NamedTuple):
             return all(test(value, facts) != negated for value in values)
         return any(test(value, facts) != negated for value in values)
 
-    @property
-    def keys(self) -> set[str]:
-        """All that it asks for."""
-        return {self.key}.union(*(pattern.keys for pattern in self.matcher.patterns))
-
 
 def parse_conditions(element: Any, *, variables: bool) -> list[Condition]:
     """Those of a Condition. MalformedPolicy."""

@@ -181,11 +181,6 @@ class Pattern:
         stars = [place for place, token in enumerate(self.tokens) if token is Wild.MANY]
         return bool(stars) and Wild.ONE in self.tokens[stars[0] : stars[-1]]
 
-    @property
-    def keys(self) -> list[str]:
-        """The keys that its variables ask for."""
-        return [token.key for token in self.tokens if isinstance(token, Variable)]
-
     def matches(self, text: str, facts: Facts) -> bool:
         glob = self._glob or self._resolved(facts)
         return glob is not None and glob.matches(text.lower() if self._ignore_case else text)

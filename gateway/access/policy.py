@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
-from gateway.access.condition_keys import EXISTING_TAG
 from gateway.access.conditions import Number, malformed, shown
 from gateway.access.patterns import Facts
 from gateway.access.principals import Caller
@@ -39,34 +38,21 @@ class Verdict(Enum):
 class Policy:
     """A policy that can be asked."""
 
-    __slots__ = ("_denials", "_grants", "needs_tags")
+    __slots__ = ("_denials", "grants")
 
     def __init__(self, statements: Sequence[Statement]) -> None:
         self._denials = [statement for statement in statements if not statement.allows]
-        self._grants = [statement for statement in statements if statement.allows]
-        self.needs_tags = any(
-            key.startswith(EXISTING_TAG) for statement in statements for key in statement.keys
-        )
-        """Whether something depends on the tags that the object has."""
+        self.grants = [statement for statement in statements if statement.allows]
+        """The statements that allow something."""
 
     def decide(self, caller: Caller, action: str, resource: str, facts: Facts) -> Verdict:
         """`action` without "s3:"; `resource` is "bucket" or "bucket/key". A denial stands whatever
         is allowed."""
         if any(one.applies(caller, action, resource, facts) for one in self._denials):
             return Verdict.DENY
-        if any(one.applies(caller, action, resource, facts) for one in self._grants):
+        if any(one.applies(caller, action, resource, facts) for one in self.grants):
             return Verdict.ALLOW
         return Verdict.NONE
-
-    def actions_mentioned(self) -> frozenset[str]:
-        """The actions that some statement is about, without "s3:"."""
-        statements = (*self._denials, *self._grants)
-        return frozenset[str]().union(*(statement.actions for statement in statements))
-
-    @property
-    def grants(self) -> Sequence[Statement]:
-        """The statements that allow something."""
-        return self._grants
 
 
 def compile_policy(text: str, bucket: str) -> Policy:

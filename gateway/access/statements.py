@@ -52,12 +52,6 @@ class Statement(NamedTuple):
     def _is_about(self, resource: str, facts: Facts) -> bool:
         return any(pattern.matches(resource, facts) for pattern in self.resources)
 
-    @property
-    def keys(self) -> set[str]:
-        """All that its conditions and variables ask for."""
-        asked = {key for pattern in self.resources for key in pattern.keys}
-        return asked.union(*(condition.keys for condition in self.conditions))
-
 
 def parse_statement(element: Any, bucket: str, *, variables: bool) -> Statement:
     """A statement of the policy of this bucket. MalformedPolicy."""

@@ -590,41 +590,10 @@ def test_patterns_of_actions_are_few() -> None:
 # -- what a policy says of itself -----------------------------------------------------------------
 
 
-def test_which_actions_are_mentioned() -> None:
-    whole = policy(
-        statement(Action=["s3:GetObject", "s3:PutObject"]),
-        statement(Effect="Deny", Action="s3:DeleteObject*"),
-    )
-    assert whole.actions_mentioned() == {
-        *("GetObject", "PutObject", "DeleteObject", "DeleteObjectTagging"),
-        *("DeleteObjectVersion", "DeleteObjectVersionTagging"),
-    }
-    inverse = policy(statement(Action=None, NotAction=["s3:GetObject", "s3:P*"]))
-    assert "DeleteObject" in inverse.actions_mentioned()
-    assert inverse.actions_mentioned().isdisjoint({"GetObject", "PutObject"})
-
-
 def test_which_statements_grant() -> None:
     whole = policy(statement(Sid="a"), statement(Effect="Deny"), statement(Action="s3:*"))
     assert [one.allows for one in whole.grants] == [True, True]
     assert not policy(statement(Effect="Deny")).grants
-
-
-@pytest.mark.parametrize(
-    ("elements", "needed"),
-    [
-        ({}, False),
-        ({"Condition": {"StringEquals": {"s3:existingobjecttag/a": "b"}}}, True),
-        ({"Effect": "Deny", "Condition": {"Null": {"s3:ExistingObjectTag/a": True}}}, True),
-        ({"Condition": {"StringEquals": {"aws:userid": "${s3:ExistingObjectTag/a}"}}}, True),
-        ({"Condition": {"ArnLike": {"aws:sourcearn": "::::a:${s3:ExistingObjectTag/a}"}}}, True),
-        ({"Resource": "arn:aws:s3:::photos/${s3:ExistingObjectTag/a}/*"}, True),
-        ({"Condition": {"StringEquals": {"aws:PrincipalTag/a": "b"}}}, False),
-    ],
-    ids=str,
-)
-def test_whether_tags_of_the_object_are_needed(elements: dict[str, Any], needed: bool) -> None:
-    assert policy(statement(), statement(**elements)).needs_tags is needed
 
 
 def test_the_old_version_has_no_variables() -> None:
