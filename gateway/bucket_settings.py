@@ -1,7 +1,7 @@
 """Settings of buckets that are put, shown and taken away as they are: what they do is elsewhere.
 
-Each is checked as S3 checks it before it is stored, so that what follows a setting need not doubt
-it. One that says what this gateway cannot do (keys of a KMS, MFA) is refused.
+Each is checked as S3 checks it before it is stored. One that says what this gateway cannot do (keys
+of a KMS, MFA) is refused.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,13 +11,11 @@ from gateway.context import Context
 from gateway.errors import S3Error
 from gateway.model.writer import output
 from gateway.request import Request
+from gateway.setting_checks import check_object_lock
 from gateway.settings import put_setting, setting, setting_text
 from gateway.versioning import ENABLED, state_of
 
 Handler = Callable[[Context, Request, Any], Awaitable[Any]]
-
-_LOCK_DAYS_MAX = 36_500
-_LOCK_YEARS_MAX = 100
 
 
 def put(name: str, member: str, check: Callable[[Any], None] | None = None) -> Handler:
@@ -75,48 +73,14 @@ async def put_versioning(context: Context, request: Request, asked: Any) -> None
 
 async def put_object_lock(context: Context, request: Request, asked: Any) -> None:
     wanted = asked.ObjectLockConfiguration
-    if wanted.ObjectLockEnabled is None:
-        raise S3Error("MalformedXML")
-    if wanted.Rule is not None:
-        _check_retention(wanted.Rule.DefaultRetention)
+    check_object_lock(wanted)
     if state_of(request.bucket) != ENABLED:
         message = "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration"
         raise S3Error("InvalidBucketState", message)
     await put_setting(context, request, "object-lock", wanted)
 
 
-def _check_retention(wanted: Any) -> None:
-    if wanted is None or wanted.Mode is None or (wanted.Days is None) == (wanted.Years is None):
-        raise S3Error("MalformedXML")
-    if wanted.Days is not None:
-        good = 1 <= wanted.Days <= _LOCK_DAYS_MAX
-    else:
-        good = 1 <= wanted.Years <= _LOCK_YEARS_MAX
-    if not good:
-        message = "Default retention period must be a positive integer value, at most 100 years."
-        raise S3Error("InvalidRetentionPeriod", message)
-
-
-# -- encryption, ownership, public access ---------------------------------------------------------
-
-
-def check_encryption(wanted: Any) -> None:
-    """One rule, which encrypts with AES256 (there are no keys of a KMS), blocks SSE-C, or both."""
-    if len(wanted.Rules) != 1:
-        raise S3Error("MalformedXML")
-    rule = wanted.Rules[0]
-    blocked = rule.BlockedEncryptionTypes
-    default = rule.ApplyServerSideEncryptionByDefault
-    if default is None:
-        if blocked is None:
-            raise S3Error("MalformedXML")
-        return
-    if default.SSEAlgorithm != "AES256":
-        message = f"{default.SSEAlgorithm} is not implemented: there is no KMS here. Use AES256."
-        raise S3Error("NotImplemented", message)
-    if default.KMSMasterKeyID is not None:
-        message = "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms"
-        raise S3Error("InvalidArgument", message)
+# -- public access -------------------------------------------------------------------------------
 
 
 async def put_public_access_block(context: Context, request: Request, asked: Any) -> None:

@@ -13,6 +13,7 @@ Otherwise than S3, `Access-Control-Allow-Credentials` is sent only where the ori
 rule as it is: with wildcards in it, it would open the bucket to whoever gets a domain that fits.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from dc.names.api import Directory
@@ -71,7 +72,7 @@ def preflight(directory: Directory, request: Request) -> Reply:
         check_bucket_name(name)
         raise S3Error("NoSuchBucket", extra={"BucketName": name})
     kind = "OBJECT" if request.target.key else "BUCKET"
-    if setting(bucket, "cors") is None:
+    if not _rules(bucket):
         message = "CORSResponse: CORS is not enabled for this bucket."
         raise S3Error("AccessForbidden", message, extra={"Method": method, "ResourceType": kind})
     allowed = _find(bucket, request, method)
@@ -85,11 +86,20 @@ def preflight(directory: Directory, request: Request) -> Reply:
 def cors_lines(directory: Directory, request: Request) -> str:
     """What the answer to a request with an Origin says to its browser."""
     bucket = directory.bucket(request.target.bucket) if request.target.bucket else None
-    if bucket is None or setting(bucket, "cors") is None:
+    if bucket is None or not _rules(bucket):
         return ""
     method = request.headers.get("Access-Control-Request-Method", request.method)
     allowed = _find(bucket, request, method)
     return _VARY if allowed is None else allowed.lines()
+
+
+def _rules(bucket: Bucket) -> Sequence[Any]:
+    """None where they cannot be read."""
+    try:
+        found = setting(bucket, "cors")
+    except S3Error:
+        return ()
+    return () if found is None else found.CORSRules
 
 
 def _find(bucket: Bucket, request: Request, method: str) -> Allowed | None:
@@ -98,7 +108,7 @@ def _find(bucket: Bucket, request: Request, method: str) -> Allowed | None:
     asked = [name.strip().lower() for name in text.split(",") if name.strip()]
     if len(asked) > _HEADERS_ASKED_MAX:
         return None
-    for rule in setting(bucket, "cors").CORSRules:
+    for rule in _rules(bucket):
         if method not in rule.AllowedMethods:
             continue
         patterns = [pattern.lower() for pattern in rule.AllowedHeaders or ()]

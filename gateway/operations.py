@@ -42,6 +42,7 @@ from gateway.put import put_object
 from gateway.replication_rules import put_replication
 from gateway.reply import Reply
 from gateway.request import Request
+from gateway.setting_checks import check_encryption
 from gateway.web_settings import check_cors, check_website
 
 Handler = Callable[..., Awaitable[Any]]
@@ -92,7 +93,7 @@ ROWS = (
         get("encryption", "GetBucketEncryption", "ServerSideEncryptionConfigurationNotFoundError",
             "ServerSideEncryptionConfiguration"), "GetEncryptionConfiguration", BUCKET),
     Row("PutBucketEncryption",
-        put("encryption", "ServerSideEncryptionConfiguration", settings.check_encryption),
+        put("encryption", "ServerSideEncryptionConfiguration", check_encryption),
         "PutEncryptionConfiguration", BUCKET),
     Row("DeleteBucketEncryption", delete("encryption"), "PutEncryptionConfiguration", BUCKET),
     Row("GetBucketOwnershipControls",

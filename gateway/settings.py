@@ -3,9 +3,13 @@
 A setting is text. What it means is remembered by that text, so to ask for one on every request
 costs a look into a dictionary; two buckets with the same text share the structure, which nobody
 changes.
+
+Another datacenter may have written it, of another release or with a will of its own. So it is
+checked again when it is read, and what follows a setting need not doubt it. One that cannot be
+read is InvalidBucketState, for whoever needs it, until the owner puts or deletes it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,8 +19,15 @@ from dc.names.model import Bucket, Event
 from gateway.context import Context
 from gateway.errors import S3Error
 from gateway.limits import SETTING_BYTES_MAX
-from gateway.model.structs import struct_of
+from gateway.model.structs import read_json
 from gateway.request import Request
+from gateway.setting_checks import (
+    check_encryption,
+    check_logging,
+    check_object_lock,
+    check_ownership,
+)
+from gateway.web_settings import check_cors, check_website
 
 _REMEMBERED = 256
 SHAPES: Mapping[str, str] = {
@@ -36,6 +47,17 @@ SHAPES: Mapping[str, str] = {
 }
 """The settings that are JSON of a structure. The others are texts as they are."""
 
+_CHECKS: Mapping[str, Callable[[Any], None]] = {
+    "cors": check_cors,
+    "encryption": check_encryption,
+    "logging": check_logging,
+    "object-lock": check_object_lock,
+    "ownership": check_ownership,
+    "website": check_website,
+}
+"""What a setting may say. Of the others nothing is followed, or those that do check by themselves.
+"""
+
 
 def setting_text(bucket: Bucket, name: str) -> str:
     """The text of a setting, "" when it is not set."""
@@ -44,14 +66,26 @@ def setting_text(bucket: Bucket, name: str) -> str:
 
 
 def setting(bucket: Bucket, name: str) -> Any:
-    """The structure of a setting, None when it is not set."""
+    """The structure of a setting, None when it is not set. InvalidBucketState."""
     register = bucket.registers.get(name)
-    return None if register is None or not register.value else _decoded(name, register.value)
+    if register is None or not register.value:
+        return None
+    found = _decoded(name, register.value)
+    if found is None:
+        message = f"The {name} configuration of the bucket cannot be read: put or delete it."
+        raise S3Error("InvalidBucketState", message)
+    return found
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def _decoded(name: str, text: str) -> Any:
-    return msgspec.json.decode(text, type=struct_of(SHAPES[name]))
+    found, check = read_json(SHAPES[name], text), _CHECKS.get(name)
+    if found is not None and check is not None:
+        try:
+            check(found)
+        except S3Error:
+            return None
+    return found
 
 
 def encoded(value: Any) -> str:

@@ -104,11 +104,23 @@ def register_text(tags: Tags) -> str:
 
 
 def tags_in(registers: Registers) -> Tags:
-    """The tags of an object or bucket that has these registers. The result is shared."""
+    """The tags of an object that has these registers; none where they cannot be read. The result
+    is shared."""
     register = registers.get(TAGS)
-    return _decoded(register.value) if register is not None and register.value else {}
+    return (_decoded(register.value) or {}) if register is not None else {}
+
+
+def tags_to_decide_by(registers: Registers) -> Tags:
+    """The same. AccessDenied where they cannot be read: nobody knows what they forbid."""
+    register = registers.get(TAGS)
+    if register is not None and register.value and _decoded(register.value) is None:
+        raise S3Error("AccessDenied")
+    return tags_in(registers)
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _decoded(text: str) -> Tags:
-    return _decode(text)
+def _decoded(text: str) -> Tags | None:
+    try:
+        return _decode(text) if text else {}
+    except (msgspec.DecodeError, RecursionError):
+        return None

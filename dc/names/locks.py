@@ -48,7 +48,7 @@ def _parsed(text: str) -> Retention | None:
         return None
     try:
         found = _decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return _UNREADABLE
     if found.mode in (GOVERNANCE, COMPLIANCE) and 0 <= found.until <= UNTIL_MS_MAX:
         return found

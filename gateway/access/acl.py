@@ -100,5 +100,5 @@ def owner_in(attributes: Mapping[str, str], bucket_owner: str) -> str:
 def _decoded(text: str) -> Acl | None:
     try:
         return msgspec.json.decode(text, type=Acl)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None

@@ -28,7 +28,7 @@ from gateway.access.public_access import ignores_public_acls, restricts_public_b
 from gateway.errors import S3Error
 from gateway.request import Request
 from gateway.tags import HEADER as TAGGING
-from gateway.tags import tags_in
+from gateway.tags import tags_to_decide_by
 from gateway.versioning import is_version_id, vid_of
 
 Facts = Mapping[str, list[str] | None]
@@ -238,7 +238,7 @@ class Access:
             self.caller,
             self._request.time,
             owner=bucket.owner,
-            tags=None if version is None else partial(tags_in, version.registers),
+            tags=None if version is None else partial(tags_to_decide_by, version.registers),
             extra=self._extra if facts is None else facts,
         )
         resource = f"{made.name}/{key}" if key else made.name

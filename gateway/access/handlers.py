@@ -22,6 +22,7 @@ from gateway.owners import owner
 from gateway.read import find_version
 from gateway.reply import Reply
 from gateway.request import Request
+from gateway.setting_checks import check_ownership
 from gateway.settings import put_setting
 
 # -- policies -------------------------------------------------------------------------------------
@@ -144,8 +145,7 @@ def _shown(context: Context, operation: str, acl: Acl) -> Any:
 async def put_ownership(context: Context, request: Request, asked: Any) -> None:
     """Lists can be switched off only where the bucket's own grants nothing to others."""
     wanted, bucket = asked.OwnershipControls, request.bucket
-    if len(wanted.Rules) != 1:
-        raise S3Error("MalformedXML")
+    check_ownership(wanted)
     enforced = wanted.Rules[0].ObjectOwnership == BUCKET_OWNER_ENFORCED
     if enforced and bucket_acl(bucket) != private(bucket.owner):
         raise S3Error("InvalidBucketAclWithObjectOwnership")

@@ -6,6 +6,7 @@ the S3 User Guide.
 """
 
 from dc.names.model import Bucket
+from gateway.errors import S3Error
 from gateway.settings import setting
 
 BUCKET_OWNER_ENFORCED = "BucketOwnerEnforced"
@@ -17,7 +18,11 @@ OBJECT_WRITER = "ObjectWriter"
 
 
 def ownership_of(bucket: Bucket) -> str:
-    found = setting(bucket, "ownership")
+    """Where it cannot be read, no list counts."""
+    try:
+        found = setting(bucket, "ownership")
+    except S3Error:
+        return BUCKET_OWNER_ENFORCED
     return OBJECT_WRITER if found is None else found.Rules[0].ObjectOwnership
 
 

@@ -1,14 +1,19 @@
-"""The public access block of a bucket: four switches, off unless they are set.
+"""The public access block of a bucket: four switches, off unless they are set, and all on where it
+cannot be read.
 
 Source: "Blocking public access to your Amazon S3 storage" in the S3 User Guide.
 """
 
 from dc.names.model import Bucket
+from gateway.errors import S3Error
 from gateway.settings import setting
 
 
 def _is_set(bucket: Bucket, switch: str) -> bool:
-    found = setting(bucket, "public-access-block")
+    try:
+        found = setting(bucket, "public-access-block")
+    except S3Error:
+        return True
     return found is not None and bool(getattr(found, switch))
 
 

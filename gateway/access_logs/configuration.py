@@ -12,14 +12,11 @@ from gateway.access_logs.delivery import LOGGING
 from gateway.access_logs.permission import may_deliver
 from gateway.context import Context
 from gateway.errors import S3Error
-from gateway.limits import KEY_BYTES_MAX
 from gateway.model.structs import struct_of
 from gateway.model.writer import output
 from gateway.request import Request
+from gateway.setting_checks import check_logging
 from gateway.settings import put_setting, setting, setting_text
-
-_KEY_BYTES_OF_OURS = 256
-"""What is put behind a prefix to make a key."""
 
 
 async def get_logging(_context: Context, request: Request, _asked: Any) -> Any:
@@ -41,7 +38,11 @@ async def put_logging(context: Context, request: Request, asked: Any) -> None:
     if target is None:
         raise S3Error("InvalidTargetBucketForLogging")
     _check_target(request.bucket, target)
-    _check_shape(wanted)
+    if wanted.TargetObjectKeyFormat is None:
+        # What it means is shown, as S3 does.
+        simple = struct_of("SimplePrefix")()
+        wanted.TargetObjectKeyFormat = struct_of("TargetObjectKeyFormat")(SimplePrefix=simple)
+    check_logging(status)
     for grant in wanted.TargetGrants or ():
         if grant.Grantee is None or target.owner != grant.Grantee.ID:
             message = "Grants in logs are not implemented, but to the target bucket's owner."
@@ -64,17 +65,3 @@ def _check_target(bucket: Bucket, target: Bucket) -> None:
         raise S3Error("InvalidArgument", "The target bucket must not have logging itself.")
     if setting_text(target, "encryption"):
         raise S3Error("InvalidArgument", "The target bucket must have no default encryption.")
-
-
-def _check_shape(wanted: Any) -> None:
-    prefix = wanted.TargetPrefix
-    if len(prefix.encode()) > KEY_BYTES_MAX - _KEY_BYTES_OF_OURS:
-        raise S3Error("InvalidArgument", "The target prefix is too long.")
-    shape = wanted.TargetObjectKeyFormat
-    if shape is None:
-        # What it means is shown, as S3 does.
-        simple = struct_of("SimplePrefix")()
-        wanted.TargetObjectKeyFormat = struct_of("TargetObjectKeyFormat")(SimplePrefix=simple)
-        return
-    if (shape.SimplePrefix is None) == (shape.PartitionedPrefix is None):
-        raise S3Error("MalformedXML")

@@ -25,6 +25,7 @@ from dc.ports import Clock, Randomness
 from gateway.access_logs.lines import Times, batch_lines, log_line
 from gateway.access_logs.permission import may_deliver
 from gateway.dates import iso_second
+from gateway.errors import S3Error
 from gateway.limits import SMALL_BYTES_MAX
 from gateway.notifications.records import Who, of, records
 from gateway.request import Request
@@ -128,7 +129,7 @@ class AccessLogs:
             self._size -= sum(len(line.text) for line in lines)
             try:
                 written = await self._deliver(bucket_id, lines)
-            except (NamesError, ObjectsError) as error:
+            except (NamesError, ObjectsError, S3Error) as error:
                 written = False
                 reason = f"{type(error).__name__}: {error}"
                 log.warning("access logs were not written", bucket=bucket_id, error=reason)

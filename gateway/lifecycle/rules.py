@@ -12,9 +12,8 @@ elements" in the S3 User Guide.
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import count
 from typing import Any, NamedTuple
-
-import msgspec
 
 from gateway.errors import S3Error
 from gateway.limits import (
@@ -24,7 +23,7 @@ from gateway.limits import (
     NEWER_NONCURRENT_MAX,
     RULE_ID_CHARS_MAX,
 )
-from gateway.model.structs import struct_of
+from gateway.model.structs import read_json
 from gateway.tags import Tags, check_tags
 
 DAY_MS = 86_400_000
@@ -79,10 +78,15 @@ class Rule(NamedTuple):
 
 @lru_cache(maxsize=_REMEMBERED)
 def compiled(text: str) -> tuple[Rule, ...]:
-    """The enabled rules of a configuration that is kept as `text`; none of an empty one."""
-    if not text:
+    """The enabled rules of a configuration that is kept as `text`; none of an empty one, nor of one
+    that another datacenter wrote and S3 would refuse."""
+    found = read_json("BucketLifecycleConfiguration", text) if text else None
+    if found is None:
         return ()
-    found = msgspec.json.decode(text, type=struct_of("BucketLifecycleConfiguration"))
+    try:
+        check(found.Rules, map(str, count()).__next__)
+    except S3Error:
+        return ()
     return tuple(_compiled(rule) for rule in found.Rules if rule.Status == "Enabled")
 
 

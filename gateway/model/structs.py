@@ -1,8 +1,8 @@
 """Structures of the model as classes: `struct_of("Tag")` has `Key` and `Value`, None where absent.
 
 They are made when they are first asked for, each once. Their fields are typed, so msgspec writes
-them to JSON (absent members left out) and reads them back: that is how settings are stored. Enums
-are text there: a peer of a later release may know more values.
+them to JSON (absent members left out) and `read_json` reads them back: that is how settings are
+stored. Enums are text there: a peer of a later release may know more values.
 """
 
 from datetime import datetime
@@ -45,3 +45,28 @@ def _type_of(shape: str) -> Any:
     if found.type == "map":
         return dict[str, str]
     return _SCALARS[found.type]
+
+
+def read_json(shape: str, text: str) -> Any:
+    """A structure that was stored; None when it cannot be understood, or lacks what the model
+    requires. Another datacenter may have written it."""
+    try:
+        found = msgspec.json.decode(text, type=struct_of(shape))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return found if _is_whole(shape, found) else None
+
+
+def _is_whole(shape: str, value: Any) -> bool:
+    """Whether all is there that the model requires, in what is inside too."""
+    found = SHAPES[shape]
+    if value is None or found.type not in ("structure", "list"):
+        return value is not None
+    if found.type == "list":
+        assert found.member is not None
+        return all(_is_whole(found.member.shape, one) for one in value)
+    return all(
+        name not in found.required if inside is None else _is_whole(ref.shape, inside)
+        for name, ref in found.members.items()
+        for inside in (getattr(value, name),)
+    )

@@ -11,10 +11,8 @@ Notifications" in the S3 User Guide.
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, count
 from typing import Any, NamedTuple
-
-import msgspec
 
 from gateway.errors import S3Error
 from gateway.limits import (
@@ -23,7 +21,7 @@ from gateway.limits import (
     RULE_ID_CHARS_MAX,
     TOPIC_CHARS_MAX,
 )
-from gateway.model.structs import struct_of
+from gateway.model.structs import read_json
 
 NOTIFICATION = "notification"
 """The name of the register."""
@@ -76,11 +74,13 @@ class Target(NamedTuple):
 
 @lru_cache(maxsize=_REMEMBERED)
 def compiled(text: str) -> tuple[Target, ...]:
-    """The targets of a configuration that is kept as `text`; none of an empty one."""
-    if not text:
+    """The targets of a configuration that is kept as `text`; none of an empty one, nor of one that
+    another datacenter wrote and S3 would refuse."""
+    found = read_json("NotificationConfiguration", text) if text else None
+    try:
+        return () if found is None else tuple(check(found, map(str, count()).__next__))
+    except S3Error:
         return ()
-    found = msgspec.json.decode(text, type=struct_of("NotificationConfiguration"))
-    return tuple(_target(one) for one in found.TopicConfigurations or ())
 
 
 def _target(one: Any) -> Target:
