@@ -18,7 +18,8 @@ _PUTS = frozenset(("PutObject", "BypassGovernanceRetention"))
 _PUTS_ACL = frozenset(("PutObjectAcl", "PutObjectVersionAcl"))
 _LISTINGS = frozenset(("ListBucket", "ListBucketVersions"))
 _GRANTS = _PUTS | _PUTS_ACL | {"CreateBucket", "PutBucketAcl"}
-_ENCRYPTS = _PUTS | {"ReplicateObject", "UpdateObjectEncryption"}
+_ENCRYPTS = _PUTS | {"ReplicateObject"}
+_ENCRYPTS_ANEW = _ENCRYPTS | {"UpdateObjectEncryption"}
 _RETAINS = frozenset(("PutObject", "PutObjectRetention"))
 _PUTS_TAGS = frozenset(("PutObjectTagging", "PutObjectVersionTagging"))
 _HAVE_TAGS = _PUTS_ACL | frozenset(
@@ -26,6 +27,7 @@ _HAVE_TAGS = _PUTS_ACL | frozenset(
         *("DeleteObjectTagging", "DeleteObjectVersionTagging", "GetObject", "GetObjectAcl"),
         *("GetObjectAttributes", "GetObjectTagging", "GetObjectVersion", "GetObjectVersionAcl"),
         *("GetObjectVersionAttributes", "GetObjectVersionTagging", *_PUTS_TAGS),
+        "UpdateObjectEncryption",
     )
 )
 _OF_VERSIONS = frozenset(
@@ -47,7 +49,8 @@ OF_S3: Mapping[str, frozenset[str]] = {
         ),
         _GRANTS,
     ),
-    **dict.fromkeys((_SSE, f"{_SSE}-aws-kms-key-id", f"{_SSE}-customer-algorithm"), _ENCRYPTS),
+    **dict.fromkeys((_SSE, f"{_SSE}-aws-kms-key-id"), _ENCRYPTS_ANEW),
+    f"{_SSE}-customer-algorithm": _ENCRYPTS,
     **dict.fromkeys(
         (
             *("s3:x-amz-copy-source", "s3:x-amz-metadata-directive"),

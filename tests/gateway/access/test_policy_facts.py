@@ -26,7 +26,6 @@ from gateway.target import parse_target
 NOW = 1709294400.25
 """2024-03-01T12:00:00.25Z"""
 SIGNED = "20240301T115000Z"
-DAY_MS = 86_400_000
 
 
 def request(
@@ -115,6 +114,8 @@ def test_headers_by_other_names(key: str, header: str) -> None:
         ("2024-03-31T12:00:00Z", "29"),
         ("2024-03-31T12:00:01Z", "30"),
         ("2024-03-01T12:00:01Z", "0"),
+        ("2124-02-06T12:00:00.250Z", "36500"),
+        ("2124-02-06T12:00:00.249Z", "36499"),
         ("2024-03-01T11:59:59Z", "-1"),
         ("soon", None),
         ("", None),
@@ -343,6 +344,17 @@ def test_tags_that_the_request_gives() -> None:
         asked = request(method="PUT", x_amz_tagging=wrong)
         assert fact("s3:RequestObjectTag/a", asked) is None
         assert not fact("s3:RequestObjectTagKeys", asked)
+
+
+def test_tags_of_a_copy_are_its_sources_unless_they_are_replaced() -> None:
+    said = {"x_amz_copy_source": "videos/a", "x_amz_tagging": "team=red"}
+    for directive, value in ((None, None), ("COPY", None), ("REPLACE", "red")):
+        more = {} if directive is None else {"x_amz_tagging_directive": directive}
+        asked = request(method="PUT", **said, **more)
+        assert fact("s3:RequestObjectTag/team", asked) == value
+        assert bool(fact("s3:RequestObjectTagKeys", asked)) is (value is not None)
+    plain = request(method="PUT", x_amz_tagging="team=red", x_amz_tagging_directive="COPY")
+    assert fact("s3:RequestObjectTag/team", plain) == "red"
 
 
 def test_tags_that_the_body_gives() -> None:

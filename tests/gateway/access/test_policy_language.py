@@ -27,6 +27,9 @@ from gateway.limits import (
     POLICY_SPACE_BYTES_MAX,
     POLICY_WILD_ACTIONS_MAX,
 )
+from gateway.model.matching import BUCKET as BUCKET_SCOPE
+from gateway.model.matching import OBJECT
+from gateway.operations import ROWS
 
 SYNTAX = "Invalid policy syntax."
 JSON = "This policy contains invalid Json"
@@ -263,6 +266,17 @@ def test_an_action_that_is_none(action: str) -> None:
 )
 def test_what_an_action_may_be(action: str) -> None:
     assert not allowed(Action=action)
+
+
+def test_every_operation_can_be_named() -> None:
+    """By its own resource alone. What many keys are deleted by is the action on each of them."""
+    for row in ROWS:
+        for action in {row.action, row.version_action}:
+            of_object = row.scope == OBJECT or row.name == "DeleteObjects"
+            right, wrong = (OBJECTS, BUCKET) if of_object else (BUCKET, OBJECTS)
+            fits = row.scope in (BUCKET_SCOPE, OBJECT)
+            assert allowed(Action=f"s3:{action}", Resource=right) == ("" if fits else NOT_APPLIED)
+            assert allowed(Action=f"s3:{action}", Resource=wrong) == NOT_APPLIED
 
 
 @pytest.mark.parametrize(
