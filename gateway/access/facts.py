@@ -114,6 +114,11 @@ class RequestFacts:
     def header(self, name: str) -> str | None:
         return self._request.headers.get(name)
 
+    def list_header(self, name: str) -> str | None:
+        """Of a header that may stand in several lines, all of which count."""
+        headers = self._request.headers
+        return ",".join(headers.getall(name)) if name in headers else None
+
     def parameter(self, name: str) -> str | None:
         return self._request.query.get(name)
 
@@ -240,12 +245,18 @@ FACTS: Mapping[str, Callable[[RequestFacts], str | None]] = {
     **{
         f"s3:{name}": partial(RequestFacts.header, name=name)
         for name in (
-            *("x-amz-acl", "x-amz-grant-full-control", "x-amz-grant-read", "x-amz-grant-read-acp"),
-            *("x-amz-grant-write", "x-amz-grant-write-acp", "x-amz-server-side-encryption"),
+            *("x-amz-acl", "x-amz-server-side-encryption"),
             "x-amz-server-side-encryption-aws-kms-key-id",
             "x-amz-server-side-encryption-customer-algorithm",
             *("x-amz-metadata-directive", "x-amz-storage-class", "x-amz-content-sha256"),
-            *("x-amz-website-redirect-location", "if-match", "if-none-match"),
+            "x-amz-website-redirect-location",
+        )
+    },
+    **{
+        f"s3:{name}": partial(RequestFacts.list_header, name=name)
+        for name in (
+            *("x-amz-grant-full-control", "x-amz-grant-read", "x-amz-grant-read-acp"),
+            *("x-amz-grant-write", "x-amz-grant-write-acp", "if-match", "if-none-match"),
         )
     },
     **{

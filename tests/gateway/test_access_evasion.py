@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from access_kit import add_users, code, put, put_acl, put_policy, statement
-from gateway_kit import House, open_house
+from access_kit import ANN, BOB, add_users, code, put, put_acl, put_policy, statement
+from gateway_kit import EMPTY_SHA256, House, open_house, sign
 
 from dc.names.model import Version
 
@@ -66,6 +66,28 @@ async def test_tags_of_an_older_version_have_an_action_of_their_own(house: House
     assert await code(house, "PUT", "/bobs/copy", "bob", **named) == DENIED
     await put_policy(house, statement(["s3:GetObjectVersion", "s3:GetObjectVersionTagging"]))
     assert await code(house, "PUT", "/bobs/copy", "bob", **named) == "200"
+
+
+# -- headers that stand twice ----------------------------------------------------------------------
+
+
+async def test_all_grants_are_what_the_policy_is_asked_about(house: House) -> None:
+    name = "x-amz-grant-full-control"
+    only = {"StringEquals": {f"s3:{name}": f"id={ANN}"}}
+    await put_policy(house, statement("s3:PutObject", Condition=only))
+
+    async def written(*values: str) -> int:
+        head = f"PUT /photos/new HTTP/1.1\r\nHost: {house.host}\r\nContent-Length: 0\r\n"
+        signed = sign("PUT", "/photos/new", {"Host": house.host, name: ",".join(values)},
+                      EMPTY_SHA256, user="bob")  # fmt: skip
+        lines = [f"{one}: {text}" for one, text in signed.items() if one not in ("Host", name)]
+        lines += [f"{name}: {value}" for value in values]
+        answer = await house.raw((head + "\r\n".join(lines) + "\r\n\r\n").encode(), "PUT")
+        return answer.status
+
+    assert await written(f"id={ANN}") == 200
+    assert await written(f"id={ANN}", f"id={BOB}") == 403
+    assert await written(f"id={BOB}") == 403
 
 
 # -- what cannot be understood --------------------------------------------------------------------
