@@ -1,16 +1,44 @@
-"""Presigned URLs of any shape; where a datacenter listens."""
+"""Requests for each operation; presigned URLs of any shape; where a datacenter listens."""
 
 import hashlib
 import hmac
 import tomllib
 from base64 import b64encode
 from email.utils import formatdate
+from typing import NamedTuple
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from gateway_kit import REGION, amz_date, signing_key
 from process_kit import Dc
 
+from gateway.model.shapes import OPERATIONS
 from gateway.sigv2 import SIGNED_PARAMETERS
+
+
+class Route(NamedTuple):
+    name: str
+    method: str
+    target: str
+    headers: dict[str, str]
+
+
+def route(name: str) -> Route:
+    """The least that makes a request one for an operation of the model."""
+    operation = OPERATIONS[name]
+    path, _, query = operation.http.request_uri.partition("?")
+    path = path.replace("{Bucket}", "photos").replace("{Key+}", "kept")
+    members = operation.asked.members
+    parameters = [query] if query else []
+    headers: dict[str, str] = {}
+    for ref in (members[member] for member in operation.asked.required):
+        if ref.location == "querystring":
+            parameters.append(f"{ref.location_name}=1")
+        elif ref.location_name == "x-amz-copy-source":
+            headers[ref.location_name] = "/photos/kept"
+        elif ref.location == "header":
+            headers[ref.location_name] = "1"
+    target = f"{path}?{'&'.join(parameters)}" if parameters else path
+    return Route(name, operation.http.method, target, headers)
 
 
 def _encoded(text: str, safe: str = "") -> str:

@@ -11,12 +11,11 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from form_kit import form, policy, post, signed_v2, signed_v4
 from gateway_kit import SECRETS, Answer, House, amz_date, open_house, request_bytes
-from security_kit import presign, sign_v2
+from security_kit import Route, presign, route, sign_v2
 
 from gateway.model.shapes import OPERATIONS
 from gateway.operations import OPERATIONS as ROWS
@@ -42,32 +41,6 @@ OPEN = {"ListBuckets"}
 """What needs no signature: it gives nothing then."""
 EACH_KEY = {"DeleteObjects"}
 """What is refused for each key of its body by itself: see `test_many_keys`."""
-
-
-class Route(NamedTuple):
-    name: str
-    method: str
-    target: str
-    headers: dict[str, str]
-
-
-def route(name: str) -> Route:
-    """The least that makes a request one for an operation of the model."""
-    operation = OPERATIONS[name]
-    path, _, query = operation.http.request_uri.partition("?")
-    path = path.replace("{Bucket}", "photos").replace("{Key+}", "kept")
-    members = operation.asked.members
-    parameters = [query] if query else []
-    headers: dict[str, str] = {}
-    for ref in (members[member] for member in operation.asked.required):
-        if ref.location == "querystring":
-            parameters.append(f"{ref.location_name}=1")
-        elif ref.location_name == "x-amz-copy-source":
-            headers[ref.location_name] = "/photos/kept"
-        elif ref.location == "header":
-            headers[ref.location_name] = "1"
-    target = f"{path}?{'&'.join(parameters)}" if parameters else path
-    return Route(name, operation.http.method, target, headers)
 
 
 ROUTES = [route(name) for name in OPERATIONS]
