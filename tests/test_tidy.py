@@ -64,6 +64,13 @@ def test_every_test_checks_something():
     assert not empty
 
 
+def test_files_of_tests_have_names_of_their_own():
+    """They are imported by their bare names, and a second of the same name cannot be."""
+    names = [path.name for path in PYTHON if path.is_relative_to(ROOT / "tests")]
+    assert [name for name in set(names) - {"conftest.py"} if names.count(name) > 1] == []
+    assert "__init__.py" not in names, "it would hide the package of the same name"
+
+
 def test_nothing_large_or_generated_is_kept():
     assert not [path for path in FILES if path.stat().st_size > FILE_BYTES_MAX]
     assert not [path for path in FILES if path.suffix in {".pyc", ".so", ".db", ".whl"}]

@@ -2,8 +2,8 @@
 
 Published as MinIO CVE-2023-25812 (a denied bypass of governance was one all the same), RustFS
 GHSA-j548 (what could not be read counted as no lock). What locks do is in
-tests/gateway/test_object_lock.py, who may bypass them in tests/gateway/test_access.py; here are the
-ways around them.
+tests/gateway/test_object_lock.py, who may bypass them in tests/gateway/test_gateway_access.py;
+here are the ways around them.
 """
 
 from base64 import b64encode
