@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from access_kit import ANN, BOB, add_users, code, put, put_acl, put_policy, statement
-from gateway_kit import EMPTY_SHA256, House, open_house, sign
+from gateway_kit import EMPTY_SHA256, House, open_house, read_answer, request_bytes, sign
 
 from dc.names.model import Version
 
@@ -165,3 +165,39 @@ async def test_what_replaces_an_object_does_not_become_its_writers(
     assert "closed" in version.registers["tags"].value
     assert await code(house, "GET", "/photos/kept", "bob") == DENIED
     assert await code(house, "GET", "/photos/kept", "ann") == "200"
+
+
+async def test_a_name_that_is_used_again_keeps_nothing_of_the_former_bucket(house: House) -> None:
+    """Neither what was allowed there, nor an upload or a body that is on its way."""
+    await put_policy(house, statement("s3:*"))
+    await put_acl(house, "/photos", "public-read-write")
+    begun = await house.ask("POST", "/photos/big?uploads")
+    part = f"/photos/big?partNumber=1&uploadId={begun.texts('UploadId')[0]}"
+    signed = sign("PUT", "/photos/late", {"Host": house.host}, "UNSIGNED-PAYLOAD")
+    reader, writer = await house.connect()
+    late = {**signed, "Content-Length": "4", "Expect": "100-continue"}
+    writer.write(request_bytes("PUT", "/photos/late", late))
+    assert (await asyncio.wait_for(read_answer(reader), 20)).status == 100
+    assert await code(house, "DELETE", "/photos/kept", "ann") == "204"
+    await house.ask("DELETE", part.replace("partNumber=1&", ""))
+    assert await code(house, "DELETE", "/photos", "ann") == "204"
+    assert (await house.ask("PUT", "/photos", user="bob")).status == 200
+    assert (await put(house, "kept", "bob")).status == 200
+    writer.write(b"late")
+    answer = await asyncio.wait_for(read_answer(reader, "PUT"), 20)
+    writer.close()
+    assert answer.code == "NoSuchBucket"
+    for user in ("ann", None):
+        for method, target in (
+            ("GET", "/photos"),
+            ("GET", "/photos/kept"),
+            ("GET", "/photos/kept?versionId=null"),
+            ("GET", "/photos?policy"),
+            ("PUT", "/photos/new"),
+            ("PUT", part),
+            ("DELETE", "/photos/kept"),
+            ("DELETE", "/photos"),
+        ):
+            assert await code(house, method, target, user) == DENIED, (user, method, target)
+    assert await code(house, "PUT", part, "bob") == "NoSuchUpload"
+    assert await house.keys() == ["kept"]
