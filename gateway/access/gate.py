@@ -29,7 +29,7 @@ from gateway.errors import S3Error
 from gateway.request import Request
 from gateway.tags import HEADER as TAGGING
 from gateway.tags import tags_to_decide_by
-from gateway.versioning import is_version_id, vid_of
+from gateway.versioning import NULL, is_version_id, state_of, vid_of
 
 Facts = Mapping[str, list[str] | None]
 
@@ -176,7 +176,7 @@ class Access:
         if self.is_short:
             return
         action = "DeleteObject" if version_id is None else "DeleteObjectVersion"
-        self._extra = None if version_id is None else {"s3:versionid": [version_id]}
+        self._extra = {"s3:versionid": None if version_id is None else [version_id]}
         if not self.may(action, WRITE, key):
             raise S3Error("AccessDenied")
 
@@ -201,7 +201,7 @@ class Access:
     ) -> bool:
         """Whether the caller may do that, to the bucket or to a key."""
         verdict = self._verdict(action, key, version)
-        if verdict is Verdict.DENY:
+        if verdict is Verdict.DENY or self._is_kept(action, key):
             return False
         if action.endswith("Attributes") and not self._may_read_too(action, key, version):
             return False
@@ -216,6 +216,20 @@ class Access:
         return self._by_bucket_acl(permission)
 
     # -- what decides -----------------------------------------------------------------------------
+
+    def _is_kept(self, action: str, key: str) -> bool:
+        """Whether the other action of deletions is denied, of an object without versions, which
+        either of them deletes."""
+        if action == "DeleteObject":
+            return not state_of(self._bucket) and self._denies("DeleteObjectVersion", key)
+        if action != "DeleteObjectVersion":
+            return False
+        said = (self._extra or {}).get("s3:versionid")
+        named = said[0] if said else self._request.query.get("versionId")
+        return named == NULL and self._denies("DeleteObject", key)
+
+    def _denies(self, action: str, key: str) -> bool:
+        return self._verdict(action, key) is Verdict.DENY
 
     def _may_read_too(self, action: str, key: str, version: Version | None) -> bool:
         return self.may(action.removesuffix("Attributes"), READ, key, version)

@@ -4,6 +4,8 @@ Ann has the bucket `photos`; Bob is another user; nobody signs for None.
 """
 
 import asyncio
+import hashlib
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,34 @@ async def test_tags_of_an_older_version_have_an_action_of_their_own(house: House
     assert await code(house, "PUT", "/bobs/copy", "bob", **named) == DENIED
     await put_policy(house, statement(["s3:GetObjectVersion", "s3:GetObjectVersionTagging"]))
     assert await code(house, "PUT", "/bobs/copy", "bob", **named) == "200"
+
+
+# -- deletions -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", ["DeleteObject", "DeleteObjectVersion"])
+async def test_to_name_the_null_version_gets_round_no_denial(house: House, action: str) -> None:
+    """An object without versions is deleted by either action; who may not do one may not."""
+    await put_policy(house, statement("s3:*"), statement(f"s3:{action}", "Deny"))
+
+    async def many(inside: str) -> list[str]:
+        body = f"<Delete><Object><Key>kept</Key>{inside}</Object></Delete>".encode()
+        said = {"Content-MD5": b64encode(hashlib.md5(body).digest()).decode()}
+        return (await house.ask("POST", "/photos?delete", body, said)).texts("Code")
+
+    for query in ("", "?versionId=null"):
+        for user in ("ann", "bob", None):
+            assert await code(house, "DELETE", f"/photos/kept{query}", user) == DENIED
+    for inside in ("", "<VersionId>null</VersionId>"):
+        assert await many(inside) == [DENIED]
+    body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    assert (await house.ask("PUT", "/photos?versioning", body)).status == 200
+    written = await put(house, "kept", "ann")
+    target = f"/photos/kept?versionId={written.headers['x-amz-version-id']}"
+    # Where there are versions, each has the one that it says.
+    found = [await code(house, "DELETE", one, "bob") for one in (target, "/photos/kept")]
+    assert found == (["204", DENIED] if action == "DeleteObject" else [DENIED, "204"])
+    assert await code(house, "DELETE", "/photos/kept?versionId=null", "bob") == DENIED
 
 
 # -- headers that stand twice ----------------------------------------------------------------------
