@@ -1,19 +1,26 @@
 """Every listener of a real datacenter, without credentials and with those of another door.
 
 Published as MinIO CVE-2023-28432, SeaweedFS CVE-2026-72920, CVE-2026-73080, CVE-2026-100413,
-RustFS GHSA-h956; for tokens, MinIO CVE-2026-33322. Only health answers, and S3 that a stranger has
-no buckets; a token is for one purpose.
+RustFS GHSA-h956; for tokens, MinIO CVE-2026-33322; for users of S3 who reach for what is the
+administrator's, MinIO CVE-2020-11012 (a right key, and no secret), CVE-2022-24842 (keys made for
+others), CVE-2024-55949 (anybody imports). Only health answers, and S3 that a stranger has no
+buckets; a token is for one purpose.
 """
 
 import http.client
 import re
 import socket
 import ssl
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from process_kit import Dc
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError, ParamValidationError
+from process_kit import Dc, s3_client
 from security_kit import port_of
 
 from tokens.access import issue_access
@@ -84,6 +91,36 @@ def test_s3_takes_every_route_for_a_bucket(dc: Dc) -> None:
     # list of its buckets gets an answer, as everybody does: it has none.
     status, body = ask(dc, "s3", "GET", "/")
     assert (status, b"<Buckets></Buckets>" in body) == (200, True), body
+
+
+def test_users_of_s3_are_strangers_elsewhere(dc: Dc) -> None:
+    """Whatever they do with their keys: there is no user whom the other listeners know, and no
+    request to S3 that makes users, keys or peers."""
+    keys = dc.facts("user", "add", "ann@example.com")
+    access, secret = keys["access_key"], keys["secret_key"]
+    basic = b64encode(f"{access}:{secret}".encode()).decode()
+    for path in [*ADMIN, *PEER]:
+        for method in ("GET", "POST", "DELETE"):
+            for listener, refusal in (("admin", 401), ("peer", 403)):
+                request = AWSRequest(method, f"http://127.0.0.1:{port_of(dc, listener)}{path}")
+                SigV4Auth(Credentials(access, secret), "s3", "us-east-1").add_auth(request)
+                for headers in (
+                    dict(request.headers.items()),
+                    {"Authorization": f"Bearer {secret}"},
+                    {"Authorization": f"Bearer {access}"},
+                    {"Authorization": f"Basic {basic}"},
+                    {"Authorization": f"AWS {access}:{secret}"},
+                ):
+                    status, _ = ask(dc, listener, method, path, headers)
+                    assert status == refusal, (listener, method, path)
+    before = dc.facts("user", "list"), dc.facts("dc", "list")
+    client = s3_client(dc.s3_port, keys)
+    for path in ADMIN:
+        bucket, _, key = path.strip("/").partition("/")
+        for body in (b'{"email": "eve@example.com"}', b'{"token": "x"}', b"{}"):
+            with suppress(ClientError, ParamValidationError):
+                client.put_object(Bucket=bucket, Key=key or "k", Body=body)
+    assert (dc.facts("user", "list"), dc.facts("dc", "list")) == before
 
 
 @pytest.mark.parametrize(
