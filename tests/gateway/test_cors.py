@@ -94,7 +94,8 @@ async def test_origins(house: House, pattern: str, origin: str, fits: bool) -> N
 
 
 async def test_everyone_is_a_star_without_credentials(house: House) -> None:
-    """RustFS GHSA-v9fg: an origin that may be any must not come with credentials."""
+    """RustFS GHSA-v9fg, Ceph CVE-2020-27839: an origin that may be any must not come with
+    credentials, and no answer sets a cookie that they would be."""
     for pattern, shown in (("*", "*"), ("https://*", "https://a"), ("*.a", "https://b.a")):
         await with_rules(house, rule(pattern))
         for answer in (
@@ -102,6 +103,7 @@ async def test_everyone_is_a_star_without_credentials(house: House) -> None:
             await house.ask("GET", "/photos", headers={"Origin": shown.replace("*", "https://a")}),
         ):
             assert cors_of(answer) == {"allow-origin": shown, "allow-methods": "GET"}
+            assert "set-cookie" not in answer.headers
 
 
 async def test_the_first_rule_that_allows_all_counts(house: House) -> None:

@@ -190,7 +190,7 @@ DENIED = [
     ("expired", policy(expiration="2026-01-01T00:00:00Z"), KEY),
     ("another bucket", policy(bucket="bobs"), KEY),
     ("no bucket (Ceph CVE-2023-43040)", conditions(ANY_KEY), KEY),
-    ("the bucket of another form", policy(), KEY | {"bucket": "bobs"}),
+    ("the bucket of another form (MinIO CVE-2023-28434)", policy(), KEY | {"bucket": "bobs"}),
     ("the bucket that the policy names", policy(bucket="bobs"), KEY | {"bucket": "bobs"}),
     ("no key", conditions(PHOTOS), KEY),
     ("another key", conditions(PHOTOS, {"key": "l"}), KEY),

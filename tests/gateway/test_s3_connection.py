@@ -1,4 +1,7 @@
-"""Connections: keep-alive, pipelining, 100-continue, refused bodies, and clients that stop."""
+"""Connections: keep-alive, pipelining, 100-continue, refused bodies, and clients that stop.
+
+The latter published as MinIO CVE-2022-31028 (connections that say nothing are kept for ever).
+"""
 
 import asyncio
 import hashlib

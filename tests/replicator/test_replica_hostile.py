@@ -1,4 +1,7 @@
-"""A peer that is paired and sends what it must not: shown, dropped, nothing taken over."""
+"""A peer that is paired and sends what it must not: shown, dropped, nothing taken over.
+
+Redirects are not followed: MinIO CVE-2021-21287, Swift CVE-2026-50221 (a server made to fetch).
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,7 @@
-"""Pairing: one token, both sides; and all the tokens that must not work."""
+"""Pairing: one token, both sides; and all the tokens that must not work.
+
+One of them is that of before, sent again: Ceph CVE-2018-1128, CVE-2020-25660.
+"""
 
 import dataclasses
 from collections.abc import Callable

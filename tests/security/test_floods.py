@@ -2,9 +2,10 @@
 linear time, in bounded memory, and nothing of them stays.
 
 Published as Swift CVE-2026-49017 (aws-chunked cut short), CVE-2016-0738 (clients that leave);
-MinIO CVE-2018-1000538 (bodies read into memory before anything is checked); Ceph CVE-2022-3854 (odd
-URLs); aiohttp CVE-2025-69229 (many small chunks), CVE-2026-22815 (trailers without end),
-CVE-2026-34516 (headers of form parts without end).
+MinIO CVE-2018-1000538 (bodies read into memory before anything is checked), CVE-2022-31028
+(connections that say nothing are kept for ever); Ceph CVE-2022-3854 (odd URLs); aiohttp
+CVE-2025-69229 (many small chunks), CVE-2026-22815 (trailers without end), CVE-2026-34516 (headers
+of form parts without end).
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from gateway_kit import Answer, House, read_answer, request_bytes, sign
 from replica_kit import eventually
 from test_auth_matrix import ROUTES
 
+from gateway import connection
 from gateway.limits import HEADERS_MAX
 from gateway.operations import OPERATIONS as ROWS
 
@@ -120,6 +122,22 @@ async def test_clients_that_leave(house: House) -> None:
                 writer.transport.abort()
     assert await house.keys() == ["big", "kept"]
     assert (await house.ask("GET", "/photos/big")).body == body
+
+
+@pytest.mark.parametrize("asks", [False, True])
+async def test_connections_that_say_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch, asks: bool
+) -> None:
+    """From the beginning, or after a request: they are closed."""
+    monkeypatch.setattr(connection, "KEEPALIVE_S", 0.2)
+    async with nothing_left(house):
+        for _ in range(3):
+            reader, writer = await house.connect()
+            if asks:
+                writer.write(request_bytes("GET", "/", {"Host": house.host}))
+                assert (await read_answer(reader)).status == 200
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+            writer.close()
 
 
 HEADS = {

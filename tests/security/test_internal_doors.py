@@ -2,9 +2,9 @@
 
 Published as MinIO CVE-2023-28432, SeaweedFS CVE-2026-72920, CVE-2026-73080, CVE-2026-100413,
 RustFS GHSA-h956; for tokens, MinIO CVE-2026-33322; for users of S3 who reach for what is the
-administrator's, MinIO CVE-2020-11012 (a right key, and no secret), CVE-2022-24842 (keys made for
-others), CVE-2024-55949 (anybody imports). Only health answers, and S3 that a stranger has no
-buckets; a token is for one purpose.
+administrator's, MinIO CVE-2020-11012 (a right key, and no secret), CVE-2021-43858 (rights that one
+gives to oneself), CVE-2022-24842 (keys made for others), CVE-2024-55949 (anybody imports). Only
+health answers, and S3 that a stranger has no buckets; a token is for one purpose.
 """
 
 import http.client

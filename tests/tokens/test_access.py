@@ -1,4 +1,8 @@
-"""Access tokens: who is let in, who is not, and what is remembered."""
+"""Access tokens: who is let in, who is not, and what is remembered.
+
+A token that was heard is for one receiver, and for minutes. Published as Ceph CVE-2018-1128
+(replay), CVE-2020-25660 (replay again, in the next version of the protocol).
+"""
 
 import pytest
 from hypothesis import given

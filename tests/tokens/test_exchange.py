@@ -1,4 +1,8 @@
-"""Pair request and answer: bound to the offer, to each other, and to both DCs."""
+"""Pair request and answer: bound to the offer, to each other, and to both DCs.
+
+What was heard elsewhere or before is no answer here. Published as Ceph CVE-2018-1129 (what signs
+binds too little of what is signed).
+"""
 
 import pytest
 from token_samples import (
