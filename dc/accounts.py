@@ -133,7 +133,7 @@ class Accounts:
     async def add_user(self, email: str) -> NewKey:
         """A new user with a first key. InvalidEmail, UserExists."""
         email = check_email(email)
-        if self._directory.user_by_email(email) is not None:
+        if self._directory.users_of_email(email):
             raise UserExists(f"there is a user {email!r} already")
         user_id = self._randomness.token(32).hex()
         user = User(id=user_id, email=email, stamp=self._names.clock.now())

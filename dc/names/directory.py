@@ -117,9 +117,8 @@ class MemoryDirectory:
         user = self._users.get(user_id)
         return None if user is None or user.deleted else user
 
-    def user_by_email(self, email: str) -> User | None:
-        found = [user for user in self._users.values() if user.email == email and not user.deleted]
-        return min(found, key=lambda user: user.stamp, default=None)
+    def users_of_email(self, email: str) -> list[User]:
+        return [user for user in self._users.values() if user.email == email and not user.deleted]
 
     def users(self) -> list[User]:
         live = [user for user in self._users.values() if not user.deleted]

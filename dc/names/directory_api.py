@@ -42,7 +42,9 @@ class Directory(Protocol):
 
     def user(self, user_id: str) -> User | None: ...
 
-    def user_by_email(self, email: str) -> User | None: ...
+    def users_of_email(self, email: str) -> list[User]:
+        """Those who have an email address, in no order."""
+        ...
 
     def users(self) -> list[User]:
         """All that are not deleted, by email."""

@@ -141,7 +141,7 @@ def _grantee(directory: Directory, kind: str, text: str) -> str:
                 raise invalid_argument("Invalid id", "id", text)
             return text
         case "emailaddress":
-            found = [user.id for user in directory.users() if user.email == text]
+            found = [user.id for user in directory.users_of_email(text)]
             if len(found) == 1:
                 return found[0]
             known = "AmbiguousGrantByEmailAddress" if found else "UnresolvableGrantByEmailAddress"
