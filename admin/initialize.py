@@ -13,10 +13,20 @@ from pathlib import Path
 import msgspec
 
 from admin.errors import AdminError, os_reason
-from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, PRIVATE, PRIVATE_FOLDER, Layout, Lock
+from admin.layout import (
+    ADMIN_TOKEN_BYTES,
+    DATA_KEY_BYTES,
+    PRIVATE,
+    PRIVATE_FOLDER,
+    Layout,
+    Lock,
+    disk_folders,
+)
 from dc import config as configuration
 from dc.config import Config
+from dc.objects.marks import MARK, mark_of
 from dc.ports import Clock, Disk, Randomness
+from tokens.errors import IdentityError
 from tokens.identity import Identity
 
 _LEFT_OVER = re.compile(r"\.[a-z.]+\.\d+\.tmp|lost\+found")
@@ -48,6 +58,7 @@ def initialize(
         lock.acquire()
         try:
             _check_free(layout)
+            _check_disks(layout, config)
             identity = _write_files(layout, config, clock, disk, randomness)
         finally:
             lock.release()
@@ -81,6 +92,32 @@ def _check_free(layout: Layout) -> None:
             )
 
 
+def _check_disks(layout: Layout, config: Config) -> None:
+    """Folders for objects must be new or empty, but for what an init of DIR left that was
+    interrupted."""
+    mine = _interrupted(layout)
+    for folder in disk_folders(layout, config):
+        if folder.exists() and not folder.is_dir():
+            raise AdminError(f"{folder} is a file: name a folder for a disk")
+        mark = folder / MARK
+        if mark.exists() and mark.read_bytes() != mine:
+            raise AdminError(f"{folder} is {mark.read_text().strip()}: name another folder")
+        for entry in sorted(folder.iterdir()) if folder.exists() else ():
+            if entry.name != MARK and not _LEFT_OVER.fullmatch(entry.name):
+                raise AdminError(
+                    f"{folder} is not empty, there is {entry.name!r} in it: name a new or empty"
+                    " folder for each disk"
+                )
+
+
+def _interrupted(layout: Layout) -> bytes:
+    """The mark of the disks of an init before this one; b"" when there was none."""
+    try:
+        return mark_of(Identity.load(layout.identity.read_bytes()).dc_id)
+    except (OSError, IdentityError):
+        return b""
+
+
 def _write_files(
     layout: Layout, config: Config, clock: Clock, disk: Disk, randomness: Randomness
 ) -> Identity:
@@ -95,6 +132,9 @@ def _write_files(
     disk.write_atomic(layout.certificate_key, certificate_key, PRIVATE)
     disk.write_atomic(layout.certificate, certificate)
     disk.write_atomic(layout.data_key, randomness.token(DATA_KEY_BYTES), PRIVATE)
+    for folder in disk_folders(layout, config):
+        disk.make_dirs(folder, PRIVATE_FOLDER)
+        disk.write_atomic(folder / MARK, mark_of(identity.dc_id))
     token = randomness.token(ADMIN_TOKEN_BYTES).hex()
     disk.write_atomic(layout.admin_token, f"{token}\n".encode(), PRIVATE)
     disk.write_atomic(layout.config, configuration.render(config).encode())

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from admin.errors import AdminError
+from dc.config import Config
 
 PRIVATE = 0o600
 PRIVATE_FOLDER = 0o700
@@ -84,6 +85,11 @@ class Layout:
     def all(self) -> list[Path]:
         rest = [self.config, self.certificate, self.names, self.containers, self.lock, self.run]
         return self.secrets + rest
+
+
+def disk_folders(layout: Layout, config: Config) -> list[Path]:
+    """The folders of the disks that objects are spread over; none when they are in DIR."""
+    return [layout.root / each for each in config.objects.disks]
 
 
 def existing(root: Path) -> Layout:

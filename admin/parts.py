@@ -11,15 +11,18 @@ from pathlib import Path
 from aiohttp import web
 
 from admin.errors import AdminError, os_reason
-from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, Layout
+from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, Layout, disk_folders
 from dc import config as configuration
 from dc.accounts import Accounts
 from dc.config import Config, ConfigError, Mqtt
 from dc.keyring import Keyring
 from dc.names.service import SqliteNames, open_names
+from dc.objects.coded_disks import CodedDisks
+from dc.objects.container import ContainerDisk
+from dc.objects.redundancy import parse_mode
 from dc.objects.store import ContainerStore
 from dc.ports import Clock, Disk, Network, Randomness
-from dc.system import SystemDatabases
+from dc.system import SideBySide, SystemDatabases
 from gateway import context as gateway_context
 from gateway.access_logs.delivery import AccessLogs
 from gateway.background import Background
@@ -135,6 +138,26 @@ def _damaged(path: Path) -> AdminError:
     return AdminError(f"{path} is damaged: restore it from a backup")
 
 
+def _object_disk(files: Files, disk: Disk, clock: Clock) -> ContainerDisk:
+    """Where containers are kept: in DIR, or on several disks."""
+    layout, wanted = files.layout, files.config.objects
+    if not wanted.disks:
+        return disk
+    if any(layout.containers.glob("*.fsc")):
+        raise AdminError(
+            f"{layout.containers} has objects in it, which cannot be moved to objects.disks yet:"
+            " make a new datacenter, pair it with this one, and let it copy everything"
+        )
+    return CodedDisks(
+        disk,
+        disk_folders(layout, files.config),
+        files.identity.dc_id,
+        parse_mode(wanted.redundancy),
+        clock=clock,
+        side=SideBySide(),
+    )
+
+
 async def _say_site(names: SqliteNames, files: Files) -> None:
     """Tell all datacenters what this one is called, when they do not know it."""
     config = files.config
@@ -172,7 +195,9 @@ async def open_parts(
     )
     names.knowledge.conflict_retention_ms = config.conflict_retention_ms
     names.knowledge.peer_absence_ms_max = config.peer_absence_ms_max
-    objects = ContainerStore(layout.root, disk=disk, clock=clock, randomness=randomness)
+    objects = ContainerStore(
+        layout.root, disk=_object_disk(files, disk, clock), clock=clock, randomness=randomness
+    )
     try:
         await _say_site(names, files)
         await objects.open()

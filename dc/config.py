@@ -1,11 +1,11 @@
 """The configuration of a datacenter: one typed tree, read from `farshore.toml` in its folder.
 
-The structs below are the whole of it: their fields, defaults and descriptions are what `render`
-writes as comments into a new file, and what the page docs/configuration.md must name. A field that
-is unknown, missing or of another type is refused, never ignored: `ConfigError` names the file, the
-line, the dotted path of the field, and what is allowed there. TOML libraries keep no line
-numbers, so `_Lines` scans the text again for the line on which a table or a key stands; it needs
-to be right only for files that have parsed already.
+The structs here and in `dc/config_tables.py` are the whole of it: their fields, defaults and
+descriptions are what `render` writes as comments into a new file, and what the page
+docs/configuration.md must name. A field that is unknown, missing or of another type is refused,
+never ignored: `ConfigError` names the file, the line, the dotted path of the field, and what is
+allowed there. TOML libraries keep no line numbers, so `_Lines` scans the text again for the line
+on which a table or a key stands; it needs to be right only for files that have parsed already.
 
 The file is read once, when the datacenter starts. Nothing in it is secret.
 """
@@ -16,14 +16,24 @@ import tomllib
 from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
+from dc.config_tables import S3 as S3
+from dc.config_tables import Admin as Admin
+from dc.config_tables import Log as Log
+from dc.config_tables import Mqtt as Mqtt
+from dc.config_tables import Objects as Objects
+from dc.config_tables import Peer as Peer
+from dc.config_tables import Section
+from dc.objects.redundancy import parse_mode
+
 FILE_BYTES_MAX = 64 * 1024
 NAME_RULE = "1 to 32 lowercase letters, digits and hyphens, beginning with a letter or digit"
 ENDPOINTS_MAX = 8
+DISKS_MAX = 64
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
@@ -45,145 +55,7 @@ class ConfigError(Exception):
     """The configuration cannot be used; the text says where, why and what is allowed."""
 
 
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What all tables of the file have in common."""
-
-
-class S3(_Section, frozen=True):
-    """Where S3 clients come in."""
-
-    listen: Annotated[
-        str,
-        Meta(
-            description="HOST:PORT to listen on for S3 clients. Port 0 takes a free port at start."
-        ),
-    ] = "127.0.0.1:8000"
-    base_domains: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Domains under which a bucket may stand as the first label of the host"
-            " name (virtual-host addressing), for instance s3.example.com."
-        ),
-    ] = ("s3.localhost", "localhost")
-    website_domains: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Domains under which the first label of the host name is a bucket that is"
-            " served as a website, for instance s3-website.example.com."
-        ),
-    ] = ("s3-website.localhost",)
-    signature_v2: Annotated[
-        bool,
-        Meta(
-            description="Whether requests signed with AWS Signature Version 2 are accepted. It is"
-            " weaker than Version 4, which every client of the last ten years speaks: SHA-1, and a"
-            " signature does not cover the body."
-        ),
-    ] = False
-    ssec_over_http: Annotated[
-        bool,
-        Meta(
-            description="Whether keys that clients encrypt with (SSE-C) are taken, though they come"
-            " over plain HTTP. For where TLS ends in front of this listener, and for tests."
-        ),
-    ] = False
-    access_log_every: Annotated[
-        str,
-        Meta(
-            description="How often the access logs of buckets are written to their target buckets:"
-            " 5m, 1h. What is not written yet is lost in a crash."
-        ),
-    ] = "5m"
-    lifecycle_day: Annotated[
-        str,
-        Meta(
-            description="How long a day of lifecycle rules is. Anything but 1d is for tests only:"
-            " 10s lets an object of one day go after ten seconds."
-        ),
-    ] = "1d"
-
-
-class Mqtt(_Section, frozen=True):
-    """The broker that is told of what happens in buckets with a notification configuration."""
-
-    host: Annotated[
-        str,
-        Meta(description="The broker's name or address. Empty: there is none, nothing is told."),
-    ] = ""
-    port: Annotated[int, Meta(description="The broker's port, 1 to 65535.")] = 1883
-    user: Annotated[str, Meta(description="The user to log in as. Empty: without a login.")] = ""
-    password_file: Annotated[
-        str,
-        Meta(
-            description="A file with the user's password, mode 0600; a path in the datacenter's"
-            " folder, or from the root."
-        ),
-    ] = ""
-    tls: Annotated[
-        bool,
-        Meta(description="Whether to speak TLS with the broker, whose certificate is verified."),
-    ] = False
-    ca_file: Annotated[
-        str,
-        Meta(
-            description="A file with the certificates that the broker's is verified by. Empty:"
-            " those of the system."
-        ),
-    ] = ""
-    topic_prefix: Annotated[
-        str,
-        Meta(description="What all topics begin with. Buckets' configurations name the rest."),
-    ] = "farshore/"
-
-
-class Peer(_Section, frozen=True):
-    """Where other datacenters come in (TLS, pinned by the pairing token)."""
-
-    listen: Annotated[
-        str,
-        Meta(
-            description="HOST:PORT to listen on for other datacenters. Port 0 takes a free port at"
-            " the first start and keeps to it as long as it stays free."
-        ),
-    ] = "127.0.0.1:7000"
-    advertise: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="HOST:PORT, one or more, at which other datacenters reach this one, in the"
-            " order to try. Empty: the listen address."
-        ),
-    ] = ()
-
-
-class Admin(_Section, frozen=True):
-    """Where the command line comes in (HTTP with the token in admin.token)."""
-
-    listen: Annotated[
-        str,
-        Meta(
-            description="HOST:PORT to listen on for administration. It is plain HTTP: keep it on"
-            " this machine. Port 0 takes a free port at start."
-        ),
-    ] = "127.0.0.1:9000"
-
-
-class Log(_Section, frozen=True):
-    """What is written to standard error."""
-
-    level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        Meta(description="The least important messages to write: debug, info, warning or error."),
-    ] = "info"
-    format: Annotated[
-        Literal["auto", "console", "json"],
-        Meta(
-            description="console for people, json (a line per message) for programs, auto for"
-            " console on a terminal and json elsewhere."
-        ),
-    ] = "auto"
-
-
-class Config(_Section, frozen=True):
+class Config(Section, frozen=True):
     """A datacenter."""
 
     name: Annotated[
@@ -210,6 +82,7 @@ class Config(_Section, frozen=True):
         ),
     ] = "30d"
     s3: Annotated[S3, Meta(description="S3 clients.")] = S3()
+    objects: Annotated[Objects, Meta(description="The bytes of objects.")] = Objects()
     peer: Annotated[Peer, Meta(description="Other datacenters.")] = Peer()
     admin: Annotated[Admin, Meta(description="Administration.")] = Admin()
     mqtt: Annotated[Mqtt, Meta(description="Notifications.")] = Mqtt()
@@ -434,6 +307,7 @@ def _check_values(config: Config, lines: _Lines) -> None:
     _check_durations(config, lines)
     _check_advertise(config, lines)
     _check_mqtt(config.mqtt, lines)
+    _check_objects(config.objects, lines)
     for name in ("base_domains", "website_domains"):
         for number, domain in enumerate(getattr(config.s3, name)):
             if not _DOMAIN.fullmatch(domain):
@@ -452,6 +326,26 @@ def _check_durations(config: Config, lines: _Lines) -> None:
             raise lines.error(path, str(error)) from None
         if not parse_duration(least) <= milliseconds <= parse_duration(most):
             raise lines.error(path, f"must be from {least} to {most}")
+
+
+def _check_objects(objects: Objects, lines: _Lines) -> None:
+    try:
+        mode = parse_mode(objects.redundancy)
+    except ValueError as error:
+        raise lines.error("objects.redundancy", str(error)) from None
+    disks = objects.disks
+    if len(disks) > DISKS_MAX:
+        raise lines.error("objects.disks", f"at most {DISKS_MAX} disks")
+    for number, each in enumerate(disks):
+        if not each or not each.isprintable() or each in disks[:number]:
+            reason = "is listed twice" if each in disks[:number] else "is no folder"
+            raise lines.error(f"objects.disks[{number}]", f"{each[:80]!r} {reason}")
+    if disks and not mode.m:
+        raise lines.error("objects.redundancy", "disks are given: say for instance 2+1 or 4+2")
+    if mode.m and len(disks) < mode.slots:
+        raise lines.error(
+            "objects.disks", f"{mode} takes at least {mode.slots} disks, there are {len(disks)}"
+        )
 
 
 def _check_mqtt(mqtt: Mqtt, lines: _Lines) -> None:

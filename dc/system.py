@@ -21,6 +21,7 @@ from dc.ports import Buffer, Database, File, Listener
 T = TypeVar("T")
 _IOV_MAX = 1000
 _DISK_THREADS = 8
+_SIDE_THREADS = 16
 
 
 class SystemClock:
@@ -85,6 +86,8 @@ class SystemFile:
 
     def sync(self) -> None:
         os.fdatasync(self._fd)
+        if not os.fstat(self._fd).st_nlink:
+            raise OSError(errno.ESTALE, "somebody has deleted the file")
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size
@@ -160,6 +163,25 @@ class SystemDisk:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+class SideBySide:
+    """Does work on several disks at once, in threads: they sync in the time of the slowest."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_SIDE_THREADS, thread_name_prefix="slots")
+
+    def __call__(self, work: Sequence[Callable[[], None]], /) -> list[OSError | None]:
+        waiting = [self._threads.submit(_attempt, one) for one in work[1:]]
+        return [*map(_attempt, work[:1]), *(one.result() for one in waiting)]
+
+
+def _attempt(work: Callable[[], None]) -> OSError | None:
+    try:
+        work()
+    except OSError as error:
+        return error
+    return None
 
 
 class SystemDatabase:

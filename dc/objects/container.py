@@ -12,8 +12,9 @@ Everything here blocks, and is called inside `Disk.run` by the one lane that own
   succeeded it is removed, so that a full disk is not filled further by attempts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from dc.names.model import Extent
 from dc.objects.format import (
@@ -24,11 +25,25 @@ from dc.objects.format import (
     encode_record,
     file_name,
 )
-from dc.ports import Buffer, Clock, Disk, File, Randomness
+from dc.ports import Buffer, Clock, File, Randomness
+
+T = TypeVar("T")
 
 CREATE_ATTEMPTS = 16
 """Names that may be taken already before creation is given up: the chance is nil unless something
 is wrong."""
+
+
+class ContainerDisk(Protocol):
+    """What containers need of a `dc.ports.Disk`."""
+
+    async def run(self, work: Callable[[], T]) -> T: ...
+    def create(self, path: Path, mode: int = 0o644) -> File: ...
+    def open(self, path: Path) -> File: ...
+    def list_dir(self, path: Path) -> list[str]: ...
+    def make_dirs(self, path: Path, mode: int = 0o755) -> None: ...
+    def remove(self, path: Path) -> None: ...
+    def sync_dir(self, path: Path) -> None: ...
 
 
 class Append:
@@ -60,10 +75,15 @@ class ContainerIds:
         return self._last_ms << 16 | int.from_bytes(self._randomness.token(2)), self._last_ms
 
 
+def created_ms(container: int) -> int:
+    """When a container was created, by its id."""
+    return container >> 16
+
+
 class OpenContainer:
     """A container file with its writing end."""
 
-    def __init__(self, disk: Disk, path: Path, file: File, container: int) -> None:
+    def __init__(self, disk: ContainerDisk, path: Path, file: File, container: int) -> None:
         self.id = container
         self.end = HEADER_BYTES
         """Where the next record goes."""
@@ -76,7 +96,7 @@ class OpenContainer:
         self._seed = container_seed(container)
 
     @classmethod
-    def create(cls, disk: Disk, folder: Path, ids: ContainerIds) -> "OpenContainer":
+    def create(cls, disk: ContainerDisk, folder: Path, ids: ContainerIds) -> "OpenContainer":
         """A new container with a durable name. Raises OSError, and then leaves no file behind if
         that can be helped."""
         for _ in range(CREATE_ATTEMPTS):
@@ -137,6 +157,11 @@ class OpenContainer:
             self.fail(error)
             raise
         self.durable_end = max(self.durable_end, end)
+
+    @property
+    def worn(self) -> bool:
+        """Whether another container should be begun, though this one takes more."""
+        return getattr(self._file, "worn", False)
 
     def fail(self, error: BaseException) -> None:
         """Give the container up."""

@@ -26,9 +26,9 @@ from pathlib import Path
 from dc.names.model import Extent
 from dc.objects.api import ObjectsError, OutOfSpace
 from dc.objects.budget import ByteBudget
-from dc.objects.container import Append, ContainerIds, OpenContainer
+from dc.objects.container import Append, ContainerDisk, ContainerIds, OpenContainer
 from dc.objects.format import IDENT_MAX_BYTES, RECORD_HEADER_BYTES, table_bytes
-from dc.ports import Buffer, Disk
+from dc.ports import Buffer
 from dc.worker import spawn
 
 GROUP_MAX_BYTES = 4 << 20
@@ -58,7 +58,7 @@ class Counters:
 class Shared:
     """What all lanes of a store have in common."""
 
-    disk: Disk
+    disk: ContainerDisk
     folder: Path
     ids: ContainerIds
     container_max_bytes: int
@@ -220,6 +220,7 @@ class Lane:
         if (
             container is not None
             and container.error is None
+            and not container.worn
             and container.end + size <= self._shared.container_max_bytes
         ):
             return container

@@ -13,9 +13,11 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from dc.names.model import Extent
-from dc.objects.api import MissingData, ObjectsError
+from dc.objects.api import CorruptData, MissingData, ObjectsError
+from dc.objects.container import ContainerDisk
 from dc.objects.format import (
     BLOCK_BYTES,
     container_seed,
@@ -24,7 +26,7 @@ from dc.objects.format import (
     verify_blocks,
     verify_small,
 )
-from dc.ports import Buffer, Disk, File
+from dc.ports import Buffer, File
 from dc.worker import spawn
 
 FILES_MAX = 256
@@ -49,7 +51,7 @@ class _Opened:
 class FileCache:
     """Open files of containers, the least recently used dropped first. Used from all threads."""
 
-    def __init__(self, disk: Disk, folder: Path, files_max: int) -> None:
+    def __init__(self, disk: ContainerDisk, folder: Path, files_max: int) -> None:
         self._disk = disk
         self._folder = folder
         self._files_max = files_max
@@ -130,53 +132,81 @@ class FileCache:
         return [opened for opened in dropped if not opened.borrowers]
 
 
+@runtime_checkable
+class Redundant(Protocol):
+    """A file that has the same bytes twice, in some way."""
+
+    def reread(self, length: int, offset: int) -> bytes:
+        """As `File.read`, without what turned out to be wrong."""
+        ...
+
+
 def read_cached(files: FileCache, extent: Extent) -> bytes | None:
     """The data of an extent without waiting for the disk, checked."""
-    container, offset, length = extent.container, extent.offset, extent.length
-    opened = files.take(container)
+    opened = files.take(extent.container)
     if opened is None:
         return None
-    size = table_bytes(length)
     try:
-        if length <= BLOCK_BYTES:
-            raw = opened.file.read_cached(size + length, offset - size)
-            if raw is None or len(raw) != size + length:
-                return None
-            return verify_small(raw, container, opened.seed, offset)
-        # Two reads, because cutting one in two would copy the data once more.
-        table = opened.file.read_cached(size, offset - size)
-        data = opened.file.read_cached(length, offset)
-        if table is None or data is None or len(table) != size or len(data) != length:
-            return None
-        verify_blocks(table, memoryview(data), container, opened.seed, offset)
-        return data
+        return _cached(opened, extent)
+    except CorruptData:
+        if isinstance(opened.file, Redundant):
+            return None  # To be read again in a thread, where it may take longer.
+        raise
     finally:
         files.give(opened)
 
 
+def _cached(opened: _Opened, extent: Extent) -> bytes | None:
+    container, offset, length = extent.container, extent.offset, extent.length
+    size = table_bytes(length)
+    if length <= BLOCK_BYTES:
+        raw = opened.file.read_cached(size + length, offset - size)
+        if raw is None or len(raw) != size + length:
+            return None
+        return verify_small(raw, container, opened.seed, offset)
+    # Two reads, because cutting one in two would copy the data once more.
+    table = opened.file.read_cached(size, offset - size)
+    data = opened.file.read_cached(length, offset)
+    if table is None or data is None or len(table) != size or len(data) != length:
+        return None
+    verify_blocks(table, memoryview(data), container, opened.seed, offset)
+    return data
+
+
 def read_piece(files: FileCache, extent: Extent, start: int, stop: int) -> memoryview:
     """In a disk thread: the bytes [start, stop) of an extent's data, checked."""
+    with files.borrow(extent.container) as opened:
+        file = opened.file
+        try:
+            return _piece(file.read, opened.seed, extent, start, stop)
+        except CorruptData:
+            if not isinstance(file, Redundant):
+                raise
+            return _piece(file.reread, opened.seed, extent, start, stop)
+
+
+def _piece(
+    read: Callable[[int, int], bytes], seed: int, extent: Extent, start: int, stop: int
+) -> memoryview:
     container, offset, length = extent.container, extent.offset, extent.length
     first = start // BLOCK_BYTES
     low, high = first * BLOCK_BYTES, min(length, -(-stop // BLOCK_BYTES) * BLOCK_BYTES)
     table_at = offset - table_bytes(length)
     wanted = table_bytes(high - low)
-    with files.borrow(container) as opened:
-        if low == 0:
-            gap = offset - table_at
-            raw = memoryview(_read(opened.file, container, gap + high, table_at))
-            table, data = raw[:wanted], raw[gap:]
-        else:
-            table = memoryview(_read(opened.file, container, wanted, table_at + first * 4))
-            data = memoryview(_read(opened.file, container, high - low, offset + low))
-        seed = opened.seed
+    if low == 0:
+        gap = offset - table_at
+        raw = memoryview(_read(read, container, gap + high, table_at))
+        table, data = raw[:wanted], raw[gap:]
+    else:
+        table = memoryview(_read(read, container, wanted, table_at + first * 4))
+        data = memoryview(_read(read, container, high - low, offset + low))
     verify_blocks(table, data, container, seed, offset + low)
     return data[start - low : stop - low]
 
 
-def _read(file: File, container: int, length: int, offset: int) -> bytes:
+def _read(read: Callable[[int, int], bytes], container: int, length: int, offset: int) -> bytes:
     try:
-        data = file.read(length, offset)
+        data = read(length, offset)
     except OSError as error:
         raise ObjectsError(
             f"container {container:016x}: cannot read {length} bytes at {offset}: {error}"
@@ -204,7 +234,7 @@ def pieces(extents: Sequence[Extent], start: int, stop: int) -> list[tuple[Exten
 
 
 async def read_pieces(
-    disk: Disk, files: FileCache, extents: Sequence[Extent], start: int, stop: int
+    disk: ContainerDisk, files: FileCache, extents: Sequence[Extent], start: int, stop: int
 ) -> AsyncIterator[Buffer]:
     """The bytes [start, stop) of a body, one piece ahead of the consumer."""
     plan = pieces(extents, start, stop)
@@ -229,7 +259,7 @@ def _job(files: FileCache, piece: tuple[Extent, int, int]) -> Callable[[], memor
     return lambda: read_piece(files, *piece)
 
 
-async def _attempt(disk: Disk, job: Callable[[], memoryview]) -> memoryview | Exception:
+async def _attempt(disk: ContainerDisk, job: Callable[[], memoryview]) -> memoryview | Exception:
     """An error is a result here: a piece read ahead may never be asked for."""
     try:
         return await disk.run(job)

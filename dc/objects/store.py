@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 from dc.names.model import Extent
 from dc.objects.api import SMALL_MAX_BYTES, ObjectsError
-from dc.objects.container import ContainerIds
+from dc.objects.coded_disks import CodedDisks, DisksState
+from dc.objects.container import ContainerDisk, ContainerIds
 from dc.objects.format import CONTAINER_LIMIT_BYTES, FLAG_LAST, container_of
 from dc.objects.lane import GROUP_MAX_BYTES, Counters, Lane, Shared
 from dc.objects.reader import CACHED_MAX_BYTES, FILES_MAX, FileCache, read_cached, read_pieces
 from dc.objects.writer import StreamWriter
-from dc.ports import Buffer, Clock, Disk, Randomness
+from dc.ports import Buffer, Clock, Randomness
 
 CONTAINER_MAX_BYTES = 1 << 30
 """The size at which a container is sealed: what a repair or a compaction handles at a time."""
@@ -43,7 +44,7 @@ class ContainerStore:
         self,
         root: Path,
         *,
-        disk: Disk,
+        disk: ContainerDisk,
         clock: Clock,
         randomness: Randomness,
         container_max_bytes: int = CONTAINER_MAX_BYTES,
@@ -103,6 +104,12 @@ class ContainerStore:
         return StoreStats(
             counters.containers, counters.bytes_on_disk, counters.appends, counters.syncs
         )
+
+    def disks(self) -> DisksState:
+        """The disks that containers are on."""
+        if isinstance(self._disk, CodedDisks):
+            return self._disk.state()
+        return DisksState("1+0", 1, [], [])
 
     async def close(self) -> None:
         """Write what is queued; everything after that is refused."""

@@ -60,9 +60,9 @@ def s3_client(port: int, keys: dict[str, str], **settings: Any) -> Any:
 
 
 class Dc:
-    """A datacenter in a folder, and its process."""
+    """A datacenter in a folder, and its process. `options` are further ones of `init`."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, *options: object) -> None:
         self.folder = folder
         self.name = name
         self.s3_port = free_port()
@@ -70,6 +70,7 @@ class Dc:
         farshore(
             "init", folder, "--name", name, "--s3", f"127.0.0.1:{self.s3_port}",
             "--peer", f"127.0.0.1:{free_port()}", "--admin", f"127.0.0.1:{free_port()}",
+            *options,
         )  # fmt: skip
 
     def start(self) -> None:

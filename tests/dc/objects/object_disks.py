@@ -169,6 +169,8 @@ class MemoryDisk:
         return MemoryFile(self, inode)
 
     def read_bytes(self, path: Path) -> bytes:
+        if path not in self.names:
+            raise FileNotFoundError(path)
         return bytes(self.names[path].content)
 
     def write_atomic(self, path: Path, data: bytes, mode: int = 0o644) -> None:

@@ -1,0 +1,300 @@
+"""A container on several disks as one file.
+
+`CodedFile` is a `dc.ports.File`: what is written to it is coded and goes to all slots, and what is
+read comes from the data fragments that hold it, by one short read in most cases. A slot that is
+missing or cannot be read is decoded around. That what is read is what was written is checked by
+who reads, as ever (`dc/objects/format.py`); if it is not, `reread` finds out which fragment is
+wrong by its CRC, and decodes without it.
+
+A slot whose disk fails while it is written to is written to no more. What was written before, and
+what is written after, is durable as long as `Mode.slots_min` slots are left; the file is `worn`
+then, and the next container is begun on other disks. Fragments that are missing are made anew by
+a repair.
+
+Where the stripes are is kept in memory while a file is open: a few numbers for each. It is read
+from the heads of the stripes, those of a file that somebody else writes when they are needed.
+"""
+
+import threading
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from dc.objects.format import HEADER_BYTES
+from dc.objects.redundancy import LIBRARY_HEADER_BYTES, Coder
+from dc.objects.stripes import (
+    HEAD_BYTES,
+    Stripe,
+    decode_head,
+    encode_head,
+    fragment_crc,
+    slot_seed,
+)
+from dc.ports import Buffer, File
+
+STRIPE_BYTES_MAX = 1 << 20
+"""Of the stream: what is read and decoded to serve one byte whose fragment is lost."""
+
+_WINDOW_BYTES = 64 << 10
+"""Of heads, read at a time where they are closer than this:"""
+_CLOSE_BYTES = 8 << 10
+
+
+class Side(Protocol):
+    """Does blocking work on several disks at once."""
+
+    def __call__(self, work: Sequence[Callable[[], None]], /) -> list[OSError | None]:
+        """Call all of `work`, and give the error of each."""
+        ...
+
+
+class CodedFile:
+    """See the head of the file. `slots` are the files by the number of the slot, None where there
+    is none; `failed` is told of one that cannot be written. One thread writes; any may read."""
+
+    def __init__(
+        self,
+        coder: Coder,
+        container: int,
+        slots: Sequence[File | None],
+        side: Side,
+        failed: Callable[[int, OSError], None],
+    ) -> None:
+        self._coder = coder
+        self._container = container
+        self._slots = list(slots)
+        self._side = side
+        self._on_failure = failed
+        self._seeds = [slot_seed(container, slot) for slot in range(coder.mode.slots)]
+        self._failed = {slot for slot, file in enumerate(slots) if file is None}
+        self._starts = array("Q")
+        self._offsets = array("Q")
+        self._fragments = array("Q")
+        self._end = 0
+        """Of the stream, as far as its stripes are known."""
+        self._next = HEADER_BYTES
+        """Where the next stripe stands in the slots."""
+        self._lock = threading.Lock()
+        self.worn = False
+        """Whether some slot has failed since the file was opened."""
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def writev(self, buffers: Sequence[Buffer], offset: int) -> None:
+        """Append: `offset` is the end."""
+        assert offset == self._end, "a container is written from beginning to end"
+        data = b"".join(buffers)
+        pieces: list[list[Buffer]] = [[] for _ in self._slots]
+        stripes = []
+        at, start = self._next, offset
+        for place in range(0, len(data), STRIPE_BYTES_MAX):
+            piece = data[place : place + STRIPE_BYTES_MAX]
+            fragments = self._coder.encode(piece)
+            stripe = Stripe(start, len(piece), at, len(fragments[0]))
+            for slot, fragment in enumerate(fragments):
+                pieces[slot] += (encode_head(stripe, slot, self._seeds[slot], fragment), fragment)
+            stripes.append(stripe)
+            at, start = stripe.end, start + len(piece)
+        self._on_all(lambda file, slot: file.writev(pieces[slot], self._next))
+        with self._lock:
+            for stripe in stripes:
+                self._add(stripe)
+
+    def sync(self) -> None:
+        self._on_all(lambda file, _: file.sync())
+
+    def _on_all(self, work: Callable[[File, int], None]) -> None:
+        """Do something to all slots that have not failed. Raises OSError when too few are left."""
+        slots = [slot for slot in range(len(self._slots)) if slot not in self._failed]
+
+        def one(slot: int) -> Callable[[], None]:
+            file = self._slots[slot]
+            assert file is not None
+            return lambda: work(file, slot)
+
+        errors = self._side([one(slot) for slot in slots])
+        failed = {slot: error for slot, error in zip(slots, errors, strict=True) if error}
+        for slot, error in failed.items():
+            self._failed.add(slot)
+            self.worn = True
+            self._on_failure(slot, error)
+        if failed and len(self._slots) - len(self._failed) < self._coder.mode.slots_min:
+            raise next(iter(failed.values()))
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def read(self, length: int, offset: int) -> bytes:
+        return self._read(length, offset, self._direct)
+
+    def reread(self, length: int, offset: int) -> bytes:
+        """The same, of fragments that are what was written only. OSError when there are too few."""
+        return self._read(length, offset, self._decoded)
+
+    def read_cached(self, length: int, offset: int) -> bytes | None:
+        if offset + length > self._end:
+            return None
+        pieces = []
+        for stripe, low, high in self._parts(length, offset):
+            for slot, first, last in self._spans(stripe, low, high):
+                file = self._slots[slot]
+                if file is None:
+                    return None
+                piece = file.read_cached(last - first, _place(stripe, first))
+                if piece is None:
+                    return None
+                pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def size(self) -> int:
+        with self._lock:
+            self._look()
+            return self._end
+
+    def close(self) -> None:
+        for file in self._slots:
+            if file is not None:
+                file.close()
+
+    def _read(self, length: int, offset: int, part: Callable[[Stripe, int, int], bytes]) -> bytes:
+        if offset + length > self._end:
+            with self._lock:
+                self._look()
+        length = min(length, self._end - offset)
+        if length <= 0:
+            return b""
+        pieces = [part(stripe, low, high) for stripe, low, high in self._parts(length, offset)]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _parts(self, length: int, offset: int) -> list[tuple[Stripe, int, int]]:
+        """Which bytes [low, high) of which stripes make up these of the stream."""
+        with self._lock:
+            found = []
+            number = bisect_right(self._starts, offset) - 1
+            stop = offset + length
+            while offset < stop:
+                stripe = self._stripe(number)
+                low = offset - stripe.start
+                high = min(stop - stripe.start, stripe.length)
+                found.append((stripe, low, high))
+                offset, number = stripe.start + high, number + 1
+            return found
+
+    def _spans(self, stripe: Stripe, low: int, high: int) -> list[tuple[int, int, int]]:
+        """Which bytes [first, last) of which data fragments are these of the stripe."""
+        size = stripe.fragment - LIBRARY_HEADER_BYTES
+        spans = []
+        for slot in range(low // size, (high - 1) // size + 1):
+            first, last = max(low - slot * size, 0), min(high - slot * size, size)
+            spans.append((slot, first, last))
+        return spans
+
+    def _direct(self, stripe: Stripe, low: int, high: int) -> bytes:
+        pieces = []
+        for slot, first, last in self._spans(stripe, low, high):
+            file = self._slots[slot]
+            if file is None:
+                return self._decoded(stripe, low, high)
+            try:
+                piece = file.read(last - first, _place(stripe, first))
+            except OSError:
+                return self._decoded(stripe, low, high)
+            if len(piece) != last - first:
+                return self._decoded(stripe, low, high)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _decoded(self, stripe: Stripe, low: int, high: int) -> bytes:
+        fragments: list[bytes] = []
+        for slot in range(len(self._slots)):
+            fragment = self.fragment(stripe, slot)
+            if fragment is not None:
+                fragments.append(fragment)
+            if len(fragments) == self._coder.mode.k:
+                return self._coder.decode(fragments)[low:high]
+        raise OSError(
+            f"container {self._container:016x}: of the stripe at {stripe.offset} only "
+            f"{len(fragments)} of the {self._coder.mode.k} fragments are left that it takes"
+        )
+
+    def fragment(self, stripe: Stripe, slot: int) -> bytes | None:
+        """The fragment in a slot, None when it is not what was written."""
+        file, seed = self._slots[slot], self._seeds[slot]
+        if file is None:
+            return None
+        try:
+            raw = file.read(HEAD_BYTES + stripe.fragment, stripe.offset)
+        except OSError:
+            return None
+        head, fragment = decode_head(raw, slot, seed, stripe.offset), raw[HEAD_BYTES:]
+        if head is None or head.stripe != stripe or len(fragment) != stripe.fragment:
+            return None
+        return fragment if fragment_crc(fragment, seed, stripe.offset) == head.crc else None
+
+    # -- where the stripes are --------------------------------------------------------------------
+
+    def _add(self, stripe: Stripe) -> None:
+        self._starts.append(stripe.start)
+        self._offsets.append(stripe.offset)
+        self._fragments.append(stripe.fragment)
+        self._end, self._next = stripe.start + stripe.length, stripe.end
+
+    def _stripe(self, number: int) -> Stripe:
+        start = self._starts[number]
+        last = number + 1 == len(self._starts)
+        end = self._end if last else self._starts[number + 1]
+        return Stripe(start, end - start, self._offsets[number], self._fragments[number])
+
+    def _look(self) -> None:
+        """Find the stripes that were written since the last look."""
+        heads = [
+            _Heads(file, slot, self._seeds[slot])
+            for slot, file in enumerate(self._slots)
+            if file is not None
+        ]
+        while (stripe := self._found(heads)) is not None:
+            self._add(stripe)
+
+    def _found(self, heads: Sequence["_Heads"]) -> Stripe | None:
+        """The next stripe, if as many slots have it as it takes: fewer have one that was never
+        acknowledged."""
+        votes: dict[Stripe, int] = {}
+        for one in heads:
+            stripe = one.at(self._next)
+            if stripe is None or stripe.start != self._end:
+                continue
+            votes[stripe] = votes.get(stripe, 0) + 1
+            if votes[stripe] == self._coder.mode.k:
+                return stripe
+        return None
+
+
+class _Heads:
+    """The heads of a slot, read many at a time where they stand close together."""
+
+    def __init__(self, file: File, slot: int, seed: int) -> None:
+        self._file = file
+        self._slot = slot
+        self._seed = seed
+        self._window = b""
+        self._window_at = 0
+        self._last = 0
+
+    def at(self, offset: int) -> Stripe | None:
+        start = offset - self._window_at
+        if start < 0 or start + HEAD_BYTES > len(self._window):
+            close = offset - self._last < _CLOSE_BYTES
+            try:
+                self._window = self._file.read(_WINDOW_BYTES if close else HEAD_BYTES, offset)
+            except OSError:
+                self._window = b""
+            self._window_at, start = offset, 0
+        self._last = offset
+        raw = self._window[start : start + HEAD_BYTES]
+        head = decode_head(raw, self._slot, self._seed, offset)
+        return None if head is None else head.stripe
+
+
+def _place(stripe: Stripe, first: int) -> int:
+    """Where a byte of a fragment's data stands in the slot."""
+    return stripe.offset + HEAD_BYTES + LIBRARY_HEADER_BYTES + first
