@@ -140,8 +140,37 @@ HEADERS = [
 ]  # fmt: skip
 
 
+def copied(name: str, status: int, code: str, source: str, target: str = "/photos/k") -> Row:
+    return Row(f"copy {name}", status, code, "PUT", target, b"", {"x-amz-copy-source": source})
+
+
+COPIES = [
+    copied("of nothing", 400, "InvalidArgument", ""),
+    copied("of a slash", 400, "InvalidArgument", "/"),
+    copied("of slashes", 400, "InvalidArgument", "///"),
+    copied("of a bucket", 400, "InvalidArgument", "photos"),
+    copied("of a bucket with its slash", 400, "InvalidArgument", "/photos/"),
+    copied("of a key without bucket", 400, "InvalidArgument", "//kept"),
+    copied("onto itself", 400, "InvalidRequest", "photos/kept", "/photos/kept"),
+    copied("of what is not there", 404, "NoSuchKey", "photos/gone"),
+    copied("of no bucket", 404, "NoSuchBucket", "absent/kept"),
+    copied("of no version", 400, "InvalidArgument", "photos/kept?versionId=x"),
+    copied("of an empty version", 400, "InvalidArgument", "photos/kept?versionId="),
+    copied("of a version that is not there", 404, "NoSuchVersion",
+        f"photos/kept?versionId={'0' * 32}"),
+    copied("of another parameter", 400, "InvalidArgument", "photos/kept?acl"),
+    copied("with NUL", 400, "InvalidURI", "photos/%00"),
+    copied("not UTF-8", 400, "InvalidURI", "photos/%ff"),
+    copied("of a broken escape", 400, "InvalidURI", "photos/a%2"),
+    copied("of 1025 bytes", 400, "KeyTooLongError", f"photos/{'k' * 1025}"),
+    copied("of a URL", 404, "NoSuchBucket", "http://photos/kept"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "row", SIGNATURES + BODIES + TARGETS + HEADERS, ids=lambda row: row.name.replace(" ", "-")
+    "row",
+    SIGNATURES + BODIES + TARGETS + HEADERS + COPIES,
+    ids=lambda row: row.name.replace(" ", "-"),
 )
 async def test_bad_requests_are_refused_and_change_nothing(house: House, row: Row) -> None:
     await house.bucket()
@@ -183,6 +212,8 @@ def presigned(method: str, house: House, path: str, shift_s: float = 0, **change
     [
         ({"shift_s": -61}, 403, "AccessDenied"),
         ({"shift_s": 16 * 60}, 403, "AccessDenied"),
+        ({"X-Amz-Expires": "0", "shift_s": -2}, 403, "AccessDenied"),
+        ({"X-Amz-Expires": ""}, 400, "AuthorizationQueryParametersError"),
         ({"X-Amz-Expires": "604801"}, 400, "AuthorizationQueryParametersError"),
         ({"X-Amz-Expires": "-1"}, 400, "AuthorizationQueryParametersError"),
         ({"X-Amz-Expires": "1e3"}, 400, "AuthorizationQueryParametersError"),
@@ -370,6 +401,31 @@ async def test_not_http_at_all(house: House) -> None:
     for data in (b"\x16\x03\x01\x00\x00\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"):
         answer = await house.raw(data)
         assert (answer.status, answer.headers["connection"]) == (400, "close")
+    for lines in (
+        b"Content-Length: 3\r\nContent-Length: 3",
+        b"Content-Length: 3\r\nContent-Length: 4",
+        b"Content-Length: 3, 3",
+        b"Content-Length : 3",
+        b"Content-Length: 0x3",
+        b"Content-Length: 3\r\n\tx",
+        b"Content-Length: \xd9\xa3",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked, gzip",
+        b"Transfer-Encoding: xchunked",
+        b"Transfer-Encoding: identity\r\nContent-Length: 3",
+        b"Content-Length: 3\r\nX-a: b\r\n folded",
+        b"Content-Length: 3\r\n folded: from nothing",
+        b"Content-Length: 3\r\nX-a: b\nX-c: d",
+        b"Content-Length: 3\r\nX-a: b\rX-c: d",
+        b"Content-Length: 3\r\nX a: b",
+        b"Content-Length: 3\r\nX-a\x00: b",
+        b"Content-Length: 3\r\n: b",
+        b"Content-Length: 3\r\nX-a",
+    ):
+        head = b"PUT /photos/k HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n\r\n"
+        answer = await house.raw(head + b"abc\r\n0\r\n\r\n")
+        assert answer.status in (400, 411), (lines, answer)
+        assert answer.headers["connection"] == "close", lines
     both = (
         b"PUT /photos/k HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n"
     )

@@ -1,6 +1,7 @@
 """S3's limits, each at its edge and one past it."""
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from gateway_kit import House
@@ -8,6 +9,7 @@ from gateway_kit import House
 from dc.names.model import Extent, Kind, Meta, Upload, UploadPart, Version
 from gateway.assemble import NamedPart, assemble
 from gateway.errors import S3Error
+from gateway.limits import KEY_BYTES_MAX
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -107,3 +109,14 @@ async def test_a_page_has_up_to_1000_entries_whatever_is_asked_for(house: House)
             answer = await house.ask("GET", f"/photos?{query}{more}".rstrip("&?"))
             assert answer.texts("Key") == [f"{number:04d}" for number in range(1000)]
             assert answer.texts("IsTruncated") == ["true"]
+
+
+@pytest.mark.parametrize("letter", ["k", "\u00fc", "\U0001f600", "/", "."])
+async def test_a_key_has_up_to_1024_bytes(house: House, letter: str) -> None:
+    await house.bucket()
+    key = letter * (KEY_BYTES_MAX // len(letter.encode()))
+    for more, status in (("", 200), ("k", 400)):
+        answer = await house.ask("PUT", f"/photos/{quote(key + more)}", b"x")
+        assert (answer.status, answer.code) == (status, "KeyTooLongError" if more else "")
+    assert await house.keys() == [key]
+    assert (await house.ask("GET", f"/photos/{quote(key)}")).body == b"x"
