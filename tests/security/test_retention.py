@@ -12,7 +12,7 @@ from hashlib import md5
 from pathlib import Path
 
 import pytest
-from gateway_kit import Answer, House, open_house
+from gateway_kit import Answer, House, open_house, read_answer, request_bytes, sign
 from test_s3_replication_status import two
 from test_s3_versions_two_dcs import LOCKED, apart, settled
 
@@ -296,3 +296,47 @@ async def test_a_bucket_deleted_at_one_and_a_version_locked_at_the_other(tmp_pat
             await is_kept(house, vid)
             assert not await delete_version(house, vid)
             assert not await delete_bucket(house, vid)
+
+
+# -- at the same moment ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["delete", "complete", "put"])
+async def test_what_is_locked_while_a_body_is_on_its_way(house: House, way: str) -> None:
+    """The request was let in while versioning was suspended; its body comes when the null version
+    is locked."""
+    await house.bucket("late")
+    assert (await house.ask("PUT", "/late/k", b"kept")).status == 200
+    off = "<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>"
+    assert (await document(house, "/late?versioning", off)).status == 200
+    method, target, body = "PUT", "/late/k", b"another"
+    if way == "delete":
+        method, target = "POST", "/late?delete"
+        body = b"<Delete><Object><Key>k</Key></Object></Delete>"
+    elif way == "complete":
+        method = "POST"
+        upload = (await house.ask("POST", "/late/k?uploads")).texts("UploadId")[0]
+        part = await house.ask("PUT", f"/late/k?partNumber=1&uploadId={upload}", body)
+        named = f"<Part><PartNumber>1</PartNumber><ETag>{part.headers['etag']}</ETag></Part>"
+        target = f"/late/k?uploadId={upload}"
+        body = f"<CompleteMultipartUpload>{named}</CompleteMultipartUpload>".encode()
+    headers = {
+        "Host": house.host, "Content-MD5": b64encode(md5(body).digest()).decode(),
+        "Content-Length": str(len(body)), "Expect": "100-continue",
+    }  # fmt: skip
+    reader, writer = await house.connect()
+    signed = sign(method, target, headers, "UNSIGNED-PAYLOAD")
+    writer.write(request_bytes(method, target, signed))
+    assert (await read_answer(reader)).status == 100
+    text = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    assert (await document(house, "/late?versioning", text)).status == 200
+    text = ENABLED.format("", "</ObjectLockConfiguration>")
+    assert (await document(house, "/late?object-lock", text)).status == 200
+    text = f"<Mode>COMPLIANCE</Mode><RetainUntilDate>{UNTIL}</RetainUntilDate>"
+    text = f"<Retention>{text}</Retention>"
+    assert (await document(house, "/late/k?retention&versionId=null", text)).status == 200
+    writer.write(body)
+    assert (await read_answer(reader)).status == 200
+    writer.close()
+    answer = await house.ask("GET", "/late/k?versionId=null")
+    assert (answer.status, answer.body) == (200, b"kept")
