@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from admin.commands import conflicts, dc, replication, status, token, user
+from admin.commands import conflicts, dc, disk, replication, status, token, user
 from admin.commands.init import init
 from admin.commands.lab import lab
 from admin.commands.serve import serve
@@ -34,6 +34,7 @@ app.command()(status.health)
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
 app.add_typer(dc.app, name="dc")
+app.add_typer(disk.app, name="disk")
 app.add_typer(replication.app, name="replication")
 app.add_typer(conflicts.app, name="conflicts")
 app.command()(lab)

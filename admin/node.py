@@ -195,7 +195,7 @@ class Node:
             "admin": f"http://{self.url('admin')}",
             "users": len(self._parts.accounts.users()),
             "datacenters": [peer.name for peer in self._parts.names.peers()],
-            **self._parts.objects.disks()._asdict(),
+            **self._parts.objects.status(),
         }
 
     async def whole_status(self) -> dict[str, Any]:

@@ -247,5 +247,6 @@ async def open_parts(
         broker=files.broker,
         topic_prefix=config.mqtt.topic_prefix,
         logs=logs,
+        others=objects.workers(),
     )
     return Parts(files, names, objects, accounts, gateway.server(), background, replicator)

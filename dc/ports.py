@@ -96,6 +96,10 @@ class Disk(Protocol):
 
     def remove(self, path: Path) -> None: ...
 
+    def rename(self, path: Path, to: Path) -> None:
+        """Give a file another name, in place of the file that has it."""
+        ...
+
     def sync_dir(self, path: Path) -> None:
         """Make the names in a directory durable."""
         ...

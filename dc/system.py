@@ -157,6 +157,9 @@ class SystemDisk:
     def remove(self, path: Path) -> None:
         path.unlink()
 
+    def rename(self, path: Path, to: Path) -> None:
+        os.replace(path, to)  # noqa: PTH105
+
     def sync_dir(self, path: Path) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

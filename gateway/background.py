@@ -1,5 +1,6 @@
 """What the gateway does by itself, beside requests: a worker for each, and how they do."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from dc.names.api import Names
@@ -14,7 +15,8 @@ _BROKER_BACKOFF_SECONDS_MAX = 10.0
 
 
 class Background:
-    """Started and stopped with the datacenter. `broker`: None when there is none."""
+    """Started and stopped with the datacenter. `broker`: None when there is none; `others`: what
+    else works in the background."""
 
     def __init__(
         self,
@@ -26,6 +28,7 @@ class Background:
         broker: Broker | None,
         topic_prefix: str,
         logs: AccessLogs,
+        others: Sequence[Worker] = (),
     ) -> None:
         self._names = names
         self._logs = logs
@@ -35,6 +38,7 @@ class Background:
         self._workers = [
             Worker("lifecycle", clock, self.lifecycle.step),
             Worker("access logs", clock, logs.step),
+            *others,
         ]
         self._delivery: Delivery | None = None
         self._notifications: Worker | None = None

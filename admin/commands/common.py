@@ -21,9 +21,14 @@ def client(context: typer.Context) -> "AdminClient":
     """For the datacenter of `-C DIR` or FARSHORE_DC; wrong usage without either."""
     from admin.client import AdminClient
 
-    root = context.find_root().params.get("dir")
+    return AdminClient(directory(context))
+
+
+def directory(context: typer.Context) -> Path:
+    """The folder of `-C DIR` or FARSHORE_DC; wrong usage without either."""
+    root: Path | None = context.find_root().params.get("dir")
     if root is None:
         raise typer.BadParameter(
             "say which datacenter: farshore -C DIR ..., or set FARSHORE_DC", context
         )
-    return AdminClient(root)
+    return root

@@ -10,6 +10,7 @@ of new containers for `BAD_SECONDS`. A container may be begun on fewer disks tha
 slots, down to `Mode.slots_min`.
 """
 
+import contextlib
 import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,28 +67,66 @@ class CodedDisks:
         self._bad_until: dict[int, float] = {}
         self._used = [0] * len(folders)
         """Slots on each disk."""
+        self._writing: set[int] = set()
+        self._unfinished: dict[int, set[int]] = {}
+        """Of containers: the slots whose disk failed while they were written."""
+        self.mode = mode
 
     async def run(self, work: Callable[[], T]) -> T:
         return await self._disk.run(work)
 
     def make_dirs(self, path: Path, mode: int = 0o755) -> None:
         """Find what is on the disks; `path` is nothing here."""
+        self._absent = set(range(len(self._folders)))
+        self.look()
+        for number in sorted(self._absent):
+            log.error("a disk is missing", disk=str(self._folders[number].parent))
+
+    def look(self) -> None:
+        """Take the disks that were missing and are there, and know of those that have gone."""
         for number, folder in enumerate(self._folders):
-            try:
-                if self._disk.read_bytes(folder.parent / MARK) != self._mark:
-                    raise OSError(errno.EINVAL, "it is of another datacenter")
-                self._disk.make_dirs(folder, mode)
-                names = self._disk.list_dir(folder)
-            except OSError as error:
-                self._absent.add(number)
-                log.error("a disk is missing", disk=str(folder.parent), error=str(error))
-                continue
-            for name in names:
-                if (found := slot_of(name)) is not None:
-                    self._note(*found, number)
+            here = self._is_here(folder)
+            if here and number in self._absent:
+                self._take(number)
+            elif not here and number not in self._absent:
+                log.error("a disk has gone", disk=str(folder.parent))
+                self._drop(number)
+
+    def _is_here(self, folder: Path) -> bool:
+        try:
+            return self._disk.read_bytes(folder.parent / MARK) == self._mark
+        except OSError:
+            return False
+
+    def _take(self, number: int) -> None:
+        folder = self._folders[number]
+        try:
+            self._disk.make_dirs(folder)
+            names = self._disk.list_dir(folder)
+        except OSError as error:
+            log.error("a disk cannot be used", disk=str(folder.parent), error=str(error))
+            return
+        for name in names:
+            found = slot_of(name)
+            if found is not None and found[1] in self._slots.get(found[0], {}):
+                log.warning("a slot is on two disks", slot=name, ignored=str(folder.parent))
+            elif found is not None:
+                self._note(*found, number)
+            elif name.endswith(".new"):
+                self._disk.remove(folder / name)  # A repair was interrupted.
+        self._absent.discard(number)
+
+    def _drop(self, number: int) -> None:
+        self._absent.add(number)
+        self._used[number] = 0
+        for container, places in list(self._slots.items()):
+            if number in places.values():
+                left = {slot: place for slot, place in places.items() if place != number}
+                self._slots[container] = left
 
     def _note(self, container: int, slot: int, number: int) -> None:
-        # A container may be made and read in two threads: what is there is never changed.
+        # Containers are made, read and mended in several threads: a dictionary that is in use is
+        # never changed.
         self._slots[container] = {**self._slots.get(container, {}), slot: number}
         self._used[number] += 1
 
@@ -122,7 +161,8 @@ class CodedDisks:
             self._note(container, slot, number)
         if len(places) < code.slots:
             log.warning("a container has missing slots", container=path.name, slots=len(places))
-        return self._file(container, files)
+        self._writing.add(container)
+        return self._file(container, files, lambda: self._writing.discard(container))
 
     def _candidates(self) -> list[int]:
         """The disks that may be written, those with the fewest slots first."""
@@ -165,17 +205,76 @@ class CodedDisks:
         log.error("a disk failed", disk=str(self._folders[number].parent), error=str(error))
 
     def open(self, path: Path) -> File:
-        container = _container(path)
+        return self.coded(_container(path))
+
+    def coded(self, container: int) -> CodedFile:
+        """A container, to be read."""
         places = self._slots.get(container)
         if places is None:
-            raise FileNotFoundError(errno.ENOENT, "there is no such container", str(path))
+            name = file_name(container)
+            raise FileNotFoundError(errno.ENOENT, "there is no such container", name)
         files: list[File | None] = [None] * self._coder.mode.slots
         for slot, number in places.items():
             try:
                 files[slot] = self._disk.open(self._folders[number] / slot_name(container, slot))
             except OSError as error:
-                log.warning("a slot cannot be read", container=path.name, error=str(error))
+                log.warning(
+                    "a slot cannot be read", container=file_name(container), error=str(error)
+                )
         return self._file(container, files)
+
+    # -- for scrub and repair ---------------------------------------------------------------------
+
+    def containers(self) -> list[int]:
+        return sorted(self._slots)
+
+    def sealed(self) -> list[int]:
+        """Those that nobody writes to."""
+        return sorted(self._slots.keys() - self._writing)
+
+    def missing(self, container: int) -> frozenset[int]:
+        """The slots that are on no disk, or whose disk failed while they were written."""
+        absent = set(range(self.mode.slots)) - self._slots.get(container, {}).keys()
+        return frozenset(absent | self._unfinished.get(container, set()))
+
+    def usable(self) -> frozenset[int]:
+        """The disks that can be written."""
+        return frozenset(self._candidates())
+
+    def place_for(
+        self, container: int, slot: int, taken: frozenset[int] = frozenset()
+    ) -> int | None:
+        """The disk to write a slot anew on: its own, or one that has none of the container. None
+        when there is none that can be written."""
+        places, good = self._slots.get(container, {}), self._candidates()
+        if places.get(slot) in good:
+            return places[slot]
+        free = (one for one in good if one not in places.values() and one not in taken)
+        return next(free, None)
+
+    def begin_slot(self, container: int, slot: int, number: int) -> File:
+        """A new file that is to become a slot, with its header."""
+        path = self._temporary(container, slot, number)
+        with contextlib.suppress(FileNotFoundError):
+            self._disk.remove(path)
+        file = self._disk.create(path)
+        code = self.mode
+        header = Header(container, created_ms(container), code.k, code.m, slot)
+        file.writev([encode_header(header)], 0)
+        return file
+
+    def end_slot(self, container: int, slot: int, number: int, file: File) -> None:
+        """Make it durable, and put it in the place of the slot that was there."""
+        folder, name = self._folders[number], slot_name(container, slot)
+        file.sync()
+        self._disk.rename(self._temporary(container, slot, number), folder / name)
+        self._disk.sync_dir(folder)
+        self._unfinished.get(container, set()).discard(slot)
+        if self._slots.get(container, {}).get(slot) != number:
+            self._note(container, slot, number)
+
+    def _temporary(self, container: int, slot: int, number: int) -> Path:
+        return self._folders[number] / f".{slot_name(container, slot)}.new"
 
     def state(self) -> DisksState:
         now = self._clock.monotonic()
@@ -187,15 +286,25 @@ class CodedDisks:
             [str(self._folders[number].parent) for number in sorted(failing - self._absent)],
         )
 
-    def _file(self, container: int, files: Sequence[File | None]) -> CodedFile:
+    def _file(
+        self,
+        container: int,
+        files: Sequence[File | None],
+        closed: Callable[[], None] = lambda: None,
+    ) -> CodedFile:
         places = self._slots[container]
         return CodedFile(
             self._coder,
             container,
             files,
             self._side,
-            lambda slot, error: self._failed(places[slot], error),
+            lambda slot, error: self._slot_failed(container, slot, places[slot], error),
+            closed,
         )
+
+    def _slot_failed(self, container: int, slot: int, number: int, error: OSError) -> None:
+        self._unfinished.setdefault(container, set()).add(slot)
+        self._failed(number, error)
 
     def remove(self, path: Path) -> None:
         container = _container(path)

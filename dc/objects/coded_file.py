@@ -15,10 +15,11 @@ Where the stripes are is kept in memory while a file is open: a few numbers for 
 from the heads of the stripes, those of a file that somebody else writes when they are needed.
 """
 
+import errno
 import threading
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from dc.objects.format import HEADER_BYTES
@@ -51,7 +52,8 @@ class Side(Protocol):
 
 class CodedFile:
     """See the head of the file. `slots` are the files by the number of the slot, None where there
-    is none; `failed` is told of one that cannot be written. One thread writes; any may read."""
+    is none; `failed` is told of one that cannot be written, `closed` of the end. One thread writes;
+    any may read."""
 
     def __init__(
         self,
@@ -60,12 +62,14 @@ class CodedFile:
         slots: Sequence[File | None],
         side: Side,
         failed: Callable[[int, OSError], None],
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._coder = coder
         self._container = container
         self._slots = list(slots)
         self._side = side
         self._on_failure = failed
+        self._on_close = closed
         self._seeds = [slot_seed(container, slot) for slot in range(coder.mode.slots)]
         self._failed = {slot for slot, file in enumerate(slots) if file is None}
         self._starts = array("Q")
@@ -155,6 +159,7 @@ class CodedFile:
         for file in self._slots:
             if file is not None:
                 file.close()
+        self._on_close()
 
     def _read(self, length: int, offset: int, part: Callable[[Stripe, int, int], bytes]) -> bytes:
         if offset + length > self._end:
@@ -212,9 +217,13 @@ class CodedFile:
                 fragments.append(fragment)
             if len(fragments) == self._coder.mode.k:
                 return self._coder.decode(fragments)[low:high]
-        raise OSError(
-            f"container {self._container:016x}: of the stripe at {stripe.offset} only "
-            f"{len(fragments)} of the {self._coder.mode.k} fragments are left that it takes"
+        raise self._too_few(stripe, len(fragments))
+
+    def _too_few(self, stripe: Stripe, count: int) -> OSError:
+        return OSError(
+            errno.EIO,
+            f"container {self._container:016x}: of the stripe at {stripe.offset} only {count} of "
+            f"the {self._coder.mode.k} fragments are left that it takes",
         )
 
     def fragment(self, stripe: Stripe, slot: int) -> bytes | None:
@@ -230,6 +239,38 @@ class CodedFile:
         if head is None or head.stripe != stripe or len(fragment) != stripe.fragment:
             return None
         return fragment if fragment_crc(fragment, seed, stripe.offset) == head.crc else None
+
+    # -- for scrub and repair ---------------------------------------------------------------------
+
+    def stripes(self) -> Iterator[Stripe]:
+        """All of them, in order."""
+        with self._lock:
+            self._look()
+            count = len(self._starts)
+        for number in range(count):
+            with self._lock:
+                stripe = self._stripe(number)
+            yield stripe
+
+    def raw(self, slot: int, length: int, offset: int) -> bytes:
+        """Bytes of a slot as they are; b"" when it is missing. Raises OSError."""
+        file = self._slots[slot]
+        return b"" if file is None else file.read(length, offset)
+
+    def rebuild(self, stripe: Stripe, files: Mapping[int, File]) -> None:
+        """Write the fragments of a stripe into other files, by slot, made of those that are what
+        was written. Raises OSError when there are too few."""
+        good: list[bytes] = []
+        for slot in range(len(self._slots)):
+            fragment = None if slot in files else self.fragment(stripe, slot)
+            if fragment is not None and len(good) < self._coder.mode.k:
+                good.append(fragment)
+        if len(good) < self._coder.mode.k:
+            raise self._too_few(stripe, len(good))
+        for slot, file in files.items():
+            fragment = self._coder.rebuild(good, slot)
+            head = encode_head(stripe, slot, self._seeds[slot], fragment)
+            file.writev([head, fragment], stripe.offset)
 
     # -- where the stripes are --------------------------------------------------------------------
 

@@ -86,6 +86,14 @@ class FileCache:
         if unused:
             opened.file.close()
 
+    def forget(self, container: int) -> None:
+        """Open the file anew when it is asked for again."""
+        with self._lock:
+            opened = self._opened.pop(container, None)
+            unused = self._drop([] if opened is None else [opened])
+        for one in unused:
+            one.file.close()
+
     def close(self) -> None:
         """Close everything that is not being read, and the rest when it has been."""
         with self._lock:

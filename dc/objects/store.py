@@ -9,7 +9,7 @@ only read. `docs/containers.md` tells the whole in plain words.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dc.names.model import Extent
 from dc.objects.api import SMALL_MAX_BYTES, ObjectsError
@@ -17,9 +17,11 @@ from dc.objects.coded_disks import CodedDisks, DisksState
 from dc.objects.container import ContainerDisk, ContainerIds
 from dc.objects.format import CONTAINER_LIMIT_BYTES, FLAG_LAST, container_of
 from dc.objects.lane import GROUP_MAX_BYTES, Counters, Lane, Shared
+from dc.objects.mending import Mender
 from dc.objects.reader import CACHED_MAX_BYTES, FILES_MAX, FileCache, read_cached, read_pieces
 from dc.objects.writer import StreamWriter
 from dc.ports import Buffer, Clock, Randomness
+from dc.worker import Worker
 
 CONTAINER_MAX_BYTES = 1 << 30
 """The size at which a container is sealed: what a repair or a compaction handles at a time."""
@@ -65,6 +67,10 @@ class ContainerStore:
         self._small = Lane("small", shared)
         self._bulk = [Lane(f"bulk {number}", shared) for number in range(BULK_LANES)]
         self._files = FileCache(disk, self._folder, files_max)
+        self._clock = clock
+        self._mender: Mender | None = None
+        if isinstance(disk, CodedDisks):
+            self._mender = Mender(disk, clock, self._files.forget)
         self._opened = False
 
     async def open(self) -> None:
@@ -105,11 +111,17 @@ class ContainerStore:
             counters.containers, counters.bytes_on_disk, counters.appends, counters.syncs
         )
 
-    def disks(self) -> DisksState:
-        """The disks that containers are on."""
-        if isinstance(self._disk, CodedDisks):
-            return self._disk.state()
-        return DisksState("1+0", 1, [], [])
+    def status(self) -> dict[str, Any]:
+        """For the status page: the disks that containers are on, and how they are looked after."""
+        if self._mender is None or not isinstance(self._disk, CodedDisks):
+            return DisksState("1+0", 1, [], [])._asdict()
+        return {**self._disk.state()._asdict(), **self._mender.status()}
+
+    def workers(self) -> list[Worker]:
+        """What looks after the containers, to be started and stopped with the datacenter."""
+        if self._mender is None:
+            return []
+        return [Worker("object repair", self._clock, self._mender.step)]
 
     async def close(self) -> None:
         """Write what is queued; everything after that is refused."""

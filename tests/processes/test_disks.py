@@ -129,6 +129,37 @@ def damage(path: Path, chance: random.Random) -> None:
     path.write_bytes(data)
 
 
+def test_a_lost_disk_is_replaced(tmp_path: Path, make: Make) -> None:
+    """While all goes on: and then another one may be lost."""
+    dc = make("2+1", 3)
+    keys = user(dc)
+    client = s3_client(dc.s3_port, keys)
+    first = load_for(dc, keys, "first", 1)
+    lost, other, _ = folders(tmp_path, 3)
+    shutil.rmtree(lost)
+    time.sleep(0.5)
+    first.end()
+    refused = dc.cli("disk", "prepare", other, check=False)
+    assert refused.returncode == 1 and "is a disk of this datacenter already" in refused.stderr
+    refused = dc.cli("disk", "prepare", tmp_path / "elsewhere", check=False)
+    assert refused.returncode == 1 and "none of objects.disks" in refused.stderr
+    eventually("it is missed", lambda: dc.facts("status")["disks_missing"] == [str(lost)])
+    dc.cli("disk", "prepare", lost)
+    # What is being written is mended when it is sealed, at the latest by a restart.
+    dc.stop()
+    dc.start()
+
+    def whole() -> bool:
+        facts = dc.facts("status")
+        return facts["containers"] == facts["containers_whole"] and not facts["disks_missing"]
+
+    eventually("all is written anew", whole, 60)
+    assert dc.facts("status")["slots_mended"] > 0
+    shutil.rmtree(other)
+    assert missing(client, first) == []
+    check_unknown(client, first)
+
+
 def test_kills_lose_nothing(tmp_path: Path, make: Make) -> None:
     dc = make("2+1", 3)
     keys = user(dc)

@@ -183,7 +183,13 @@ class MemoryDisk:
         pass
 
     def remove(self, path: Path) -> None:
+        if path not in self.names:
+            raise FileNotFoundError(path)
         del self.names[path]
+        self.happened()
+
+    def rename(self, path: Path, to: Path) -> None:
+        self.names[to] = self.names.pop(path)
         self.happened()
 
     def sync_dir(self, path: Path) -> None:
