@@ -130,7 +130,7 @@ POLICY_SPACE_BYTES_MAX = 80 << 10
 ACL_GRANTS_MAX = 100
 """S3's own, of one access control list."""
 
-POLICY_SEARCHES_MAX = 32
+POLICY_SEARCHES_MAX = 8
 """Patterns of a policy with a `?` between two `*`. To look for one in the 16 KiB that a request can
 send takes up to a millisecond; 20 KiB hold thousands of them, and each request would wait."""
 

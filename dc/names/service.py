@@ -183,6 +183,7 @@ class SqliteNames(UploadNames):
     async def set_bucket_registers(
         self, bucket_id: str, values: Mapping[str, str], *, events: Sequence[Event] = ()
     ) -> None:
+        _check_texts(values)
         stamp = self.clock.now()
         await self._writer.action(
             lambda transaction: registers.set_registers(transaction, bucket_id, values, stamp),
@@ -234,6 +235,7 @@ class SqliteNames(UploadNames):
         bypass: bool = False,
         events: Sequence[Event] = (),
     ) -> None:
+        _check_texts(values)
         number, stamp = self._live_number(bucket_id), self.clock.now()
         now_ms = self._wall.wall_ms()
         await self._writer.action(
@@ -461,3 +463,10 @@ class SqliteNames(UploadNames):
             self._feed_end = done.seq
             fed, self._fed = self._fed, asyncio.Event()
             fed.set()
+
+
+def _check_texts(values: Mapping[str, str]) -> None:
+    """ValueError for what is no text: half a surrogate pair can be neither stored nor sent, and in
+    the database it would fail the transaction of all who write at the same time."""
+    for value in values.values():
+        value.encode()

@@ -223,3 +223,14 @@ async def test_a_bucket_is_made_with_its_attributes(names):
     again = await names.create_bucket("locked", OWNER, "eu", registers={"versioning": "Suspended"})
     assert again.registers == {"versioning": Register(again.created, "Suspended")}
     assert names.directory.bucket("locked") == again
+
+
+async def test_what_is_no_text_harms_only_who_sets_it(names, bucket):
+    one = await put(names, bucket, null=True)
+    for value in ("\ud800", "a\udfff"):
+        with pytest.raises(ValueError):
+            await names.set_registers(bucket, "k", "", {"tags": value})
+        with pytest.raises(ValueError):
+            await names.set_bucket_registers(bucket, {"policy": value})
+    await names.set_registers(bucket, "k", "", {"tags": "good"})
+    assert (await names.version(bucket, "k", "")).stamp == one.stamp

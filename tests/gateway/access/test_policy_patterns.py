@@ -15,6 +15,7 @@ from policy_kit import ANN, BUCKET, NEW, OBJECTS, Facts, statement
 from gateway.access.patterns import Glob, Pattern, Wild, parse_pattern
 from gateway.access.policy import Policy, Verdict, compile_policy
 from gateway.limits import POLICY_BYTES_MAX
+from gateway.limits import POLICY_SEARCHES_MAX as SEARCHES
 
 NONE = Facts()
 
@@ -125,9 +126,8 @@ def filled(make: Callable[[int], str], size: int = POLICY_BYTES_MAX - 500) -> li
 
 def short(number: int) -> str:
     """A text of its own for each number, of two characters."""
-    return f"{chr(0x100 + number // 94)}{chr(33 + number % 94)}".replace('"', "§").replace(
-        "\\", "¶"
-    )
+    text = f"{chr(0x100 + number // 94)}{chr(33 + number % 94)}"
+    return text.translate({ord('"'): "§", ord("\\"): "¶", ord("?"): "¿"})
 
 
 def cased(text: str, number: int) -> str:
@@ -146,7 +146,7 @@ POLICIES: dict[str, tuple[dict[str, Any], str]] = {
     "stars and texts": (listing(["*a" * 5_000 + "*b"]), SAME),
     "question marks": (listing(["?*" * 9_000 + "b"]), SAME),
     "one long piece": (listing(["*" + "a?" * 8_000 + "b*"]), SAME),
-    "many pieces": (listing([f"*a?{'a' * n}b*" for n in range(32)]), SAME),
+    "many pieces": (listing([f"*a?{'a' * n}b*" for n in range(SEARCHES)]), SAME),
     "many texts": (listing(filled(lambda n: f"*a{short(n)}*")), SAME),
     "long texts": (listing(filled(lambda n: f"*{'a' * 50}{short(n)}*")), SAME),
     "no wildcards": (listing(filled(str), "StringEquals"), SAME),
@@ -154,10 +154,13 @@ POLICIES: dict[str, tuple[dict[str, Any], str]] = {
     "variables": (listing(["${s3:prefix}*" * 1_300]), SAME),
     "variables without case": (listing(["${s3:prefix}" * 1_300], "StringEqualsIgnoreCase"), SAME),
     "long searched variables": (
-        listing([f"*?{n}${{aws:referer}}*" for n in range(32)]),
+        listing([f"*?{n}${{aws:referer}}*" for n in range(SEARCHES)]),
         "a" * 8_000 + "b" * 8_000,
     ),
-    "arns": (listing([f"a:::::*?{n}*" for n in range(32)], "ArnLike"), f"a:::::{SAME}"),
+    "arns": (
+        listing([f"a:::::*?{n}*" for n in range(SEARCHES)], "ArnLike"),
+        f"a:::::{SAME}",
+    ),
     "colons": (listing(filled(lambda n: f"{short(n)}::::::::::"), "ArnLike"), ":" * LONG),
     "numbers": (listing(filled(lambda n: f"{n}e99"), "NumericLessThan"), "1e99"),
     "large numbers": (listing(filled(lambda n: f"{n}{'1' * 30}"), "NumericEquals"), "1" * LONG),
