@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from admin.commands import conflicts, dc, disk, replication, status, token, user
+from admin.commands.check import check
 from admin.commands.init import init
 from admin.commands.lab import lab
 from admin.commands.serve import serve
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(serve)
+app.command()(check)
 app.command()(status.status)
 app.command()(status.health)
 app.add_typer(user.app, name="user")

@@ -138,7 +138,7 @@ def _damaged(path: Path) -> AdminError:
     return AdminError(f"{path} is damaged: restore it from a backup")
 
 
-def _object_disk(files: Files, disk: Disk, clock: Clock) -> ContainerDisk:
+def object_disk(files: Files, disk: Disk, clock: Clock) -> ContainerDisk:
     """Where containers are kept: in DIR, or on several disks."""
     layout, wanted = files.layout, files.config.objects
     if not wanted.disks:
@@ -196,7 +196,7 @@ async def open_parts(
     names.knowledge.conflict_retention_ms = config.conflict_retention_ms
     names.knowledge.peer_absence_ms_max = config.peer_absence_ms_max
     objects = ContainerStore(
-        layout.root, disk=_object_disk(files, disk, clock), clock=clock, randomness=randomness
+        layout.root, disk=object_disk(files, disk, clock), clock=clock, randomness=randomness
     )
     try:
         await _say_site(names, files)

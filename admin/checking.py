@@ -1,0 +1,184 @@
+"""Whether all bytes that the name server knows of are there and right: `farshore check`.
+
+The datacenter must not run. Every body is read as a client would read it, each block checked by its
+CRC, and the whole by the CRC-64 that was made when the client sent it. Nothing is changed.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from awscrt.checksums import crc64nvme
+
+from admin.errors import AdminError
+from admin.layout import Layout, Lock, existing
+from admin.parts import object_disk, read_files
+from dc.names import inventory
+from dc.names.inventory import Body
+from dc.objects.api import ObjectsError
+from dc.objects.container import ContainerDisk
+from dc.objects.format import container_of
+from dc.objects.store import ContainerStore
+from dc.ports import Clock, Database, Databases, Disk, Randomness
+
+DEFECTS_SHOWN_MAX = 1000
+_PAGE = 500
+_TELL_SECONDS = 1.0
+
+
+class Defect(msgspec.Struct, frozen=True):
+    """A body that is not as it should be."""
+
+    what: str
+    bucket: str
+    key: str
+    id: str
+    problem: str
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """What a check has found. `bytes_live` are those that somebody may ask for."""
+
+    bodies: int = 0
+    bytes_live: int = 0
+    containers: int = 0
+    bytes_on_disk: int = 0
+    defects: int = 0
+    first_defects: list[Defect] = []
+
+
+class Progress(NamedTuple):
+    """How far a check is: bodies of all, and bytes."""
+
+    done: int
+    of: int
+    bytes: int
+
+
+async def check(
+    root: Path,
+    *,
+    read: bool,
+    tell: Callable[[Progress], None],
+    clock: Clock,
+    disk: Disk,
+    databases: Databases,
+    randomness: Randomness,
+) -> Report:
+    """Check a datacenter; without `read` only that containers are there, and long enough.
+    AdminError when it runs, or cannot be read at all."""
+    layout = existing(root)
+    lock = Lock(layout.lock, f"the datacenter in {root}")
+    lock.acquire()
+    try:
+        return await _check(layout, read, tell, clock, disk, databases, randomness)
+    finally:
+        lock.release()
+
+
+async def _check(
+    layout: Layout,
+    read: bool,
+    tell: Callable[[Progress], None],
+    clock: Clock,
+    disk: Disk,
+    databases: Databases,
+    randomness: Randomness,
+) -> Report:
+    files = read_files(layout)
+    path = layout.names / "names.db"
+    if not path.exists():
+        raise AdminError(f"{path} is not there: this datacenter has never run")
+    kept = object_disk(files, disk, clock)
+    store = ContainerStore(layout.root, disk=kept, clock=clock, randomness=randomness)
+    database = await databases.open(path)
+    report = Report()
+    try:
+        await store.open()
+        stats = store.stats()
+        report.containers, report.bytes_on_disk = stats.containers, stats.bytes_on_disk
+        sizes = await kept.run(lambda: _sizes(kept, layout.containers))
+        checker = _Checker(store, sizes, read, report)
+        total = await database.run(inventory.count)
+        told = clock.monotonic()
+        async for body in _all(database):
+            await checker.look(body)
+            if clock.monotonic() - told > _TELL_SECONDS:
+                told = clock.monotonic()
+                tell(Progress(report.bodies, total, report.bytes_live))
+        return report
+    finally:
+        await store.close()
+        await database.close()
+
+
+async def _all(database: Database) -> AsyncIterator[Body]:
+    """All bodies, a page in each visit to the database's thread."""
+    found = await database.run(inventory.bodies)
+    while page := await database.run(lambda _: list(islice(found, _PAGE))):
+        for body in page:
+            yield body
+
+
+def _sizes(kept: ContainerDisk, folder: Path) -> dict[int, int]:
+    """How long each container is."""
+    sizes = {}
+    for name in kept.list_dir(folder):
+        container = container_of(name)
+        if container is not None:
+            file = kept.open(folder / name)
+            try:
+                sizes[container] = file.size()
+            finally:
+                file.close()
+    return sizes
+
+
+class _Checker:
+    """Looks at bodies, and writes down what it finds."""
+
+    def __init__(
+        self, store: ContainerStore, sizes: dict[int, int], read: bool, report: Report
+    ) -> None:
+        self._store = store
+        self._sizes = sizes
+        self._read = read
+        self._report = report
+
+    async def look(self, body: Body) -> None:
+        report = self._report
+        report.bodies += 1
+        report.bytes_live += sum(extent.length for extent in body.extents)
+        problem = self._shape(body) or (await self._bytes(body) if self._read else "")
+        if problem:
+            report.defects += 1
+            if len(report.first_defects) < DEFECTS_SHOWN_MAX:
+                report.first_defects.append(
+                    Defect(body.what, body.bucket, body.key, body.id, problem)
+                )
+
+    def _shape(self, body: Body) -> str:
+        """What is wrong without looking at any byte."""
+        length = sum(extent.length for extent in body.extents)
+        if length != body.size:
+            return f"it has {body.size} bytes, and {length} are written down"
+        for extent in body.extents:
+            size = self._sizes.get(extent.container)
+            if size is None:
+                return f"container {extent.container:016x} is not there"
+            if extent.offset + extent.length > size:
+                return f"container {extent.container:016x} ends at {size}"
+        return ""
+
+    async def _bytes(self, body: Body) -> str:
+        crc = 0
+        try:
+            async for piece in self._store.read(body.extents, 0, body.size):
+                crc = crc64nvme(piece, crc)
+        except ObjectsError as error:
+            return str(error)
+        if body.crc64 and crc != body.crc64:
+            return "the bytes are not those that were sent (CRC-64)"
+        return ""

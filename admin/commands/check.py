@@ -1,0 +1,78 @@
+"""`farshore check`: whether all bytes are there and right."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from admin.commands.common import AsJson, Folder
+
+if TYPE_CHECKING:
+    from admin.checking import Progress, Report
+
+_SHOWN_MAX = 20
+
+
+def check(
+    folder: Folder,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Read no bytes: only whether containers are there.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check that every object, kept conflict and part of an upload in DIR can be read, and is what
+    was sent. The datacenter must be stopped. Nothing is changed.
+
+    The exit code is 1 when something is wrong.
+
+    \b
+    Examples:
+      farshore check paris
+      farshore check paris --quick --json
+    """
+    import msgspec
+
+    from admin import checking
+    from admin.output import print_json
+    from dc.system import SystemClock, SystemDatabases, SystemDisk, SystemRandomness
+
+    report = asyncio.run(
+        checking.check(
+            folder,
+            read=not quick,
+            tell=_tell,
+            clock=SystemClock(),
+            disk=SystemDisk(),
+            databases=SystemDatabases(),
+            randomness=SystemRandomness(),
+        )
+    )
+    if as_json:
+        print_json(msgspec.to_builtins(report))
+    else:
+        _print(report)
+    if report.defects:
+        raise typer.Exit(1)
+
+
+def _tell(progress: "Progress") -> None:
+    print(
+        f"{progress.done:,} of {progress.of:,} bodies, {progress.bytes / 1e9:.2f} GB",
+        file=sys.stderr,
+    )
+
+
+def _print(report: "Report") -> None:
+    from admin.output import print_fields, print_table
+
+    facts = {name: getattr(report, name) for name in report.__struct_fields__}
+    first = facts.pop("first_defects")
+    print_fields(facts)
+    if first:
+        print()
+        columns = {name: name.upper() for name in ("what", "bucket", "key", "id", "problem")}
+        rows = [{name: getattr(one, name) for name in columns} for one in first[:_SHOWN_MAX]]
+        print_table(rows, columns)
+    if len(first) > _SHOWN_MAX:
+        print(f"and {report.defects - _SHOWN_MAX} more: see --json", file=sys.stderr)

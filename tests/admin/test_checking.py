@@ -1,0 +1,144 @@
+"""`farshore check`: it finds what is not there and what is not right, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from admin.checking import Progress, Report, check
+from admin.errors import AdminError
+from admin.initialize import initialize
+from admin.layout import Layout, Lock
+from admin.parts import open_parts, read_files
+from dc.config import Config, Objects
+from dc.names.model import Kind, Meta, Version
+from dc.system import (
+    SystemClock,
+    SystemDatabases,
+    SystemDisk,
+    SystemNetwork,
+    SystemRandomness,
+)
+
+CLOCK, DISK, RANDOMNESS = SystemClock(), SystemDisk(), SystemRandomness()
+
+
+async def checked(root: Path, read: bool = True, tells: list[Progress] | None = None) -> Report:
+    return await check(
+        root,
+        read=read,
+        tell=(tells if tells is not None else []).append,
+        clock=CLOCK,
+        disk=DISK,
+        databases=SystemDatabases(),
+        randomness=RANDOMNESS,
+    )
+
+
+@pytest.fixture(params=["1+0", "2+1"])
+async def root(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A datacenter with an object of each size, and a part of an upload."""
+    disks = tuple(str(tmp_path / f"disk{n}") for n in range(3)) if request.param != "1+0" else ()
+    objects = Objects(disks=disks, redundancy=request.param)
+    config = Config(name="paris", region="eu", objects=objects)
+    root = tmp_path / "paris"
+    initialize(root, config, CLOCK, DISK, RANDOMNESS)
+    files = read_files(Layout(root))
+    parts = await open_parts(
+        files, clock=CLOCK, disk=DISK, randomness=RANDOMNESS, network=SystemNetwork()
+    )
+    names = parts.names
+    bucket = await names.create_bucket("photos", "a" * 64, "eu")
+    for size in (0, 10, 70_000, 1_000_000):
+        data = bytes([size % 251]) * size
+        extents = await parts.objects.put(b"x", data)
+        meta = Meta(crc64=crc64(data))
+        stamp = names.clock.now()
+        await names.put(
+            Version(bucket.id, f"k{size}", "", stamp, Kind.OBJECT, size, "e", meta, extents)
+        )
+    await parts.objects.close()
+    await names.close()
+    return root
+
+
+def crc64(data: bytes) -> int:
+    from awscrt.checksums import crc64nvme
+
+    found: int = crc64nvme(data)
+    return found
+
+
+def container_files(root: Path) -> list[Path]:
+    return sorted([*root.parent.rglob("*.fsc"), *root.parent.rglob("*.fss")])
+
+
+async def test_a_sound_datacenter_has_no_defects(root: Path) -> None:
+    for read in (True, False):
+        report = await checked(root, read)
+        assert (report.bodies, report.defects, report.bytes_live) == (4, 0, 1_070_010)
+        assert report.containers == 1 and report.bytes_on_disk > report.bytes_live
+
+
+async def test_a_flipped_bit_is_found_or_decoded_around(root: Path) -> None:
+    path = container_files(root)[0]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    report = await checked(root)
+    coded = path.suffix == ".fss"
+    assert report.defects == (0 if coded else 1)
+    if not coded:
+        assert report.first_defects[0].key == "k1000000"
+        assert "not those that were written" in report.first_defects[0].problem
+    assert (await checked(root, read=False)).defects == 0
+
+
+async def test_what_is_not_there_is_found(root: Path) -> None:
+    for path in container_files(root):
+        path.unlink()
+    for read in (True, False):
+        report = await checked(root, read)
+        assert {one.key for one in report.first_defects} == {"k10", "k70000", "k1000000"}
+        assert all("is not there" in one.problem for one in report.first_defects)
+
+
+async def test_containers_that_were_cut_off(root: Path) -> None:
+    for path in container_files(root):
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size // 2)
+    # How long a container on several disks is, its heads say: only reading tells that it ends.
+    report = await checked(root, read=path.suffix == ".fss")
+    assert [one.key for one in report.first_defects] == ["k1000000"]
+
+
+async def test_wrong_bytes_of_the_right_form(root: Path) -> None:
+    """Whole in its container, and not what the client sent."""
+    database = await SystemDatabases().open(root / "names" / "names.db")
+    await database.run(
+        lambda db: db.execute(
+            "UPDATE versions SET meta = json_set(meta, '$.crc64', 7) WHERE key = 'k10'"
+        ).fetchall()
+    )
+    await database.run(
+        lambda db: db.execute("UPDATE versions SET size = 5 WHERE key = 'k70000'").fetchall()
+    )
+    await database.close()
+    report = await checked(root)
+    problems = {one.key: one.problem for one in report.first_defects}
+    assert problems.keys() == {"k10", "k70000"}
+    assert "CRC-64" in problems["k10"]
+    assert "70000 are written down" in problems["k70000"]
+
+
+async def test_it_does_not_check_what_runs(root: Path) -> None:
+    lock = Lock(Layout(root).lock, "it")
+    lock.acquire()
+    with pytest.raises(AdminError, match="already running"):
+        await checked(root)
+    lock.release()
+    assert (await checked(root)).defects == 0
+
+
+async def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(AdminError):
+        await checked(tmp_path / "none")
