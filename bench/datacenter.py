@@ -68,7 +68,7 @@ class Datacenter:
 
     s3: S3
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, *options: str) -> None:
         self.name = name
         self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))
         s3, peer, admin = (f"127.0.0.1:{port}" for port in free_ports(3))
@@ -77,7 +77,7 @@ class Datacenter:
         self.rss_under_load = 0
         listen = ["--s3", s3, "--peer", peer, "--admin", admin]
         self.log = self.folder.with_suffix(".log")
-        self.cli("init", str(self.folder), "--name", name, *listen)
+        self.cli("init", str(self.folder), "--name", name, *listen, *options)
         self.start()
 
     def start(self) -> None:

@@ -15,8 +15,15 @@ READ_OBJECTS = 8
 
 
 def put64m(world: World) -> Figures:
+    return put(world, world.solo())
+
+
+def get64m(world: World) -> Figures:
+    return get(world, world.solo())
+
+
+def put(world: World, datacenter: Datacenter) -> Figures:
     """New keys all the time."""
-    datacenter = world.solo()
     bucket = world.new_bucket(datacenter, "largeput")
     keys = world.new_keys(PUTS_PER_SECOND_MAX * world.settings.seconds)
     transfers, meter = _load(world, datacenter, "PUT", bucket, keys)
@@ -27,14 +34,18 @@ def put64m(world: World) -> Figures:
     return _figures(transfers, meter)
 
 
-def get64m(world: World) -> Figures:
+def get(world: World, datacenter: Datacenter, bucket: str = "largeget") -> Figures:
     """A few objects again and again, so that they come from the page cache."""
-    datacenter = world.solo()
-    bucket = world.new_bucket(datacenter, "largeget")
+    world.new_bucket(datacenter, bucket)
     keys = world.new_keys(READ_OBJECTS)
     body = world.large_body.read_bytes()
     for key in keys:
         datacenter.s3.must("PUT", bucket, key, body=body)
+    return again(world, datacenter, bucket, keys)
+
+
+def again(world: World, datacenter: Datacenter, bucket: str, keys: list[str]) -> Figures:
+    """The same of objects that are there."""
     for key in keys[:2]:
         _check(world, datacenter, bucket, key)
     transfers, meter = _load(world, datacenter, "GET", bucket, keys)

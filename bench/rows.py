@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import footprint, large, replication, small, verify
+from bench import coded, footprint, large, replication, small, verify
 from bench.small import Figures
 from bench.world import World
 
@@ -58,6 +58,28 @@ ROWS = (
     Row("list", "listing pages of 1,000", small.listing, _rate(250), "86 /s"),
     Row("put64m", "PUT 64 MiB, 2 connections", large.put64m, _megabytes(400), "142 MB/s"),
     Row("get64m", "GET 64 MiB, 2 connections", large.get64m, _megabytes(900), "263 MB/s"),
+    Row(
+        "coded-put4k-64",
+        "4+2: PUT 4 KiB, 64 connections",
+        coded.put64,
+        _rate(2000),
+        "295 /s (2+1)",
+    ),
+    Row("coded-put64m", "4+2: PUT 64 MiB", coded.put64m, _megabytes(250), "94 MB/s (2+1)"),
+    Row("coded-get64m", "4+2: GET 64 MiB", coded.get64m, _megabytes(600), "199 MB/s (2+1)"),
+    Row("coded-degraded", "4+2: GET 64 MiB, two disks lost", coded.degraded, _megabytes(300)),
+    Row(
+        "coded-repair",
+        "4+2: a lost disk written anew",
+        coded.repair,
+        (Goal("mb_per_second", "MB/s", least=200),),
+    ),
+    Row(
+        "coded-scrub",
+        "4+2: scrub",
+        coded.scrub,
+        (Goal("mb_per_second", "MB/s", least=800),),
+    ),
     Row("seed", "seeding a peer, objects", replication.seed, _rate(None)),
     Row("idle", "idle CPU per DC, paired", replication.idle, (Goal("percent", "%", most=0.5),)),
     Row(

@@ -27,9 +27,18 @@ def put64(world: World) -> Figures:
 
 
 def _put(world: World, connections: int) -> Figures:
-    """New keys all the time. Afterwards the bucket is listed: it must hold what was answered."""
-    datacenter = world.solo()
-    bucket = world.new_bucket(datacenter, f"put{connections}")
+    bucket = f"put{connections}"
+    stored, found = put(world, world.solo(), bucket, connections)
+    world.leftover += [(bucket, key) for key in stored]
+    return found
+
+
+def put(
+    world: World, datacenter: Datacenter, bucket: str, connections: int
+) -> tuple[list[str], Figures]:
+    """New keys all the time, into a new bucket. Afterwards it is listed: it must hold what was
+    answered."""
+    world.new_bucket(datacenter, bucket)
     keys = world.new_keys(PUTS_PER_SECOND_MAX * world.settings.seconds)
     targets = datacenter.s3.presigner.paths("PUT", bucket, keys)
     with world.measured(datacenter) as meter:
@@ -47,8 +56,7 @@ def _put(world: World, connections: int) -> Figures:
     if not load.requests <= len(stored) <= load.requests + connections:
         raise BenchError(f"{load.requests} PUTs were answered, {len(stored)} objects are listed")
     world.check_readable(datacenter, bucket, stored)
-    world.leftover += [(bucket, key) for key in stored]
-    return figures(load, meter)
+    return stored, figures(load, meter)
 
 
 def get16(world: World) -> Figures:

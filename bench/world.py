@@ -49,6 +49,7 @@ class World:
         self.small_body = self._file("small.bin", SMALL_BYTES)
         self._large_body: Path | None = None
         self._solo: Datacenter | None = None
+        self._coded: Datacenter | None = None
         self._pair: tuple[Datacenter, Datacenter] | None = None
         self._paired = False
         self._filled: dict[tuple[str, str], list[str]] = {}
@@ -77,6 +78,20 @@ class World:
             alone.settle()
             self._solo = alone
         return self._solo
+
+    def coded(self) -> Datacenter:
+        """A DC with 4+2 over six folders, which are on one disk here."""
+        if not self._coded:
+            options = [part for disk in self.coded_disks for part in ("--disk", str(disk))]
+            coded = self._start("coded", "--redundancy", "4+2", *options)
+            coded.add_user()
+            coded.settle()
+            self._coded = coded
+        return self._coded
+
+    @property
+    def coded_disks(self) -> list[Path]:
+        return [self.folder / f"disk{number}" for number in range(6)]
 
     def pair(self) -> tuple[Datacenter, Datacenter]:
         """Two DCs that ship each other their changes, with the same user."""
@@ -158,8 +173,8 @@ class World:
         for datacenter in datacenters:
             datacenter.check()
 
-    def _start(self, name: str) -> Datacenter:
-        datacenter = Datacenter(self.folder, name)
+    def _start(self, name: str, *options: str) -> Datacenter:
+        datacenter = Datacenter(self.folder, name, *options)
         self.datacenters.append(datacenter)
         return datacenter
 

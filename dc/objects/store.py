@@ -17,7 +17,7 @@ from dc.objects.coded_disks import CodedDisks, DisksState
 from dc.objects.container import ContainerDisk, ContainerIds
 from dc.objects.format import CONTAINER_LIMIT_BYTES, FLAG_LAST, container_of
 from dc.objects.lane import GROUP_MAX_BYTES, Counters, Lane, Shared
-from dc.objects.mending import Mender
+from dc.objects.mending import BYTES_PER_SECOND, Mender
 from dc.objects.reader import CACHED_MAX_BYTES, FILES_MAX, FileCache, read_cached, read_pieces
 from dc.objects.writer import StreamWriter
 from dc.ports import Buffer, Clock, Randomness
@@ -70,7 +70,7 @@ class ContainerStore:
         self._clock = clock
         self._mender: Mender | None = None
         if isinstance(disk, CodedDisks):
-            self._mender = Mender(disk, clock, self._files.forget)
+            self._mender = self.mender(BYTES_PER_SECOND)
         self._opened = False
 
     async def open(self) -> None:
@@ -116,6 +116,11 @@ class ContainerStore:
         if self._mender is None or not isinstance(self._disk, CodedDisks):
             return DisksState("1+0", 1, [], [])._asdict()
         return {**self._disk.state()._asdict(), **self._mender.status()}
+
+    def mender(self, bytes_per_second: int) -> Mender:
+        """What looks after containers on several disks, at some rate."""
+        assert isinstance(self._disk, CodedDisks), "one disk has nothing to mend with"
+        return Mender(self._disk, self._clock, self._files.forget, bytes_per_second)
 
     def workers(self) -> list[Worker]:
         """What looks after the containers, to be started and stopped with the datacenter."""

@@ -1,0 +1,125 @@
+"""Rows about a datacenter on several disks: 4+2 over six folders, which are on one disk here."""
+
+import asyncio
+import shutil
+import time
+from pathlib import Path
+
+from bench import large, small
+from bench.errors import BenchError
+from bench.small import Figures
+from bench.world import World
+from dc.objects.coded_disks import CodedDisks
+from dc.objects.marks import MARK, mark_of
+from dc.objects.redundancy import Mode
+from dc.objects.store import ContainerStore
+from dc.system import SideBySide, SystemClock, SystemDisk, SystemRandomness
+
+MODE = Mode(4, 2)
+STORED_BYTES = 512 << 20
+_PIECE = 1 << 20
+
+
+def put64(world: World) -> Figures:
+    _, found = small.put(world, world.coded(), "coded64", 64)
+    return found
+
+
+def put64m(world: World) -> Figures:
+    return large.put(world, world.coded())
+
+
+def get64m(world: World) -> Figures:
+    return large.get(world, world.coded(), "codedget")
+
+
+def degraded(world: World) -> Figures:
+    """As get64m, after two of the disks were lost, with a restart in between."""
+    datacenter = world.coded()
+    bucket = world.new_bucket(datacenter, "degraded")
+    keys = world.new_keys(large.READ_OBJECTS)
+    for key in keys:
+        datacenter.s3.must("PUT", bucket, key, body=world.large_body.read_bytes())
+    datacenter.stop()
+    kept = [(disk, disk.with_suffix(".kept")) for disk in world.coded_disks[:2]]
+    for disk, away in kept:
+        disk.rename(away)
+    datacenter.start()
+    try:
+        return large.again(world, datacenter, bucket, keys)
+    finally:
+        datacenter.stop()
+        for disk, away in kept:
+            away.rename(disk)
+        datacenter.start()
+
+
+def repair(world: World) -> Figures:
+    """The slots of one lost disk written anew, unthrottled, in this process."""
+    return asyncio.run(_repair(world))
+
+
+def scrub(world: World) -> Figures:
+    """All fragments read and checked, unthrottled, in this process."""
+    return asyncio.run(_scrub(world))
+
+
+async def _repair(world: World) -> Figures:
+    folders = await _filled(world)
+    lost = sum(path.stat().st_size for path in folders[0].rglob("*.fss"))
+    shutil.rmtree(folders[0])
+    _prepare(folders[0])
+    seconds, mended = await _mend(folders)
+    if sum(path.stat().st_size for path in folders[0].rglob("*.fss")) != lost or not mended:
+        raise BenchError("the lost disk has not what it had")
+    return {"mb_per_second": lost / seconds / 1e6, "seconds": seconds, "mb": lost / 1e6}
+
+
+async def _scrub(world: World) -> Figures:
+    folders = await _filled(world)
+    size = sum(path.stat().st_size for folder in folders for path in folder.rglob("*.fss"))
+    seconds, mended = await _mend(folders)
+    if mended:
+        raise BenchError(f"{mended} slots were found wrong")
+    return {"mb_per_second": size / seconds / 1e6, "seconds": seconds, "mb": size / 1e6}
+
+
+async def _filled(world: World) -> list[Path]:
+    """Six folders with half a GiB of objects in them."""
+    root = world.folder / "coded-store"
+    shutil.rmtree(root, ignore_errors=True)
+    folders = [root / f"disk{number}" for number in range(MODE.slots)]
+    for folder in folders:
+        _prepare(folder)
+    store = _store(folders)
+    await store.open()
+    writer, piece = store.writer(b"bench"), world.random.randbytes(_PIECE)
+    for _ in range(STORED_BYTES // _PIECE):
+        await writer.write(piece)
+    await writer.finish()
+    await store.close()
+    return folders
+
+
+async def _mend(folders: list[Path]) -> tuple[float, int]:
+    """The seconds that one round took, and how many slots were written."""
+    store = _store(folders)
+    await store.open()
+    began = time.perf_counter()
+    mender = store.mender(1 << 50)
+    while not await mender.step():
+        pass
+    seconds = time.perf_counter() - began
+    await store.close()
+    return seconds, mender.mended
+
+
+def _prepare(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / MARK).write_bytes(mark_of("bench"))
+
+
+def _store(folders: list[Path]) -> ContainerStore:
+    clock = SystemClock()
+    disks = CodedDisks(SystemDisk(), folders, "bench", MODE, clock=clock, side=SideBySide())
+    return ContainerStore(folders[0], disk=disks, clock=clock, randomness=SystemRandomness())
