@@ -17,7 +17,7 @@ is under way. (aiohttp would drop the rest of a body that is still coming in.)
 A request may be refused before its body was read. What is left of the body must be read, or the
 answer may be lost in a reset of the connection; but not more than DRAIN_BYTES_MAX, nor longer than
 DRAIN_S. A client that waits for "100 Continue" and gets an answer instead will not send the body,
-so nothing can follow on this connection, and it is closed.
+so nothing can follow on this connection, and it is closed; also when the body was to be empty.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class Connection(RequestHandler):
         transport = self.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("The client has gone")
-        if not request.payload.is_eof() and request.continue_due:
+        if request.continue_due:
             request.close = True
         request.reply = reply
         head = serialise(request.common, reply, request.close, request.http10)

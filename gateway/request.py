@@ -160,12 +160,14 @@ class Request:
     async def read(self) -> bytes:
         """The next bytes of the body as sent; empty at its end. Waits a bounded time only."""
         payload = self.payload
-        if payload.is_eof():
-            return payload.read_nowait()
         if self.continue_due:
+            # Also when the body is empty. Amazon's CLI takes an answer that comes instead for that
+            # of its next request on the connection, too, and waits a minute for the rest of it.
             self.continue_due = False
             if self.headers.get("Expect", "").lower() == "100-continue" and not self.http10:
                 self.connection.send_continue()
+        if payload.is_eof():
+            return payload.read_nowait()
         return await self.connection.read(payload)
 
     def _cancel(self, error: BaseException) -> None:

@@ -106,6 +106,21 @@ async def test_continue_is_sent_only_to_who_may(house: House) -> None:
     writer.close()
 
 
+async def test_continue_is_sent_for_an_empty_body_too(house: House) -> None:
+    """A client that gets something else first may mistake the answer of its next request."""
+    await house.bucket()
+    reader, writer = await house.connect()
+    for _ in range(2):
+        writer.write(put(house, "k", b"", Expect="100-continue"))
+        assert (await read_answer(reader)).status == 100
+        assert (await read_answer(reader)).status == 200
+    writer.write(put(house, "k", b"", "bob", Expect="100-continue"))
+    refused = await read_answer(reader)
+    assert (refused.status, refused.headers["connection"]) == (403, "close")
+    assert await reader.read() == b""
+    writer.close()
+
+
 async def test_refused_body_is_drained_and_the_connection_goes_on(house: House) -> None:
     await house.bucket()
     reader, writer = await house.connect()
