@@ -230,17 +230,23 @@ class BodyDigests(NamedTuple):
 
 
 class BodyVerifier:
-    """Checks one body against its request: `verify` it whole, or `update` it and `finish`."""
+    """Checks one body against its request: `verify` it whole, or `update` it and `finish`. `plain`:
+    see `gateway.headers`; then no header is about the body."""
 
     def __init__(
-        self, headers: MultiMapping[str], auth: AuthResult, *, of_object: bool = False
+        self,
+        headers: MultiMapping[str],
+        auth: AuthResult,
+        *,
+        of_object: bool = False,
+        plain: bool = False,
     ) -> None:
-        self._md5_expected = asked_md5(headers)
+        self._md5_expected = None if plain else asked_md5(headers)
         self._sha256_expected = auth.payload_sha256
         # boto3 signs the name of its default algorithm into URLs for bodies it never sees.
         strict = auth.kind not in (AuthKind.PRESIGNED, AuthKind.PRESIGNED_V2)
         self._asked: AskedChecksum | None = None
-        if not of_object:
+        if not of_object and (auth.hoisted or not plain):
             self._asked = asked_checksum(headers, auth.hoisted, strict=strict)
         self._crc = Crc(crt.crc64nvme, 8)
         self._md5: hashlib._Hash | None = None

@@ -14,13 +14,13 @@ from multidict import MultiMapping
 from gateway.errors import S3Error
 from gateway.model.shapes import OPERATIONS
 
-_PLAIN = frozenset(
-    (
-        *("host", "content-length", "content-type", "user-agent", "accept", "accept-encoding"),
-        *("authorization", "x-amz-date", "x-amz-content-sha256", "connection", "date"),
-        *("amz-sdk-invocation-id", "amz-sdk-request", "expect"),
-    )
+_PLAIN_NAMES = (
+    *("host", "content-length", "content-type", "user-agent", "accept", "accept-encoding"),
+    *("authorization", "x-amz-date", "x-amz-content-sha256", "connection", "date"),
+    *("amz-sdk-invocation-id", "amz-sdk-request", "expect"),
 )
+_PLAIN = frozenset((*_PLAIN_NAMES, *(name.title() for name in _PLAIN_NAMES)))
+"""Also as most clients write them, which saves making them lower-case."""
 COMMON = frozenset(
     f"x-amz-{name}"
     for name in (
@@ -108,7 +108,7 @@ def honoured(operation: str) -> frozenset[str]:
 def are_plain(headers: MultiMapping[str]) -> bool:
     """True when all headers are of those that nearly every request has and that say nothing about
     an object: then operations need not look for what else might be there."""
-    return all(name in _PLAIN or name.lower() in _PLAIN for name in headers)
+    return _PLAIN.issuperset(headers) or all(name.lower() in _PLAIN for name in headers)
 
 
 def check_headers(headers: MultiMapping[str], operation: str) -> None:

@@ -264,11 +264,8 @@ def _copies(request: Request) -> bool:
     return request.method == "PUT" and COPY_SOURCE in request.headers
 
 
-async def run(context: Context, request: Request, row: Row) -> Reply | None:
-    """The answer of an authorised request; None when it was streamed."""
-    if row.hot:
-        reply: Reply | None = await row.handler(context, request)
-        return reply
+async def run(context: Context, request: Request, row: Row) -> Reply:
+    """The answer of an authorised request, of an operation that is not hot."""
     asked = await reader(row.name).read(context, request)
     found = await row.handler(context, request, asked)
     return found if isinstance(found, Reply) else writer(row.name)(found)

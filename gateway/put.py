@@ -6,12 +6,22 @@ and no name ever leads to it.
 """
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from dc.names.model import NULL_VERSION, Bucket, Encryption, Extent, Kind, Meta, Sealed, Version
+from dc.names.model import (
+    NULL_VERSION,
+    Bucket,
+    Encryption,
+    Event,
+    Extent,
+    Kind,
+    Meta,
+    Sealed,
+    Version,
+)
 from dc.objects.ident import body_ident, version_ident
 from dc.stamps import Stamp
 from gateway.attributes import has_attributes, read_attributes, registers_at
@@ -62,12 +72,12 @@ async def store_body(
     objects = context.objects
     if length <= SMALL_BYTES_MAX:
         data, digests = await receive(request, length, verifier, context.offload)
-        stored = Stored(length, digests, digests.crc64nvme, [])
+        crc64 = digests.crc64nvme
         if encrypter is not None:
             data = await encrypted(context, encrypter, data)
-            stored = stored._replace(crc64=encrypter.crc64)
-        about = ident if small_ident is None else small_ident(stored)
-        return stored._replace(extents=await objects.put(about, data))
+            crc64 = encrypter.crc64
+        about = ident if small_ident is None else small_ident(Stored(length, digests, crc64, []))
+        return Stored(length, digests, crc64, await objects.put(about, data))
     writer = objects.writer(ident)
     try:
         length, digests = await receive_large(
@@ -116,7 +126,7 @@ async def put_object(context: Context, request: Request) -> Reply:
     stored = await store_body(
         context,
         request,
-        BodyVerifier(headers, request.auth),
+        BodyVerifier(headers, request.auth, plain=request.plain),
         body_ident(bucket.id, key, NULL_VERSION, clock.now()),
         described,
         encrypter,
@@ -124,13 +134,14 @@ async def put_object(context: Context, request: Request) -> Reply:
     digests = stored.digests
     if version is None:
         version = made(stored)
-    await context.names.put(
-        replace(version, extents=stored.extents),
-        only_if=only_if,
-        events=told(context, request, request.put_event, of(version)),
-    )
+    events: Sequence[Event] = ()
+    if bucket.registers:
+        events = told(context, request, request.put_event, of(version))
+    version = replace(version, extents=stored.extents)
+    await context.names.put(version, only_if=only_if, events=events)
     head = f'ETag: "{digests.md5_hex}"\r\n{written_line(version.vid)}'
-    head += sse_head(version.meta.sse, request)
+    if sealing is not None:
+        head += sse_head(version.meta.sse, request)
     if digests.checksums:
         head += checksum_head(stored.checksums, FULL_OBJECT)
     if bucket.registers:
@@ -148,14 +159,9 @@ def _version(
     attributes: dict[str, str],
 ) -> Version:
     """The version that a body becomes, without its extents."""
-    checksums = stored.checksums
-    about = replace(
-        meta,
-        checksums=checksums,
-        checksum_type=FULL_OBJECT if checksums else "",
-        crc64=stored.crc64,
-        sse=sse,
-    )
+    checksums = stored.checksums if stored.digests.checksums else {}
+    kind = FULL_OBJECT if checksums else ""
+    about = replace(meta, checksums=checksums, checksum_type=kind, crc64=stored.crc64, sse=sse)
     return Version(
         bucket.id,
         key,

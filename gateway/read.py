@@ -73,17 +73,23 @@ async def permitted_version(
     return version
 
 
+async def _current_or_asked(context: Context, request: Request) -> Version:
+    """`find_version` by the request's query, the short way where there is none."""
+    target = request.target
+    if target.query:
+        return await find_version(context, request, target.query.get("versionId"))
+    version = await context.names.current(request.bucket.id, target.key)
+    if version is None or version.registers or not request.access.is_short:
+        request.access.check(version)
+    if version is None or version.kind is not Kind.OBJECT:
+        raise no_object(target.key, version, None)
+    return version
+
+
 async def get_object(context: Context, request: Request) -> Reply | None:
     """None when the answer was streamed."""
     target = request.target
-    if not target.query:
-        version = await context.names.current(request.bucket.id, target.key)
-        if version is None or version.registers or not request.access.is_short:
-            request.access.check(version)
-        if version is None or version.kind is not Kind.OBJECT:
-            raise no_object(target.key, version, None)
-    else:
-        version = await find_version(context, request, target.query.get("versionId"))
+    version = await _current_or_asked(context, request)
     opening = None
     if version.meta.sse is not None or not request.plain:
         opening = opened(context, request, version)
@@ -105,7 +111,7 @@ async def get_object(context: Context, request: Request) -> Reply | None:
 
 
 async def head_object(context: Context, request: Request) -> Reply:
-    version = await find_version(context, request, request.query.get("versionId"))
+    version = await _current_or_asked(context, request)
     if version.meta.sse is not None or not request.plain:
         opened(context, request, version)
     if request.plain and not request.target.query:

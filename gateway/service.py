@@ -190,6 +190,9 @@ class Gateway:
                 await access.admit(self._context.names)
         elif request.target.bucket and not request.user:
             raise S3Error("AccessDenied")
+        if row.hot:
+            reply: Reply | None = await row.handler(self._context, request)
+            return reply
         return await run(self._context, request, row)
 
     def _secret(self, access_key: str) -> str | None:

@@ -70,7 +70,8 @@ def is_version_2(request: SignedRequest) -> bool:
     if authorization is not None and authorization.startswith(_SCHEME):
         return True
     query = request.raw_query
-    if _KEY not in query and _SIGNATURE not in query:
+    # `X-Amz-Signature` of Version 4 ends in one of the names.
+    if _KEY not in query and not query.startswith(_SIGNATURE) and f"&{_SIGNATURE}" not in query:
         return False
     names = {part.partition("=")[0] for part in query.split("&")}
     return _KEY in names or _SIGNATURE in names
@@ -238,7 +239,7 @@ def _amz_headers(headers: MultiMapping[str], hoisted: Mapping[str, str]) -> str:
     return "".join([f"{name}:{','.join(values[name])}\n" for name in sorted(values)])
 
 
-def _paths(request: SignedRequest, base_domains: Sequence[str]) -> list[str]:
+def _paths(request: SignedRequest, base_domains: tuple[str, ...]) -> list[str]:
     """The path below its bucket; that of a bucket itself also with the slash that libraries sign
     and do not send, which means the same."""
     canonical_path(request.raw_path)  # raises unless it is a path

@@ -10,7 +10,7 @@ whole path is the key. A host that is neither a base domain nor below one is pat
 addresses and names of load balancers work without being configured.
 """
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 from gateway.errors import S3Error
 from gateway.limits import KEY_BYTES_MAX
@@ -18,6 +18,7 @@ from gateway.uri import decode_path, parse_query
 
 _AUTH_PREFIX = "X-Amz-"
 _HOST_CHARS_MAX = 255
+_HOSTS_REMEMBERED = 256
 _NO_QUERY: dict[str, str] = {}
 
 
@@ -36,7 +37,7 @@ class Target:
         return f"/{self.bucket}/{self.key}" if self.key else f"/{self.bucket}"
 
 
-def parse_target(raw_path: str, raw_query: str, host: str, base_domains: Sequence[str]) -> Target:
+def parse_target(raw_path: str, raw_query: str, host: str, base_domains: tuple[str, ...]) -> Target:
     """The target; `base_domains` are lower-case. InvalidBucketName, InvalidURI, KeyTooLongError."""
     path = decode_path(raw_path)
     bucket = bucket_of_host(host, base_domains)
@@ -51,7 +52,8 @@ def parse_target(raw_path: str, raw_query: str, host: str, base_domains: Sequenc
     return Target(bucket, key, parse_parameters(raw_query) if raw_query else _NO_QUERY)
 
 
-def bucket_of_host(host: str, base_domains: Sequence[str]) -> str | None:
+@lru_cache(maxsize=_HOSTS_REMEMBERED)
+def bucket_of_host(host: str, base_domains: tuple[str, ...]) -> str | None:
     """The bucket in a Host header, None when the request is path-style."""
     if len(host) > _HOST_CHARS_MAX:
         raise S3Error("InvalidRequest", "The Host header is too long.")

@@ -12,6 +12,7 @@ never begins with two slashes, which browsers take for a host.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from html import escape
 from http import HTTPStatus
 from typing import Any
@@ -43,6 +44,7 @@ _READ = (
     "If-Unmodified-Since",
     "If-Range",
 )
+_HOSTS_REMEMBERED = 256
 _METHODS = frozenset(("GET", "HEAD"))
 _ANONYMOUS = AuthResult(None, AuthKind.ANONYMOUS, PayloadMode.UNSIGNED)
 _REDIRECT_LINE = f"{REDIRECT_LOCATION}: "
@@ -108,7 +110,8 @@ class _PageRequest(DerivedRequest):
         self.connection = _PageWire(request.connection, status)
 
 
-def website_bucket(host: str, domains: Sequence[str]) -> str | None:
+@lru_cache(maxsize=_HOSTS_REMEMBERED)
+def website_bucket(host: str, domains: tuple[str, ...]) -> str | None:
     """The bucket whose website a Host header names, None when it is no website's."""
     lower = host.lower()
     for domain in domains:

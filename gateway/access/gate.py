@@ -91,7 +91,7 @@ class Access:
         self._caller: Caller | None = None
         self.acl_required = False
         self.is_owner = request.user == bucket.owner
-        self.is_short = self.is_owner and not policy_text(bucket)
+        self.is_short = self.is_owner and (not bucket.registers or not policy_text(bucket))
 
     # -- before the handler -----------------------------------------------------------------------
 

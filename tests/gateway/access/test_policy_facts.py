@@ -49,7 +49,7 @@ def request(
     info = {"peername": ("192.0.2.7", 4711), **(transport or {})}
     connection: Any = SimpleNamespace(transport=SimpleNamespace(get_extra_info=info.get))
     made = Request(message, None, connection)  # type: ignore[arg-type]
-    made.target = parse_target(made.raw_path, made.raw_query, "localhost", ["localhost"])
+    made.target = parse_target(made.raw_path, made.raw_query, "localhost", ("localhost",))
     made.auth = AuthResult("AK", kind, PayloadMode.UNSIGNED, region=region)
     return made
 
