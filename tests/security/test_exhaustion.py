@@ -98,7 +98,7 @@ async def test_a_thousand_and_one_deletes(house: House) -> None:
 
 async def test_a_policy_for_a_thousand_keys_holds_nobody_up(house: House) -> None:
     """Each key may take milliseconds: others are served in between."""
-    slow = [f"arn:aws:s3:::photos/*{'a?' * 200}b{number}*" for number in range(20)]
+    slow = [f"arn:aws:s3:::photos/*{'a?' * 200}b{number}*" for number in range(8)]
     rule = {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject", "Resource": slow}
     policy = json.dumps({"Statement": rule}).encode()
     assert (await house.ask("PUT", "/photos?policy", policy)).status == 204
