@@ -18,6 +18,7 @@ ALLOWED = {
 }
 
 THREADED = {
+    "dc/objects/coded_disks.py": {"threading"},
     "dc/objects/coded_file.py": {"threading"},
     "dc/objects/reader.py": {"threading"},
 }

@@ -6,13 +6,18 @@ folder `containers` of another disk.
 
 A disk is a folder with a file `farshore-disk` in it, which says whose it is. Where that is missing,
 the disk is absent (not mounted, say), and nothing is written there. A disk that fails is left out
-of new containers for `BAD_SECONDS`. A container may be begun on fewer disks than its mode has
-slots, down to `Mode.slots_min`.
+of new containers for `BAD_SECONDS`, as long as there are enough others. A container may be begun on
+fewer disks than its mode has slots, down to `Mode.slots_min`.
+
+When a disk comes back whose slots were written anew elsewhere meanwhile, both are kept, and read
+where one will not do, until the container was found whole (`dc/objects/mending.py`).
 """
 
 import contextlib
 import errno
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -20,7 +25,7 @@ import structlog
 
 from dc.objects.coded_file import CodedFile, Side
 from dc.objects.container import created_ms
-from dc.objects.format import Header, container_of, encode_header, file_name
+from dc.objects.format import HEADER_BYTES, Header, container_of, encode_header, file_name
 from dc.objects.marks import MARK, mark_of
 from dc.objects.redundancy import Coder, Mode
 from dc.objects.stripes import slot_name, slot_of
@@ -61,8 +66,12 @@ class CodedDisks:
         self._coder = Coder(mode)
         self._clock = clock
         self._side = side
+        self._lock = threading.Lock()
+        """Held by who changes what follows."""
         self._slots: dict[int, dict[int, int]] = {}
         """Of each container: the disk of each slot."""
+        self._others: dict[int, frozenset[tuple[int, int]]] = {}
+        """Of containers: slots that are on a second disk as well, with that disk."""
         self._absent: set[int] = set()
         self._bad_until: dict[int, float] = {}
         self._used = [0] * len(folders)
@@ -82,15 +91,26 @@ class CodedDisks:
         for number in sorted(self._absent):
             log.error("a disk is missing", disk=str(self._folders[number].parent))
 
-    def look(self) -> None:
-        """Take the disks that were missing and are there, and know of those that have gone."""
+    def look(self) -> set[int]:
+        """Take the disks that were missing and are there, and know of those that have gone, and of
+        slots that have. Returns the containers with slots on them."""
+        changed: set[int] = set()
         for number, folder in enumerate(self._folders):
-            here = self._is_here(folder)
-            if here and number in self._absent:
-                self._take(number)
-            elif not here and number not in self._absent:
+            if number in self._absent:
+                changed |= self._take(number) if self._is_here(folder) else set()
+                continue
+            known = self._on(number)
+            try:
+                names = set(self._disk.list_dir(folder)) if self._is_here(folder) else None
+            except OSError:
+                names = None
+            if names is None:
                 log.error("a disk has gone", disk=str(folder.parent))
-                self._drop(number)
+                changed |= self._drop(number, known)
+            elif gone := {one for one in known if slot_name(*one) not in names} & self._on(number):
+                log.error("slots have gone", disk=str(folder.parent), slots=len(gone))
+                changed |= self._drop(number, gone, absent=False)
+        return changed
 
     def _is_here(self, folder: Path) -> bool:
         try:
@@ -98,111 +118,186 @@ class CodedDisks:
         except OSError:
             return False
 
-    def _take(self, number: int) -> None:
+    def _on(self, number: int) -> set[tuple[int, int]]:
+        """The slots that are known to be on a disk, with their containers."""
+        with self._lock:
+            return {
+                (container, slot)
+                for container, places in self._slots.items()
+                for slot, place in places.items()
+                if place == number
+            }
+
+    def _take(self, number: int) -> set[int]:
         folder = self._folders[number]
         try:
             self._disk.make_dirs(folder)
             names = self._disk.list_dir(folder)
         except OSError as error:
             log.error("a disk cannot be used", disk=str(folder.parent), error=str(error))
-            return
+            return set()
+        taken = set()
         for name in names:
             found = slot_of(name)
-            if found is not None and found[1] in self._slots.get(found[0], {}):
-                log.warning("a slot is on two disks", slot=name, ignored=str(folder.parent))
-            elif found is not None:
-                self._note(*found, number)
-            elif name.endswith(".new"):
-                self._disk.remove(folder / name)  # A repair was interrupted.
+            if name.endswith(".new"):
+                with contextlib.suppress(OSError):
+                    self._disk.remove(folder / name)  # A repair was interrupted.
+            elif found is not None and found[1] < self.mode.slots:
+                container, slot = found
+                taken.add(container)
+                with self._lock:
+                    if slot in self._slots.get(container, {}):
+                        self._keep_other(container, slot, number)
+                    else:
+                        self._note(container, slot, number)
+        self._bad_until.pop(number, None)
         self._absent.discard(number)
+        return taken
 
-    def _drop(self, number: int) -> None:
-        self._absent.add(number)
-        self._used[number] = 0
-        for container, places in list(self._slots.items()):
-            if number in places.values():
-                left = {slot: place for slot, place in places.items() if place != number}
-                self._slots[container] = left
+    def _drop(self, number: int, gone: Iterable[tuple[int, int]], absent: bool = True) -> set[int]:
+        """Forget slots on a disk, or all of the disk."""
+        with self._lock:
+            for container, slot in gone:
+                places = self._slots.get(container, {})
+                if places.get(slot) == number:
+                    left = {one: place for one, place in places.items() if one != slot}
+                    self._slots[container] = left
+                    self._used[number] -= 1
+            if absent:
+                self._absent.add(number)
+                for container, others in list(self._others.items()):
+                    self._others[container] = frozenset(
+                        other for other in others if other[1] != number
+                    )
+        return {container for container, _ in gone}
 
     def _note(self, container: int, slot: int, number: int) -> None:
-        # Containers are made, read and mended in several threads: a dictionary that is in use is
-        # never changed.
-        self._slots[container] = {**self._slots.get(container, {}), slot: number}
+        # With the lock. Others read without it: a dictionary that is in use is never changed.
+        places = self._slots.get(container, {})
+        if slot in places:
+            self._used[places[slot]] -= 1
+        self._slots[container] = {**places, slot: number}
         self._used[number] += 1
 
+    def _keep_other(self, container: int, slot: int, number: int) -> None:
+        self._others[container] = self._others.get(container, frozenset()) | {(slot, number)}
+
     def list_dir(self, path: Path) -> list[str]:
-        return sorted(map(file_name, self._slots))
+        return [file_name(container) for container in self.containers()]
+
+    def sizes(self) -> list[int]:
+        """Of each container, about, without looking for its stripes: by the size of one slot."""
+        found = []
+        for container in self.containers():
+            sizes = [0]
+            for slot, number in self._slots.get(container, {}).items():
+                with contextlib.suppress(OSError):
+                    file = self._disk.open(self._folders[number] / slot_name(container, slot))
+                    try:
+                        sizes.append((file.size() - HEADER_BYTES) * self.mode.k)
+                    finally:
+                        file.close()
+                    break
+            found.append(max(sizes))
+        return found
 
     def create(self, path: Path, mode: int = 0o644) -> File:
+        """A container whose name is durable."""
         container = _container(path)
-        if container in self._slots:
-            raise FileExistsError(errno.EEXIST, "there is such a container", str(path))
-        code = self._coder.mode
-        files: list[File | None] = [None] * code.slots
-        places: dict[int, int] = {}
+        with self._lock:
+            if container in self._slots or container in self._writing:
+                raise FileExistsError(errno.EEXIST, "there is such a container", str(path))
+            self._writing.add(container)
+        files: dict[int, File] = {}
         try:
-            for number in self._candidates():
-                slot = next((slot for slot, file in enumerate(files) if file is None), None)
-                if slot is None:
-                    break
-                file = self._create(container, slot, number, mode)
-                if file is not None:
-                    files[slot], places[slot] = file, number
-            if len(places) < code.slots_min:
-                raise OSError(
-                    errno.EIO,
-                    f"{len(places)} of {len(self._folders)} disks can be written, and a container "
-                    f"of {code} takes {code.slots_min}",
-                )
+            places = self._begin(container, files, mode)
         except BaseException:
-            self._remove(container, places, files)
+            self._writing.discard(container)
             raise
-        for slot, number in places.items():
-            self._note(container, slot, number)
-        if len(places) < code.slots:
+        with self._lock:
+            for slot, number in places.items():
+                self._note(container, slot, number)
+        if len(places) < self.mode.slots:
             log.warning("a container has missing slots", container=path.name, slots=len(places))
-        self._writing.add(container)
-        return self._file(container, files, lambda: self._writing.discard(container))
+        slots = [files.get(slot) for slot in range(self.mode.slots)]
+        return self._file(container, places, slots, lambda: self._writing.discard(container))
+
+    def _begin(self, container: int, files: dict[int, File], mode: int) -> dict[int, int]:
+        """Begin the slots of a container on as many disks as it should be on; OSError when there
+        are fewer than it must be on."""
+        code, numbers = self.mode, self._candidates()
+        if len(numbers) < code.slots_min:
+            numbers += [one for one in self._by_use() if one not in numbers]
+        places: dict[int, int] = {}
+        full: OSError | None = None
+        while numbers and len(places) < code.slots:
+            free = [slot for slot in range(code.slots) if slot not in places]
+            jobs = list(zip(free, numbers, strict=False))
+            del numbers[: len(jobs)]
+            errors = self._side(
+                [
+                    partial(self._create, container, slot, number, files, mode)
+                    for slot, number in jobs
+                ]
+            )
+            for (slot, number), error in zip(jobs, errors, strict=True):
+                if error is None:
+                    places[slot] = number
+                else:
+                    self.failed(number, error)
+                    full = error if error.errno in (errno.ENOSPC, errno.EDQUOT) else full
+        if len(places) >= code.slots_min:
+            return places
+        for slot, number in places.items():
+            self._discard(container, slot, number, files.pop(slot))
+        raise OSError(
+            errno.EIO if full is None else full.errno,
+            f"{len(places)} of {len(self._folders)} disks can be written, and a container "
+            f"of {code} takes {code.slots_min}",
+        )
+
+    def _by_use(self) -> list[int]:
+        """The disks that are there, those with the fewest slots first."""
+        here = [number for number in range(len(self._folders)) if number not in self._absent]
+        return sorted(here, key=lambda number: self._used[number])
 
     def _candidates(self) -> list[int]:
-        """The disks that may be written, those with the fewest slots first."""
+        """Those that have not failed lately."""
         now = self._clock.monotonic()
-        good = [
-            number
-            for number in range(len(self._folders))
-            if number not in self._absent and self._bad_until.get(number, now) <= now
-        ]
-        return sorted(good, key=lambda number: self._used[number])
+        return [one for one in self._by_use() if self._bad_until.get(one, now) <= now]
 
-    def _create(self, container: int, slot: int, number: int, mode: int) -> File | None:
-        code = self._coder.mode
-        header = Header(container, created_ms(container), code.k, code.m, slot)
+    def _create(
+        self, container: int, slot: int, number: int, files: dict[int, File], mode: int
+    ) -> None:
+        """Begin a slot. Its name is made durable here and now: who came back to it later might
+        take another view of which disks there are."""
+        folder = self._folders[number]
+        file = self._disk.create(folder / slot_name(container, slot), mode)
         try:
-            file = self._disk.create(self._folders[number] / slot_name(container, slot), mode)
-        except OSError as error:
-            self._failed(number, error)
-            return None
+            file.writev([self._header(container, slot)], 0)
+            self._disk.sync_dir(folder)
+        except BaseException:
+            self._discard(container, slot, number, file)
+            raise
+        files[slot] = file
+
+    def _header(self, container: int, slot: int) -> bytes:
+        code = self.mode
+        return encode_header(Header(container, created_ms(container), code.k, code.m, slot))
+
+    def _discard(self, container: int, slot: int, number: int, file: File) -> None:
         try:
-            file.writev([encode_header(header)], 0)
+            file.close()
+            self._disk.remove(self._folders[number] / slot_name(container, slot))
         except OSError as error:
-            self._failed(number, error)
-            self._remove(container, {slot: number}, [file])
-            return None
-        return file
+            log.warning("a slot was not removed", container=container, error=str(error))
 
-    def _remove(self, container: int, places: dict[int, int], files: Sequence[File | None]) -> None:
-        for file in files:
-            if file is not None:
-                file.close()
-        for slot, number in places.items():
-            try:
-                self._disk.remove(self._folders[number] / slot_name(container, slot))
-            except OSError as error:
-                log.warning("a slot was not removed", container=container, error=str(error))
-
-    def _failed(self, number: int, error: OSError) -> None:
-        self._bad_until[number] = self._clock.monotonic() + BAD_SECONDS
-        log.error("a disk failed", disk=str(self._folders[number].parent), error=str(error))
+    def failed(self, number: int, error: OSError) -> None:
+        """A disk could not be written."""
+        now = self._clock.monotonic()
+        if self._bad_until.get(number, now) <= now:
+            log.error("a disk failed", disk=str(self._folders[number].parent), error=str(error))
+        self._bad_until[number] = now + BAD_SECONDS
 
     def open(self, path: Path) -> File:
         return self.coded(_container(path))
@@ -213,15 +308,22 @@ class CodedDisks:
         if places is None:
             name = file_name(container)
             raise FileNotFoundError(errno.ENOENT, "there is no such container", name)
-        files: list[File | None] = [None] * self._coder.mode.slots
+        files: list[File | None] = [None] * self.mode.slots
         for slot, number in places.items():
-            try:
-                files[slot] = self._disk.open(self._folders[number] / slot_name(container, slot))
-            except OSError as error:
-                log.warning(
-                    "a slot cannot be read", container=file_name(container), error=str(error)
-                )
-        return self._file(container, files)
+            files[slot] = self._open(container, slot, number)
+        others = [
+            (slot, file)
+            for slot, number in self._others.get(container, ())
+            if (file := self._open(container, slot, number)) is not None
+        ]
+        return self._file(container, places, files, others=others)
+
+    def _open(self, container: int, slot: int, number: int) -> File | None:
+        try:
+            return self._disk.open(self._folders[number] / slot_name(container, slot))
+        except OSError as error:
+            log.warning("a slot cannot be read", container=file_name(container), error=str(error))
+            return None
 
     # -- for scrub and repair ---------------------------------------------------------------------
 
@@ -236,6 +338,29 @@ class CodedDisks:
         """The slots that are on no disk, or whose disk failed while they were written."""
         absent = set(range(self.mode.slots)) - self._slots.get(container, {}).keys()
         return frozenset(absent | self._unfinished.get(container, set()))
+
+    def others(self, container: int) -> frozenset[tuple[int, int]]:
+        """Slots that are on a second disk as well, with that disk: what is there is not needed
+        when the container is whole."""
+        return self._others.get(container, frozenset())
+
+    def remove_others(self, container: int) -> None:
+        for slot, number in self.others(container):
+            try:
+                self._disk.remove(self._folders[number] / slot_name(container, slot))
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                self.failed(number, error)
+                continue
+            with self._lock:
+                self._others[container] = self.others(container) - {(slot, number)}
+        with self._lock:
+            if not self._others.get(container):
+                self._others.pop(container, None)
+
+    def place_of(self, container: int, slot: int) -> int | None:
+        return self._slots.get(container, {}).get(slot)
 
     def usable(self) -> frozenset[int]:
         """The disks that can be written."""
@@ -258,27 +383,42 @@ class CodedDisks:
         with contextlib.suppress(FileNotFoundError):
             self._disk.remove(path)
         file = self._disk.create(path)
-        code = self.mode
-        header = Header(container, created_ms(container), code.k, code.m, slot)
-        file.writev([encode_header(header)], 0)
+        try:
+            file.writev([self._header(container, slot)], 0)
+        except BaseException:
+            self.drop_slot(container, slot, number, file)
+            raise
         return file
 
     def end_slot(self, container: int, slot: int, number: int, file: File) -> None:
         """Make it durable, and put it in the place of the slot that was there."""
         folder, name = self._folders[number], slot_name(container, slot)
         file.sync()
-        self._disk.rename(self._temporary(container, slot, number), folder / name)
-        self._disk.sync_dir(folder)
-        self._unfinished.get(container, set()).discard(slot)
-        if self._slots.get(container, {}).get(slot) != number:
+        with self._lock:
+            if container not in self._slots:
+                raise FileNotFoundError(errno.ENOENT, "the container was removed", name)
+            self._disk.rename(self._temporary(container, slot, number), folder / name)
+            before = self._slots[container].get(slot)
+            self._others[container] = self.others(container) - {(slot, number)}
+            if before is not None and before != number:
+                self._keep_other(container, slot, before)
             self._note(container, slot, number)
+        self._disk.sync_dir(folder)
+        with self._lock:
+            self._unfinished.get(container, set()).discard(slot)
+
+    def drop_slot(self, container: int, slot: int, number: int, file: File) -> None:
+        """The end of a new file that did not become a slot."""
+        file.close()
+        with contextlib.suppress(OSError):
+            self._disk.remove(self._temporary(container, slot, number))
 
     def _temporary(self, container: int, slot: int, number: int) -> Path:
         return self._folders[number] / f".{slot_name(container, slot)}.new"
 
     def state(self) -> DisksState:
         now = self._clock.monotonic()
-        failing = {number for number, until in self._bad_until.items() if until > now}
+        failing = {number for number, until in dict(self._bad_until).items() if until > now}
         return DisksState(
             str(self._coder.mode),
             len(self._folders),
@@ -289,10 +429,11 @@ class CodedDisks:
     def _file(
         self,
         container: int,
+        places: dict[int, int],
         files: Sequence[File | None],
         closed: Callable[[], None] = lambda: None,
+        others: Sequence[tuple[int, File]] = (),
     ) -> CodedFile:
-        places = self._slots[container]
         return CodedFile(
             self._coder,
             container,
@@ -300,30 +441,30 @@ class CodedDisks:
             self._side,
             lambda slot, error: self._slot_failed(container, slot, places[slot], error),
             closed,
+            others,
         )
 
     def _slot_failed(self, container: int, slot: int, number: int, error: OSError) -> None:
-        self._unfinished.setdefault(container, set()).add(slot)
-        self._failed(number, error)
+        with self._lock:
+            self._unfinished.setdefault(container, set()).add(slot)
+        self.failed(number, error)
 
     def remove(self, path: Path) -> None:
         container = _container(path)
-        for slot, number in self._slots.pop(container, {}).items():
-            self._used[number] -= 1
-            self._disk.remove(self._folders[number] / slot_name(container, slot))
+        with self._lock:
+            places = self._slots.pop(container, {})
+            others = self._others.pop(container, frozenset())
+            self._unfinished.pop(container, None)
+            for number in places.values():
+                self._used[number] -= 1
+        for slot, number in {*places.items(), *others}:
+            try:
+                self._disk.remove(self._folders[number] / slot_name(container, slot))
+            except OSError as error:
+                log.warning("a slot was not removed", container=path.name, error=str(error))
 
     def sync_dir(self, path: Path) -> None:
-        """Make the names of containers durable on all disks that can be written. OSError when some
-        disk fails: the next container is begun without it."""
-        numbers = self._candidates()
-        errors = self._side(
-            [lambda folder=self._folders[number]: self._disk.sync_dir(folder) for number in numbers]  # type: ignore[misc]
-        )
-        for number, error in zip(numbers, errors, strict=True):
-            if error is not None:
-                self._failed(number, error)
-        if first := next((error for error in errors if error is not None), None):
-            raise first
+        """The names of containers are durable as soon as they are created."""
 
 
 def _container(path: Path) -> int:

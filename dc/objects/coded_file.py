@@ -15,11 +15,12 @@ Where the stripes are is kept in memory while a file is open: a few numbers for 
 from the heads of the stripes, those of a file that somebody else writes when they are needed.
 """
 
+import contextlib
 import errno
 import threading
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 from dc.objects.format import HEADER_BYTES
@@ -52,8 +53,9 @@ class Side(Protocol):
 
 class CodedFile:
     """See the head of the file. `slots` are the files by the number of the slot, None where there
-    is none; `failed` is told of one that cannot be written, `closed` of the end. One thread writes;
-    any may read."""
+    is none, `others` more files of slots, to be read where those will not do; `failed` is told of
+    a slot that cannot be written, `closed` of the end. One thread writes, and one may sync beside
+    it; any may read."""
 
     def __init__(
         self,
@@ -63,10 +65,13 @@ class CodedFile:
         side: Side,
         failed: Callable[[int, OSError], None],
         closed: Callable[[], None] = lambda: None,
+        others: Sequence[tuple[int, File]] = (),
     ) -> None:
         self._coder = coder
         self._container = container
         self._slots = list(slots)
+        self._sources = [(slot, file) for slot, file in enumerate(slots) if file is not None]
+        self._sources += others
         self._side = side
         self._on_failure = failed
         self._on_close = closed
@@ -82,6 +87,8 @@ class CodedFile:
         self._lock = threading.Lock()
         self.worn = False
         """Whether some slot has failed since the file was opened."""
+        self.unsure = False
+        """Whether it was not to be told, at the last look, where the stripes end."""
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -138,8 +145,15 @@ class CodedFile:
     def read_cached(self, length: int, offset: int) -> bytes | None:
         if offset + length > self._end:
             return None
+        # Another thread may be looking for stripes, which waits for the disk.
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            parts = self._parts(length, offset)
+        finally:
+            self._lock.release()
         pieces = []
-        for stripe, low, high in self._parts(length, offset):
+        for stripe, low, high in parts:
             for slot, first, last in self._spans(stripe, low, high):
                 file = self._slots[slot]
                 if file is None:
@@ -156,10 +170,16 @@ class CodedFile:
             return self._end
 
     def close(self) -> None:
-        for file in self._slots:
-            if file is not None:
+        """Raises the last error of a slot, when all is closed."""
+        failed = None
+        for _, file in self._sources:
+            try:
                 file.close()
+            except OSError as error:
+                failed = error
         self._on_close()
+        if failed is not None:
+            raise failed
 
     def _read(self, length: int, offset: int, part: Callable[[Stripe, int, int], bytes]) -> bytes:
         if offset + length > self._end:
@@ -168,22 +188,23 @@ class CodedFile:
         length = min(length, self._end - offset)
         if length <= 0:
             return b""
-        pieces = [part(stripe, low, high) for stripe, low, high in self._parts(length, offset)]
+        with self._lock:
+            parts = self._parts(length, offset)
+        pieces = [part(stripe, low, high) for stripe, low, high in parts]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _parts(self, length: int, offset: int) -> list[tuple[Stripe, int, int]]:
-        """Which bytes [low, high) of which stripes make up these of the stream."""
-        with self._lock:
-            found = []
-            number = bisect_right(self._starts, offset) - 1
-            stop = offset + length
-            while offset < stop:
-                stripe = self._stripe(number)
-                low = offset - stripe.start
-                high = min(stop - stripe.start, stripe.length)
-                found.append((stripe, low, high))
-                offset, number = stripe.start + high, number + 1
-            return found
+        """Which bytes [low, high) of which stripes make up these of the stream. With the lock."""
+        found = []
+        number = bisect_right(self._starts, offset) - 1
+        stop = offset + length
+        while offset < stop:
+            stripe = self._stripe(number)
+            low = offset - stripe.start
+            high = min(stop - stripe.start, stripe.length)
+            found.append((stripe, low, high))
+            offset, number = stripe.start + high, number + 1
+        return found
 
     def _spans(self, stripe: Stripe, low: int, high: int) -> list[tuple[int, int, int]]:
         """Which bytes [first, last) of which data fragments are these of the stripe."""
@@ -210,27 +231,27 @@ class CodedFile:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _decoded(self, stripe: Stripe, low: int, high: int) -> bytes:
-        fragments: list[bytes] = []
-        for slot in range(len(self._slots)):
-            fragment = self.fragment(stripe, slot)
-            if fragment is not None:
-                fragments.append(fragment)
-            if len(fragments) == self._coder.mode.k:
-                return self._coder.decode(fragments)[low:high]
-        raise self._too_few(stripe, len(fragments))
+        good = self.good(stripe)
+        if len(good) < self._coder.mode.k:
+            raise OSError(
+                errno.EIO,
+                f"container {self._container:016x}: of the stripe at {stripe.offset} only "
+                f"{len(good)} of the {self._coder.mode.k} fragments are left that it takes",
+            )
+        return self._coder.decode(list(good.values()))[low:high]
 
-    def _too_few(self, stripe: Stripe, count: int) -> OSError:
-        return OSError(
-            errno.EIO,
-            f"container {self._container:016x}: of the stripe at {stripe.offset} only {count} of "
-            f"the {self._coder.mode.k} fragments are left that it takes",
-        )
+    def good(self, stripe: Stripe) -> dict[int, bytes]:
+        """Fragments that are what was written, by slot: as many as it takes, or all there are."""
+        found: dict[int, bytes] = {}
+        for slot, file in self._sources:
+            if slot not in found and (fragment := self._checked(file, stripe, slot)) is not None:
+                found[slot] = fragment
+            if len(found) == self._coder.mode.k:
+                break
+        return found
 
-    def fragment(self, stripe: Stripe, slot: int) -> bytes | None:
-        """The fragment in a slot, None when it is not what was written."""
-        file, seed = self._slots[slot], self._seeds[slot]
-        if file is None:
-            return None
+    def _checked(self, file: File, stripe: Stripe, slot: int) -> bytes | None:
+        seed = self._seeds[slot]
         try:
             raw = file.read(HEAD_BYTES + stripe.fragment, stripe.offset)
         except OSError:
@@ -252,25 +273,54 @@ class CodedFile:
                 stripe = self._stripe(number)
             yield stripe
 
-    def raw(self, slot: int, length: int, offset: int) -> bytes:
-        """Bytes of a slot as they are; b"" when it is missing. Raises OSError."""
+    def fragment(self, stripe: Stripe, slot: int) -> bytes | None:
+        """The fragment in a slot, None when it is not what was written."""
         file = self._slots[slot]
-        return b"" if file is None else file.read(length, offset)
+        return None if file is None else self._checked(file, stripe, slot)
 
-    def rebuild(self, stripe: Stripe, files: Mapping[int, File]) -> None:
-        """Write the fragments of a stripe into other files, by slot, made of those that are what
-        was written. Raises OSError when there are too few."""
-        good: list[bytes] = []
-        for slot in range(len(self._slots)):
-            fragment = None if slot in files else self.fragment(stripe, slot)
-            if fragment is not None and len(good) < self._coder.mode.k:
-                good.append(fragment)
-        if len(good) < self._coder.mode.k:
-            raise self._too_few(stripe, len(good))
-        for slot, file in files.items():
-            fragment = self._coder.rebuild(good, slot)
-            head = encode_head(stripe, slot, self._seeds[slot], fragment)
-            file.writev([head, fragment], stripe.offset)
+    def headers(self) -> Iterator[tuple[int, bytes]]:
+        """What each file that is there begins with, with its slot."""
+        for slot, file in self._sources:
+            with contextlib.suppress(OSError):
+                yield slot, file.read(HEADER_BYTES, 0)
+
+    def renewed(
+        self, stripe: Stripe, slots: Collection[int], replaced: Collection[int]
+    ) -> dict[int, tuple[bytes, bytes]]:
+        """Head and fragment for slots that are written anew: those that are what was written, or
+        made of the others. Where there are too few of these, the place is kept, by what is there
+        or else by a head whose fragment is wrong. Raises OSError when that cannot be read in a
+        slot that is about to be `replaced`."""
+        good = self.good(stripe)
+        made = {}
+        for slot in slots:
+            fragment = good.get(slot) or self.fragment(stripe, slot)
+            if fragment is None and len(good) == self._coder.mode.k:
+                fragment = self._coder.rebuild(list(good.values()), slot)
+            if fragment is not None:
+                head = encode_head(stripe, slot, self._seeds[slot], fragment)
+                made[slot] = head, fragment
+            else:
+                made[slot] = self._kept(stripe, slot, slot in replaced)
+        return made
+
+    def _kept(self, stripe: Stripe, slot: int, replaced: bool) -> tuple[bytes, bytes]:
+        file, seed = self._slots[slot], self._seeds[slot]
+        if replaced and file is not None:
+            raw = file.read(HEAD_BYTES + stripe.fragment, stripe.offset)
+            head = decode_head(raw, slot, seed, stripe.offset)
+            if head is not None and head.stripe == stripe:
+                return raw[:HEAD_BYTES], raw[HEAD_BYTES:]
+        nothing = bytes(stripe.fragment)
+        return encode_head(stripe, slot, seed, nothing, wrong=True), nothing
+
+    def rest(self, slot: int) -> Iterator[tuple[int, bytes]]:
+        """What a slot has behind the last stripe, with its place: what a power cut tore, or what
+        cannot be made out at the moment. Raises OSError."""
+        file, place = self._slots[slot], self._next
+        while file is not None and (raw := file.read(STRIPE_BYTES_MAX, place)):
+            yield place, raw
+            place += len(raw)
 
     # -- where the stripes are --------------------------------------------------------------------
 
@@ -288,25 +338,27 @@ class CodedFile:
 
     def _look(self) -> None:
         """Find the stripes that were written since the last look."""
-        heads = [
-            _Heads(file, slot, self._seeds[slot])
-            for slot, file in enumerate(self._slots)
-            if file is not None
-        ]
+        heads = [_Heads(file, slot, self._seeds[slot]) for slot, file in self._sources]
         while (stripe := self._found(heads)) is not None:
             self._add(stripe)
 
     def _found(self, heads: Sequence["_Heads"]) -> Stripe | None:
         """The next stripe, if as many slots have it as it takes: fewer have one that was never
         acknowledged."""
-        votes: dict[Stripe, int] = {}
+        votes: dict[Stripe, set[int]] = {}
+        failed, without = set(), False
         for one in heads:
             stripe = one.at(self._next)
-            if stripe is None or stripe.start != self._end:
-                continue
-            votes[stripe] = votes.get(stripe, 0) + 1
-            if votes[stripe] == self._coder.mode.k:
-                return stripe
+            if one.failed:
+                failed.add(one.slot)
+            elif stripe is None or stripe.start != self._end:
+                without = True
+            else:
+                votes.setdefault(stripe, set()).add(one.slot)
+                if len(votes[stripe]) == self._coder.mode.k:
+                    return stripe
+        most = max(map(len, votes.values()), default=0)
+        self.unsure = not without or (most > 0 and most + len(failed) >= self._coder.mode.k)
         return None
 
 
@@ -314,8 +366,10 @@ class _Heads:
     """The heads of a slot, read many at a time where they stand close together."""
 
     def __init__(self, file: File, slot: int, seed: int) -> None:
+        self.slot = slot
+        self.failed = False
+        """Whether the last read was an error."""
         self._file = file
-        self._slot = slot
         self._seed = seed
         self._window = b""
         self._window_at = 0
@@ -327,12 +381,13 @@ class _Heads:
             close = offset - self._last < _CLOSE_BYTES
             try:
                 self._window = self._file.read(_WINDOW_BYTES if close else HEAD_BYTES, offset)
+                self.failed = False
             except OSError:
-                self._window = b""
+                self._window, self.failed = b"", True
             self._window_at, start = offset, 0
         self._last = offset
         raw = self._window[start : start + HEAD_BYTES]
-        head = decode_head(raw, self._slot, self._seed, offset)
+        head = decode_head(raw, self.slot, self._seed, offset)
         return None if head is None else head.stripe
 
 

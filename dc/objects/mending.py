@@ -6,22 +6,26 @@ the others: on the disk they were on, or, if that is gone, on one that has no sl
 The new file takes the place of the old one when it is durable, so a crash leaves the old one or the
 new one.
 
-Containers of which a slot is missing come first, then all in turn, for ever. Those that are being
-written are left alone; they are sealed sooner or later.
+Containers of which a slot is missing come first, then all in turn, the newest first, for ever.
+Those that are being written are left alone; they are sealed sooner or later.
 
-A stripe of which more fragments are wrong than there are to spare is lost. It is told, and its
-container stays as it is: perhaps a disk comes back.
+A stripe of which more fragments are wrong than there are to spare is lost, or, at the end of a
+container, torn by a power cut before it was acknowledged. It is told. What there is of it stays,
+and so does what is behind the last stripe: perhaps a disk comes back. The rest of the container is
+mended. One of which too few slots can be read, or whose end cannot be told because of errors, is
+left alone.
 """
 
 import asyncio
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 
 import structlog
 
 from dc.objects.api import CorruptData
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.coded_file import CodedFile
-from dc.objects.format import HEADER_BYTES, decode_header, file_name
+from dc.objects.format import decode_header, file_name
 from dc.ports import Clock, File
 from dc.worker import spawn
 
@@ -52,19 +56,30 @@ class Mender:
         self._clock = clock
         self._forget = forget
         self._rate = bytes_per_second
-        self._cursor = 0
+        self._cursor: int | None = None
         """The container that was scrubbed last in this round."""
-        self._next_round = clock.monotonic()
+        self._next_round = self._next_look = clock.monotonic()
         self._tried: dict[int, tuple[frozenset[int], frozenset[int]]] = {}
         """Containers that could not be mended whole: the slots that were missing, and the disks
         that could be written then."""
         self.checked = 0
         self.mended = 0
-        self.lost = 0
+        self._lost: dict[int, tuple[int, int]] = {}
+        """Of containers: how many stripes are lost, and how many such are at its end."""
+
+    @property
+    def lost(self) -> int:
+        """Stripes that were found lost, and not found again."""
+        return sum(lost for lost, _ in self._lost.copy().values())
+
+    @property
+    def torn(self) -> int:
+        """The same at the ends of containers."""
+        return sum(torn for _, torn in self._lost.copy().values())
 
     def status(self) -> dict[str, int]:
-        """For the status page: containers, those with all their slots, and what was done since the
-        start: containers checked, slots written anew, stripes found lost."""
+        """For the status page: containers, those with all their slots; since the start: containers
+        checked, slots written anew, stripes found lost, and such at the end of a container."""
         containers = self._disks.containers()
         return {
             "containers": len(containers),
@@ -72,12 +87,12 @@ class Mender:
             "containers_checked": self.checked,
             "slots_mended": self.mended,
             "stripes_lost": self.lost,
+            "stripes_torn": self.torn,
         }
 
     async def step(self) -> float:
         """Look after one container; the seconds to wait."""
-        await self._disks.run(self._disks.look)
-        container = self._worst() or self._next()
+        container = await self._disks.run(self._choose)
         if container is None:
             return _IDLE_SECONDS
         work = self._mend(container)
@@ -105,12 +120,26 @@ class Mender:
             await self._clock.sleep(wait_s)
         return more
 
+    # -- in disk threads --------------------------------------------------------------------------
+
+    def _choose(self) -> int | None:
+        """The container to look after now."""
+        now = self._clock.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _IDLE_SECONDS
+            for container in self._disks.look():
+                self._forget(container)
+        return self._worst() or self._next()
+
     def _worst(self) -> int | None:
-        """A container with a missing slot that can be written somewhere."""
+        """A container with a missing slot that can be written somewhere, or one too many."""
+        usable = self._disks.usable()
         for container in self._disks.sealed():
-            missing = self._disks.missing(container)
-            if not missing or self._tried.get(container) == (missing, self._disks.usable()):
+            missing, others = self._disks.missing(container), self._disks.others(container)
+            if not (missing or others) or self._tried.get(container) == (missing, usable):
                 continue
+            if any(number in usable for _, number in others):
+                return container
             if any(self._disks.place_for(container, slot) is not None for slot in missing):
                 return container
         return None
@@ -119,39 +148,76 @@ class Mender:
         """The next one of this round."""
         if self._clock.monotonic() < self._next_round:
             return None
-        later = next((one for one in self._disks.sealed() if one > self._cursor), None)
-        self._cursor = later or 0
-        if later is None:
+        cursor, sealed = self._cursor, self._disks.sealed()
+        self._cursor = max((one for one in sealed if cursor is None or one < cursor), default=None)
+        if self._cursor is None:
             self._next_round = self._clock.monotonic() + ROUND_SECONDS
-        return later
-
-    # -- in disk threads --------------------------------------------------------------------------
+        return self._cursor
 
     def _mend(self, container: int) -> Generator[int]:
         """Check a container, and write anew what is wrong; yields the bytes that it took."""
-        slots, spare = range(self._disks.mode.slots), self._disks.mode.m
-        file, lost = self._disks.coded(container), 0
         try:
-            bad = {slot for slot in slots if not _has_header(file, slot, container)}
-            for stripe in file.stripes():
-                wrong = {slot for slot in slots if file.fragment(stripe, slot) is None}
-                bad |= wrong
-                lost += len(wrong) > spare
-                yield stripe.fragment * len(slots)
-            self.checked += 1
-            if lost:
-                self.lost += lost
-                log.error("stripes are lost", container=file_name(container), stripes=lost)
-            elif bad:
-                yield from self._rewrite(file, container, bad)
+            file = self._disks.coded(container)
+        except FileNotFoundError:
+            return  # It was removed meanwhile.
+        done = False
+        try:
+            if self._can_be_read(file, container):
+                bad, lost = yield from self._check(file, container)
+                done = (yield from self._rewrite(file, container, bad)) if bad else True
+                done = done and not lost
+                if done and not bad:
+                    self._disks.remove_others(container)
         finally:
             file.close()
-        self._tried.pop(container, None)
-        if missing := self._disks.missing(container):
-            self._tried[container] = missing, self._disks.usable()
+            self._tried.pop(container, None)
+            if not done:
+                self._tried[container] = self._disks.missing(container), self._disks.usable()
 
-    def _rewrite(self, file: CodedFile, container: int, bad: set[int]) -> Iterator[int]:
-        """Write slots anew, on all disks that can take them."""
+    def _can_be_read(self, file: CodedFile, container: int) -> bool:
+        count, k = len(self._with_header(file, container)), self._disks.mode.k
+        if count < k:
+            log.error("a container has too few slots", container=file_name(container), slots=count)
+        return count >= k
+
+    def _with_header(self, file: CodedFile, container: int) -> set[int]:
+        """The slots that say that they are those slots."""
+        return {slot for slot, raw in file.headers() if self._is_header(raw, slot, container)}
+
+    def _check(self, file: CodedFile, container: int) -> Generator[int, None, tuple[set[int], int]]:
+        """Which slots have something wrong that can be mended, and how many stripes are lost."""
+        slots, k = set(range(self._disks.mode.slots)), self._disks.mode.k
+        bad = slots - self._with_header(file, container) | self._disks.missing(container)
+        lost = last = 0
+        for stripe in file.stripes():
+            wrong = {slot for slot in slots if file.fragment(stripe, slot) is None}
+            gone = len(wrong) > self._disks.mode.m and len(file.good(stripe)) < k
+            if not gone:
+                bad |= wrong
+            lost, last = lost + gone, last + 1 if gone else 0
+            yield stripe.fragment * len(slots)
+        if file.unsure:
+            raise OSError(f"{file_name(container)}: where it ends cannot be read")
+        self.checked += 1
+        self._lost.pop(container, None)
+        if lost:
+            self._lost[container] = lost - last, last
+            name = file_name(container)
+            log.error("stripes are lost", container=name, stripes=lost - last, at_the_end=last)
+        return bad, lost
+
+    def _is_header(self, raw: bytes, slot: int, container: int) -> bool:
+        """Whether a slot says that it is that slot."""
+        try:
+            header = decode_header(raw)
+        except CorruptData:
+            return False
+        return (header.container, header[2:]) == (container, (*self._disks.mode, slot))
+
+    def _rewrite(
+        self, file: CodedFile, container: int, bad: set[int]
+    ) -> Generator[int, None, bool]:
+        """Write slots anew, on all disks that can take them. Returns whether that were all."""
         places: dict[int, int] = {}
         for slot in sorted(bad):
             number = self._disks.place_for(container, slot, frozenset(places.values()))
@@ -160,20 +226,46 @@ class Mender:
             else:
                 places[slot] = number
         files: dict[int, File] = {}
+        replaced = {
+            slot
+            for slot, number in places.items()
+            if self._disks.place_of(container, slot) == number
+        }
         try:
             for slot, number in places.items():
-                files[slot] = self._disks.begin_slot(container, slot, number)
+                with self._told(number):
+                    files[slot] = self._disks.begin_slot(container, slot, number)
             for stripe in file.stripes():
-                file.rebuild(stripe, files)
+                made = file.renewed(stripe, places, replaced)
+                for slot, number in places.items():
+                    with self._told(number):
+                        files[slot].writev(made[slot], stripe.offset)
                 yield stripe.fragment * len(files)
             for slot, number in places.items():
-                self._disks.end_slot(container, slot, number, files[slot])
+                for place, raw in file.rest(slot) if slot in replaced else ():
+                    with self._told(number):
+                        files[slot].writev([raw], place)
+                    yield len(raw)
+            for slot, number in places.items():
+                with self._told(number):
+                    self._disks.end_slot(container, slot, number, files[slot])
+                files.pop(slot).close()
                 self.mended += 1
+                log.info("a slot was mended", container=file_name(container), slot=slot)
         finally:
-            for one in files.values():
-                one.close()
+            for slot, one in files.items():
+                self._disks.drop_slot(container, slot, places[slot], one)
             self._forget(container)
-        log.info("slots were mended", container=file_name(container), slots=sorted(places))
+        return len(places) == len(bad)
+
+    @contextmanager
+    def _told(self, number: int) -> Iterator[None]:
+        """Lets the disks know of a failure of one of them."""
+        try:
+            yield
+        except OSError as error:
+            self._disks.failed(number, error)
+            raise
 
 
 def _batch(work: Iterator[int]) -> tuple[int, bool]:
@@ -184,12 +276,3 @@ def _batch(work: Iterator[int]) -> tuple[int, bool]:
         if size >= _BATCH_BYTES:
             return size, True
     return size, False
-
-
-def _has_header(file: CodedFile, slot: int, container: int) -> bool:
-    """Whether a slot is there and says that it is that slot."""
-    try:
-        header = decode_header(file.raw(slot, HEADER_BYTES, 0))
-    except (CorruptData, OSError):
-        return False
-    return (header.container, header.slot) == (container, slot)

@@ -11,7 +11,7 @@ the CRC table. `read_pieces` gives out a body piece by piece while the next piec
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -187,10 +187,16 @@ def read_piece(files: FileCache, extent: Extent, start: int, stop: int) -> memor
         file = opened.file
         try:
             return _piece(file.read, opened.seed, extent, start, stop)
-        except CorruptData:
+        except ObjectsError:
             if not isinstance(file, Redundant):
                 raise
+        with suppress(ObjectsError):
             return _piece(file.reread, opened.seed, extent, start, stop)
+    # Since it was opened, a disk may have come back, or what is wrong may have been mended.
+    files.forget(extent.container)
+    with files.borrow(extent.container) as opened:
+        assert isinstance(opened.file, Redundant)
+        return _piece(opened.file.reread, opened.seed, extent, start, stop)
 
 
 def _piece(

@@ -66,7 +66,9 @@ class ContainerStore:
         )
         self._small = Lane("small", shared)
         self._bulk = [Lane(f"bulk {number}", shared) for number in range(BULK_LANES)]
-        self._files = FileCache(disk, self._folder, files_max)
+        # A descriptor for each slot of each container.
+        slots = disk.mode.slots if isinstance(disk, CodedDisks) else 1
+        self._files = FileCache(disk, self._folder, max(1, files_max // slots))
         self._clock = clock
         self._mender: Mender | None = None
         if isinstance(disk, CodedDisks):
@@ -141,6 +143,8 @@ class ContainerStore:
     def _list(self) -> list[int]:
         """The size of each container."""
         self._disk.make_dirs(self._folder)
+        if isinstance(self._disk, CodedDisks):
+            return self._disk.sizes()
         sizes = []
         for name in self._disk.list_dir(self._folder):
             if container_of(name) is None:

@@ -70,9 +70,12 @@ def slot_seed(container: int, slot: int) -> int:
     return seed
 
 
-def encode_head(stripe: Stripe, slot: int, seed: int, fragment: bytes) -> bytes:
-    """The head of a fragment; `seed` is `slot_seed`."""
-    crc = fragment_crc(fragment, seed, stripe.offset)
+def encode_head(
+    stripe: Stripe, slot: int, seed: int, fragment: bytes, wrong: bool = False
+) -> bytes:
+    """The head of a fragment; `seed` is `slot_seed`. With `wrong` it says that it has another one:
+    what keeps the place of a fragment that is lost."""
+    crc = fragment_crc(fragment, seed, stripe.offset) ^ (_MASK if wrong else 0)
     fixed = _HEAD.pack(
         _MAGIC, _KIND, slot, 0, stripe.length, stripe.fragment, crc, stripe.start
     )  # fmt: skip

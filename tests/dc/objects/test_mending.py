@@ -15,6 +15,7 @@ from dc.objects.marks import MARK, mark_of
 from dc.objects.mending import Mender
 from dc.objects.redundancy import Mode, parse_mode
 from dc.objects.store import ContainerStore
+from dc.objects.stripes import HEAD_BYTES, slot_name
 
 MODES = ["1+1", "2+1", "4+2"]
 
@@ -77,6 +78,7 @@ async def test_lost_disks_are_filled_again_byte_for_byte(text: str) -> None:
         "containers_checked": mender.checked,
         "slots_mended": mode.m * len(disks.containers()),
         "stripes_lost": 0,
+        "stripes_torn": 0,
     }
     for folder in folders(mode)[mode.m : 2 * mode.m]:
         lose(disk, folder)
@@ -133,7 +135,7 @@ async def test_what_is_lost_is_told_and_left_as_it_is() -> None:
             content[chance.randrange(64, len(content))] ^= 0xFF
     before = slots(disk)
     mender, _ = await mended(disk, mode)
-    assert mender.lost > 0
+    assert mender.lost + mender.torn > 0
     assert {path: slots(disk)[path] for path in others} == {path: before[path] for path in others}
 
 
@@ -219,6 +221,7 @@ async def test_disks_that_go_and_come_back_are_noticed() -> None:
     assert state["containers_whole"] == state["containers"]
     lose(disk, folders(mode, 1)[1])
     disk.names.update(kept)
+    store._mender._next_look = 0
     while not await store._mender.step():
         pass
     state = store.status()
@@ -251,3 +254,144 @@ async def test_what_is_being_written_is_left_alone_and_cancelling_harms_nothing(
     assert again.status()["containers_whole"] == 1
     await check(again, stored)
     await again.close()
+
+
+async def test_rot_in_other_stripes_of_more_slots_than_may_be_lost() -> None:
+    """Each stripe has enough; no slot but one is whole."""
+    mode = parse_mode("2+1")
+    disk, stored = await some_bodies(mode)
+    before = slots(disk)
+    disks = coded(disk, mode)
+    disks.make_dirs(ROOT)
+    for container in disks.containers():
+        file = disks.coded(container)
+        for number, stripe in enumerate(file.stripes()):
+            place = stripe.offset + HEAD_BYTES + 81
+            slot = number % 3
+            path = folders(mode)[disks._slots[container][slot]] / "containers"
+            disk.names[path / slot_name(container, slot)].content[place] ^= 1
+        file.close()
+    mender, _ = await mended(disk, mode)
+    assert slots(disk) == before
+    assert mender.lost == mender.torn == 0
+    await check_on(disk, mode, stored)
+
+
+async def spoilt(mode: Mode, which: int, count: int) -> tuple[MemoryDisk, list[Stored]]:
+    """One stripe of the largest container is lost, by damage to some of its fragments."""
+    disk, stored = await some_bodies(mode)
+    disks = coded(disk, mode)
+    disks.make_dirs(ROOT)
+    sizes = dict(zip(disks.containers(), disks.sizes(), strict=True))
+    container = max(sizes, key=sizes.__getitem__)
+    file = disks.coded(container)
+    stripe = list(file.stripes())[which]
+    file.close()
+    for slot in range(count):
+        path = folders(mode)[disks._slots[container][slot]] / "containers"
+        place = stripe.offset + HEAD_BYTES + 81
+        disk.names[path / slot_name(container, slot)].content[place] ^= 1
+    left = [
+        one
+        for one in stored
+        if not any(
+            extent.container == container
+            and extent.offset - 4096 < stripe.start + stripe.length
+            and stripe.start < extent.offset + extent.length
+            for extent in one[1]
+        )
+    ]
+    assert len(left) < len(stored)
+    return disk, left
+
+
+@pytest.mark.parametrize(("text", "which"), [("2+1", 1), ("4+2", 1), ("4+2", -1), ("1+1", 2)])
+async def test_a_lost_stripe_does_not_keep_the_others_from_being_mended(
+    text: str, which: int
+) -> None:
+    mode = parse_mode(text)
+    disk, left = await spoilt(mode, which, mode.m + 1)
+    for folder in folders(mode)[mode.m + 1 :][: mode.m]:
+        renew(disk, folder)
+    before = slots(disk)
+    mender, disks = await mended(disk, mode)
+    assert (mender.lost, mender.torn) == ((1, 0) if which > 0 else (0, 1))
+    assert mender.status()["containers_whole"] == len(disks.containers())
+    assert {path: slots(disk)[path] for path in before} == before
+    mended_slots = mender.mended
+    again, _ = await mended(disk, mode)
+    assert again.mended == 0 < mended_slots + 1
+    for folder in folders(mode)[: mode.m]:
+        lose(disk, folder)
+    await check_on(disk, mode, left)
+
+
+async def test_a_lost_stripe_that_comes_back_is_there() -> None:
+    """What is left of it is kept when other fragments of its slots are written anew."""
+    mode = parse_mode("2+1")
+    disk, stored = await some_bodies(mode)
+    lost = folders(mode)[0]
+    kept = {path: inode for path, inode in disk.names.items() if lost in path.parents}
+    chance = random.Random(1)
+    for path in [path for path in slots(disk) if folders(mode)[1] in path.parents]:
+        content = disk.names[path].content
+        for _ in range(3):
+            content[chance.randrange(64, len(content))] ^= 1
+    renew(disk, lost)
+    await mended(disk, mode)
+    for path, inode in kept.items():
+        disk.names[path] = inode
+    await mended(disk, mode)
+    await check_on(disk, mode, stored)
+
+
+@pytest.mark.parametrize("text", ["1+1", "2+1", "4+2"])
+async def test_errors_while_it_is_read_cut_nothing_off(text: str) -> None:
+    """Where many disks cannot be read for a moment, a container seems to end early."""
+    mode = parse_mode(text)
+    disk, stored = await some_bodies(mode)
+    before = slots(disk)
+    disks = coded(disk, mode)
+    disks.make_dirs(ROOT)
+    for path in [path for path in slots(disk) if path.parent.parent == folders(mode)[0]]:
+        disk.names[path].content[64 + HEAD_BYTES + 81] ^= 1
+    calls = 0
+    for at in range(1, 40):
+        for width in (1, mode.m, mode.m + 1, mode.slots):
+            left = MemoryDisk(disk.image())
+            left.fail(at, errno.EIO, ("read",))
+            left._fail_at = dict.fromkeys(range(at, at + width), errno.EIO)
+            try:
+                await mended(left, mode)
+            except OSError:
+                pass
+            calls = max(calls, left.calls)
+            for path, data in slots(left).items():
+                assert len(data) == len(before[path])
+            left.fail(0, 0)
+            await mended(left, mode)
+            assert slots(left) == before
+    assert calls > 40
+    await check_on(disk, mode, stored)
+
+
+async def test_what_a_power_cut_tore_is_kept_and_hinders_nothing() -> None:
+    mode = parse_mode("2+1")
+    disk, stored = await some_bodies(mode)
+    whole = slots(disk)
+    disks = coded(disk, mode)
+    disks.make_dirs(ROOT)
+    for number, (path, inode) in enumerate(sorted(disk.names.items())):
+        if path.suffix == ".fss" and number % 3:
+            inode.content += noise(1000 * number)
+    before = slots(disk)
+    renew(disk, folders(mode)[0])
+    mender, _ = await mended(disk, mode)
+    assert mender.mended > 0
+    for path in [path for path in slots(disk) if path.parent.parent == folders(mode)[1]]:
+        disk.names[path].content[64 + HEAD_BYTES + 81] ^= 1
+    await mended(disk, mode)
+    for path, data in slots(disk).items():
+        assert data == (whole if folders(mode)[0] in path.parents else before)[path]
+    lose(disk, folders(mode)[2])
+    await check_on(disk, mode, stored)
