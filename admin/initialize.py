@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from admin.disks import check_folders
 from admin.errors import AdminError, os_reason
 from admin.layout import (
     ADMIN_TOKEN_BYTES,
@@ -51,13 +52,13 @@ def initialize(
     """Make the datacenter `config` in `root`. AdminError when that is refused or fails."""
     layout = Layout(root)
     try:
-        _check_free(layout)
+        _check_free(layout, config)
         disk.make_dirs(root, PRIVATE_FOLDER)
         root.chmod(PRIVATE_FOLDER)
         lock = Lock(layout.lock, f"an init or a serve of {root}")
         lock.acquire()
         try:
-            _check_free(layout)
+            _check_free(layout, config)
             _check_disks(layout, config)
             identity = _write_files(layout, config, clock, disk, randomness)
         finally:
@@ -76,7 +77,7 @@ def initialize(
     )
 
 
-def _check_free(layout: Layout) -> None:
+def _check_free(layout: Layout, config: Config) -> None:
     root = layout.root
     if not root.exists() and not root.is_symlink():
         return
@@ -85,6 +86,9 @@ def _check_free(layout: Layout) -> None:
     if layout.config.exists():
         raise AdminError(f"{root} is a datacenter already: it is left as it is")
     own = {path.name for path in layout.all}
+    for folder in disk_folders(layout, config):
+        if root.resolve() in folder.resolve().parents:
+            own.add(folder.resolve().relative_to(root.resolve()).parts[0])
     for entry in sorted(root.iterdir()):
         if entry.name not in own and not _LEFT_OVER.fullmatch(entry.name):
             raise AdminError(
@@ -95,6 +99,7 @@ def _check_free(layout: Layout) -> None:
 def _check_disks(layout: Layout, config: Config) -> None:
     """Folders for objects must be new or empty, but for what an init of DIR left that was
     interrupted."""
+    check_folders(layout, config)
     mine = _interrupted(layout)
     for folder in disk_folders(layout, config):
         if folder.exists() and not folder.is_dir():

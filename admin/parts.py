@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from admin.disks import check_folders, check_redundancy
 from admin.errors import AdminError, os_reason
 from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, Layout, disk_folders
 from dc import config as configuration
@@ -148,6 +149,8 @@ def object_disk(files: Files, disk: Disk, clock: Clock) -> ContainerDisk:
             f"{layout.containers} has objects in it, which cannot be moved to objects.disks yet:"
             " make a new datacenter, pair it with this one, and let it copy everything"
         )
+    check_folders(layout, files.config)
+    check_redundancy(layout, files.config)
     return CodedDisks(
         disk,
         disk_folders(layout, files.config),
@@ -186,6 +189,7 @@ async def open_parts(
     """Open the databases and containers."""
     layout, config = files.layout, files.config
     secrets = SecretStore(files.data_key, randomness.token)
+    containers = object_disk(files, disk, clock)
     names = await open_names(
         layout.names / "names.db",
         databases=SystemDatabases(),
@@ -195,9 +199,7 @@ async def open_parts(
     )
     names.knowledge.conflict_retention_ms = config.conflict_retention_ms
     names.knowledge.peer_absence_ms_max = config.peer_absence_ms_max
-    objects = ContainerStore(
-        layout.root, disk=object_disk(files, disk, clock), clock=clock, randomness=randomness
-    )
+    objects = ContainerStore(layout.root, disk=containers, clock=clock, randomness=randomness)
     try:
         await _say_site(names, files)
         await objects.open()
