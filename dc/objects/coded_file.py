@@ -77,6 +77,7 @@ class CodedFile:
         self._on_close = closed
         self._seeds = [slot_seed(container, slot) for slot in range(coder.mode.slots)]
         self._failed = {slot for slot, file in enumerate(slots) if file is None}
+        self._error = OSError(errno.EIO, "too few slots can be written")
         self._starts = array("Q")
         self._offsets = array("Q")
         self._fragments = array("Q")
@@ -127,11 +128,13 @@ class CodedFile:
         errors = self._side([one(slot) for slot in slots])
         failed = {slot: error for slot, error in zip(slots, errors, strict=True) if error}
         for slot, error in failed.items():
+            self._error = error
             self._failed.add(slot)
             self.worn = True
             self._on_failure(slot, error)
-        if failed and len(self._slots) - len(self._failed) < self._coder.mode.slots_min:
-            raise next(iter(failed.values()))
+        # Those that failed another thread count as well: they were left out here.
+        if len(self._slots) - len(self._failed) < self._coder.mode.slots_min:
+            raise OSError(self._error.errno, self._error.strerror)
 
     # -- reading ----------------------------------------------------------------------------------
 
