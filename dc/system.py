@@ -52,6 +52,8 @@ class SystemFile:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        # Some filesystems in user space count no names.
+        self._counted = os.fstat(fd).st_nlink > 0
 
     def writev(self, buffers: Sequence[Buffer], offset: int) -> None:
         pending = [memoryview(buffer) for buffer in buffers if len(buffer)]
@@ -86,7 +88,7 @@ class SystemFile:
 
     def sync(self) -> None:
         os.fdatasync(self._fd)
-        if not os.fstat(self._fd).st_nlink:
+        if self._counted and not os.fstat(self._fd).st_nlink:
             raise OSError(errno.ESTALE, "somebody has deleted the file")
 
     def size(self) -> int:

@@ -327,3 +327,28 @@ async def test_wrong_use_is_refused() -> None:
     with pytest.raises(ValueError, match="at most"):
         store_on(MemoryDisk(), container_max_bytes=1 << 33)
     await objects.close()
+
+
+async def test_a_container_that_somebody_deleted_is_told_and_another_is_begun(
+    tmp_path: Path,
+) -> None:
+    objects = ContainerStore(
+        tmp_path, disk=SystemDisk(), clock=SystemClock(), randomness=SystemRandomness()
+    )
+    await objects.open()
+    await objects.put(b"a", b"first")
+    [path] = (tmp_path / "containers").iterdir()
+    path.unlink()
+    with pytest.raises(ObjectsError, match="deleted"):
+        await objects.put(b"b", b"second")
+    extents = await objects.put(b"b", b"second")
+    assert await whole(objects, extents, 0, 6) == b"second"
+    [path] = (tmp_path / "containers").iterdir()
+    path.unlink()
+    path.parent.rmdir()
+    for _ in range(2):
+        with pytest.raises(ObjectsError):
+            await objects.put(b"c", b"third")
+    path.parent.mkdir()
+    assert await whole(objects, await objects.put(b"c", b"third"), 0, 5) == b"third"
+    await objects.close()
