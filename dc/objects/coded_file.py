@@ -267,9 +267,10 @@ class CodedFile:
     # -- for scrub and repair ---------------------------------------------------------------------
 
     def stripes(self) -> Iterator[Stripe]:
-        """All of them, in order."""
+        """All that as many slots have as it takes to decode one, in order: fewer have one that was
+        never acknowledged."""
         with self._lock:
-            self._look()
+            self._look(self._coder.mode.k)
             count = len(self._starts)
         for number in range(count):
             with self._lock:
@@ -339,15 +340,16 @@ class CodedFile:
         end = self._end if last else self._starts[number + 1]
         return Stripe(start, end - start, self._offsets[number], self._fragments[number])
 
-    def _look(self) -> None:
-        """Find the stripes that were written since the last look."""
+    def _look(self, least: int = 1) -> None:
+        """Find the stripes that were written since the last look, in at least so many slots. All
+        heads of a stripe say the same, so that one will do, unless it matters whether the stripe
+        may have been acknowledged."""
         heads = [_Heads(file, slot, self._seeds[slot]) for slot, file in self._sources]
-        while (stripe := self._found(heads)) is not None:
+        while (stripe := self._found(heads, least)) is not None:
             self._add(stripe)
 
-    def _found(self, heads: Sequence["_Heads"]) -> Stripe | None:
-        """The next stripe, if as many slots have it as it takes: fewer have one that was never
-        acknowledged."""
+    def _found(self, heads: Sequence["_Heads"], least: int) -> Stripe | None:
+        """The next stripe."""
         votes: dict[Stripe, set[int]] = {}
         failed, without = set(), False
         for one in heads:
@@ -358,7 +360,7 @@ class CodedFile:
                 without = True
             else:
                 votes.setdefault(stripe, set()).add(one.slot)
-                if len(votes[stripe]) == self._coder.mode.k:
+                if len(votes[stripe]) == least:
                     return stripe
         most = max(map(len, votes.values()), default=0)
         self.unsure = not without or (most > 0 and most + len(failed) >= self._coder.mode.k)

@@ -180,3 +180,19 @@ def test_a_sync_counts_the_slots_that_failed_another_thread() -> None:
         file.writev([b"data"], 0)
     with pytest.raises(OSError, match="injected"):
         file.sync()
+
+
+@pytest.mark.parametrize("kind", ["write", "sync"])
+async def test_after_a_failure_the_next_container_is_begun_on_other_disks(kind: str) -> None:
+    disk = MemoryDisk()
+    store = await store_on(disk, MODE, more=1)
+    await store.put(b"a", noise(100))
+    disk.fail(1, errno.EIO, (kind,))
+    [before] = await store.put(b"b", noise(100))
+    [after] = await store.put(b"c", noise(100))
+    disks = store._disk
+    assert isinstance(disks, CodedDisks)
+    assert before.container != after.container
+    assert len(disks.missing(before.container)) == 1
+    assert not disks.missing(after.container)
+    await store.close()

@@ -15,7 +15,7 @@ from dc.objects.marks import MARK, mark_of
 from dc.objects.mending import Mender
 from dc.objects.redundancy import Mode, parse_mode
 from dc.objects.store import ContainerStore
-from dc.objects.stripes import HEAD_BYTES, slot_name
+from dc.objects.stripes import HEAD_BYTES, Stripe, encode_head, slot_name, slot_seed
 
 MODES = ["1+1", "2+1", "4+2"]
 
@@ -394,4 +394,27 @@ async def test_what_a_power_cut_tore_is_kept_and_hinders_nothing() -> None:
     for path, data in slots(disk).items():
         assert data == (whole if folders(mode)[0] in path.parents else before)[path]
     lose(disk, folders(mode)[2])
+    await check_on(disk, mode, stored)
+
+
+async def test_a_stripe_that_too_few_slots_have_is_none() -> None:
+    """A power cut left it in one, whole: nobody was told of it, and it does not make a repair."""
+    mode = parse_mode("4+2")
+    disk, stored = await some_bodies(mode)
+    disks = coded(disk, mode)
+    disks.make_dirs(ROOT)
+    for container in disks.containers():
+        file = disks.coded(container)
+        last = list(file.stripes())[-1]
+        file.close()
+        stripe = Stripe(last.start + last.length, 400, last.end, 180)
+        for slot in range(mode.k - 1):
+            path = folders(mode)[disks._slots[container][slot]] / "containers"
+            fragment = noise(180, slot)
+            head = encode_head(stripe, slot, slot_seed(container, slot), fragment)
+            disk.names[path / slot_name(container, slot)].content += head + fragment
+    before = slots(disk)
+    mender, _ = await mended(disk, mode)
+    assert slots(disk) == before
+    assert (mender.mended, mender.lost, mender.torn) == (0, 0, 0)
     await check_on(disk, mode, stored)
