@@ -64,6 +64,7 @@ def prepare(root: Path, folder: Path, disk: Disk) -> None:
         dc_id = Identity.load(layout.identity.read_bytes()).dc_id
     except (ConfigError, IdentityError) as error:
         raise AdminError(str(error)) from None
+    check_folders(layout, config)
     wanted = folder.absolute()
     if wanted not in [known.absolute() for known in disk_folders(layout, config)]:
         raise AdminError(
