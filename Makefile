@@ -9,6 +9,7 @@ SECONDS ?= 3600
 RATE ?= 200
 STATES ?= 1000000
 S3TESTS ?= ../s3-tests
+JOBS ?= auto
 
 .PHONY: setup lab test simulate simulate-partition crash-states s3-tests check docs bench image clean
 
@@ -23,8 +24,9 @@ $(STAMP): pyproject.toml constraints.txt
 lab: setup
 	$(BIN)/farshore lab
 
+# The jobs take neighbouring tests, so that they make what a file's tests share once.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 simulate: setup
 	$(BIN)/python tests/world/simulate.py --seeds $(SEEDS) --from $(FROM) --jobs 2

@@ -1,7 +1,9 @@
 """Real farshore processes, as a user runs them: `farshore init`, `serve`, and the rest."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,10 +21,13 @@ FARSHORE = BIN / "farshore"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Not one of those that the system gives to connections (from 32768 on): they would take it
+    while the datacenter is down, and other tests run at the same time."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def farshore(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
