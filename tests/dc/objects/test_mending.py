@@ -321,7 +321,11 @@ async def test_a_lost_stripe_does_not_keep_the_others_from_being_mended(
     mended_slots = mender.mended
     again, _ = await mended(disk, mode)
     assert again.mended == 0 < mended_slots + 1
+    # The place of the lost stripe is known in the new slots as well.
     for folder in folders(mode)[: mode.m]:
+        renew(disk, folder)
+    await mended(disk, mode)
+    for folder in folders(mode)[mode.m :][: mode.m]:
         lose(disk, folder)
     await check_on(disk, mode, left)
 
@@ -355,9 +359,9 @@ async def test_errors_while_it_is_read_cut_nothing_off(text: str) -> None:
     disks.make_dirs(ROOT)
     for path in [path for path in slots(disk) if path.parent.parent == folders(mode)[0]]:
         disk.names[path].content[64 + HEAD_BYTES + 81] ^= 1
-    calls = 0
-    for at in range(1, 40):
-        for width in (1, mode.m, mode.m + 1, mode.slots):
+    calls, spoilt = 0, slots(disk)
+    for at in range(1, 120, 4):
+        for width in (mode.m + 1, mode.slots):
             left = MemoryDisk(disk.image())
             left.fail(at, errno.EIO, ("read",))
             left._fail_at = dict.fromkeys(range(at, at + width), errno.EIO)
@@ -367,11 +371,11 @@ async def test_errors_while_it_is_read_cut_nothing_off(text: str) -> None:
                 pass
             calls = max(calls, left.calls)
             for path, data in slots(left).items():
-                assert len(data) == len(before[path])
+                assert data in (before[path], spoilt[path])
             left.fail(0, 0)
             await mended(left, mode)
             assert slots(left) == before
-    assert calls > 40
+    assert calls > 100
     await check_on(disk, mode, stored)
 
 
