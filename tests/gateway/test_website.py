@@ -42,7 +42,6 @@ async def open_site(house: House, site: dict[str, Any] | None, public: bool = Tr
     assert bucket is not None
     registers = {"website": "" if site is None else json.dumps(site)}
     if public:
-        pytest.importorskip("gateway.access")
         registers["policy"] = json.dumps(PUBLIC)
     await house.names.set_bucket_registers(bucket.id, registers)
 
