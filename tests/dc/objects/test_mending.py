@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from object_checks import Stored, noise
-from object_disks import ROOT, FixedClock, MemoryDisk, SeededRandomness
+from object_disks import ROOT, FixedClock, MemoryDisk, MemoryFile, SeededRandomness
 from test_coded_store import check, coded, fill, folders, lose, store_on
 
 from dc.objects.coded_disks import CodedDisks
@@ -422,3 +422,35 @@ async def test_a_stripe_that_too_few_slots_have_is_none() -> None:
     assert slots(disk) == before
     assert (mender.mended, mender.lost, mender.torn) == (0, 0, 0)
     await check_on(disk, mode, stored)
+
+
+@pytest.mark.parametrize("text", ["1+1", "2+1", "4+2"])
+async def test_a_container_whose_end_cannot_be_read_is_left_alone(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slot that is written anew must not end where the others cannot be read for a while."""
+    mode = parse_mode(text)
+    disk, _ = await some_bodies(mode)
+    before = {path.name: data for path, data in slots(disk).items()}
+    renew(disk, folders(mode)[-1])
+    failing = [
+        disk.names[path] for path in slots(disk) if path.parent.parent in folders(mode)[: mode.m]
+    ]
+    real = MemoryFile.read
+
+    def read(self: MemoryFile, length: int, offset: int) -> bytes:
+        if self._inode in failing and offset + length > 2000:
+            raise OSError(errno.EIO, "for a while")
+        return real(self, length, offset)
+
+    monkeypatch.setattr(MemoryFile, "read", read)
+    disks = coded(disk, mode)
+    disks.make_dirs(ROOT)
+    mender = Mender(disks, FixedClock(), lambda _: None, 1 << 40)
+    for _ in disks.containers():
+        with pytest.raises(OSError, match="where it ends"):
+            await mender.step()
+    assert len(slots(disk)) == len(before) - len(disks.containers())
+    failing.clear()
+    await mended(disk, mode)
+    assert {path.name: data for path, data in slots(disk).items()} == before
