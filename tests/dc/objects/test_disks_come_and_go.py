@@ -352,3 +352,37 @@ async def test_the_event_loop_never_waits_for_who_looks_for_stripes() -> None:
     with opened.file._lock:  # type: ignore[attr-defined]
         assert store.read_cached(extents) is None
     await store.close()
+
+
+async def test_a_slot_that_moved_is_not_left_where_it_was() -> None:
+    mode = parse_mode("2+1")
+    disk, stored = await some_bodies(mode, 1)
+    before = {path.name: data for path, data in slots(disk).items()}
+    first = folders(mode)[0]
+    for path in [path for path in slots(disk) if first in path.parents]:
+        disk.names[path].content[-1] ^= 1
+    disks = coded(disk, mode, 1)
+    disks.make_dirs(ROOT)
+    disks.failed(0, OSError(errno.EIO, "for a while"))
+    mender = mender_on(disks)
+    await mend(mender)
+    assert mender.mended > 0
+    assert len(slots(disk)) == len(before) + mender.mended
+    disks._bad_until.clear()
+    await mend(mender)
+    assert {path.name: data for path, data in slots(disk).items()} == before
+    assert len(slots(disk)) == len(before)
+    await check_on(disk, mode, stored, 1)
+
+
+async def test_a_container_that_cannot_be_begun_leaves_no_files() -> None:
+    mode = parse_mode("4+2")
+    disk, _ = await some_bodies(mode)
+    for folder in folders(mode)[:2]:
+        lose(disk, folder)
+    before = set(disk.names)
+    store = await store_on_what_is_left(disk, mode)
+    with pytest.raises(ObjectsError, match="4 of 6 disks can be written"):
+        await store.put(b"k", noise(10))
+    await store.close()
+    assert (set(disk.names), disk.open_files) == (before, 0)
