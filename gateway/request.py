@@ -37,8 +37,6 @@ class Wire(Protocol):
 class Access(Protocol):
     """What the sender of a request may do (`gateway.access.gate`)."""
 
-    acl_required: bool
-    """Whether a grant of an access control list has allowed it."""
     is_owner: bool
     """Whether the bucket is the sender's."""
     is_short: bool
@@ -68,16 +66,19 @@ class Deleted(NamedTuple):
 
 class Request:
     """`target`, `auth`, `user`, `plain`, `bucket` and `access` are set one after the other by
-    `gateway.service`; `time`, in seconds since 1970, is when it came.
+    `gateway.service`, `access` only while an operation runs; `time`, in seconds since 1970, is when
+    it came.
 
     `plain`: no header says anything about the object or sets a condition (`gateway.metadata`).
     `close`: nothing may follow on the connection. `common`: header lines that every answer has.
-    `reply`: what was sent, or began to be. `batch`: what DeleteObjects has come to, for logs.
+    `reply`: what was sent, or began to be. `batch`: what DeleteObjects has come to, for
+    logs; `acl_required`: whether a grant of an access control list was what allowed it, for logs.
     `continue_due`: the client waits for "100 Continue" before it sends the body.
     """
 
     __slots__ = (
         "access",
+        "acl_required",
         "auth",
         "batch",
         "bucket",
@@ -126,6 +127,7 @@ class Request:
         self.common = ""
         self.reply: Reply | None = None
         self.batch: Sequence[Deleted] = ()
+        self.acl_required = False
 
     @property
     def query(self) -> dict[str, str]:
@@ -194,5 +196,6 @@ class DerivedRequest(Request):
         self.id = request.id
         self.reply = None
         self.batch = ()
+        self.acl_required = False
         self.common = request.common
         self.time = request.time

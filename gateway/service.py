@@ -184,16 +184,21 @@ class Gateway:
         request.plain = plain = are_plain(request.headers)
         if not plain:
             check_headers(request.headers, row.name)
-        if request.target.bucket and row is not CREATE_BUCKET:
-            access = self._access(request, row)
+        if not request.target.bucket or row is CREATE_BUCKET:
+            if request.target.bucket and not request.user:
+                raise S3Error("AccessDenied")
+            return await run(self._context, request, row)
+        access = self._access(request, row)
+        try:
             if not access.is_short:
                 await access.admit(self._context.names)
-        elif request.target.bucket and not request.user:
-            raise S3Error("AccessDenied")
-        if row.hot:
-            reply: Reply | None = await row.handler(self._context, request)
-            return reply
-        return await run(self._context, request, row)
+            if row.hot:
+                reply: Reply | None = await row.handler(self._context, request)
+                return reply
+            return await run(self._context, request, row)
+        finally:
+            # They know each other: what nobody frees by its count waits for the collector.
+            del request.access
 
     def _secret(self, access_key: str) -> str | None:
         """For `authenticate`, which asks once; whose the key is stays in `_found` meanwhile."""

@@ -54,8 +54,7 @@ _MORE = {
 
 class Access:
     """What the sender of `request` may do with `key` (or the bucket, when it is "") by `action`,
-    to which an ACL's `permission` corresponds. `extra`: what else is said of it to policies.
-    `acl_required`: whether a grant of an ACL was what allowed it."""
+    to which an ACL's `permission` corresponds. `extra`: what else is said of it to policies."""
 
     __slots__ = (
         "_action",
@@ -66,7 +65,6 @@ class Access:
         "_key",
         "_permission",
         "_request",
-        "acl_required",
         "is_owner",
         "is_short",
     )
@@ -89,7 +87,6 @@ class Access:
         self._permission = permission
         self._extra = extra
         self._caller: Caller | None = None
-        self.acl_required = False
         self.is_owner = request.user == bucket.owner
         self.is_short = self.is_owner and (not bucket.registers or not policy_text(bucket))
 
@@ -276,7 +273,7 @@ class Access:
     def _granted(self, acl: Acl, permission: str) -> bool:
         publicly = not ignores_public_acls(self._bucket)
         granted = acl.grants_to(self.caller, permission, publicly=publicly)
-        self.acl_required = self.acl_required or granted
+        self._request.acl_required = self._request.acl_required or granted
         return granted
 
     @property

@@ -67,7 +67,6 @@ def log_line(
     bucket: Bucket, request: Request, reply: Reply | None, code: str, times: Times, host_id: str
 ) -> str:
     """The line of an answered request, without its end."""
-    access = getattr(request, "access", None)
     target, headers = request.target, request.headers
     path = f"{request.raw_path}?{request.raw_query}" if request.raw_query else request.raw_path
     status, sent, size = _sizes(request, reply)
@@ -97,7 +96,7 @@ def log_line(
             _field(headers.get("Host", "")),
             "-",
             "-",
-            "-" if access is None or not access.acl_required else "Yes",
+            "Yes" if request.acl_required else "-",
         )
     )
 

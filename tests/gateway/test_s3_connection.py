@@ -4,13 +4,16 @@ The latter published as MinIO CVE-2022-31028 (connections that say nothing are k
 """
 
 import asyncio
+import gc
 import hashlib
 
 import pytest
+from access_kit import put_policy, statement
 from gateway_kit import EMPTY_SHA256, House, read_answer, request_bytes, sign
 
 from gateway import connection as connection_module
 from gateway.limits import DRAIN_BYTES_MAX, WRITE_BUFFER_BYTES
+from gateway.request import Request
 
 
 def put(house: House, key: str, body: bytes, user: str = "ann", **more: str) -> bytes:
@@ -290,3 +293,21 @@ async def test_requests_sent_ahead_wait_until_the_answers_are_taken(house: House
         for _ in range(300):
             assert (await read_answer(reader)).body == body
     writer.close()
+
+
+async def test_requests_are_freed_at_once(house: House) -> None:
+    """Not only when the collector of cycles comes: it would come often."""
+    await house.bucket()
+    assert (await put_policy(house, statement("s3:*"))).status == 204
+    gc.collect()
+    gc.disable()
+    try:
+        for user in ("ann", "bob", None):
+            for method in ("PUT", "GET", "HEAD", "DELETE"):
+                await house.ask(method, "/photos/k", user=user)
+            await house.ask("GET", "/photos", user=user)
+            await house.ask("GET", "/photos?acl", user=user)
+        left = sum(isinstance(one, Request) for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left <= 1
