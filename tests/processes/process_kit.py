@@ -84,11 +84,15 @@ class Dc:
             [FARSHORE, "serve", self.folder], stdout=log, stderr=log, start_new_session=True
         )
         log.close()
-        eventually(f"{self.name} answers", self.healthy)
+        eventually(f"{self.name} answers", self.answers)
 
-    def healthy(self) -> bool:
+    def answers(self) -> bool:
+        """Whether this process has written run.json, which it does when all of it listens."""
         assert self.process is not None and self.process.poll() is None, self.log()
-        return self.cli("health", check=False).returncode == 0
+        with contextlib.suppress(FileNotFoundError):
+            run = json.loads((self.folder / "run.json").read_text())
+            return bool(run["pid"] == self.process.pid)
+        return False
 
     def log(self) -> str:
         return (self.folder.parent / f"{self.name}.log").read_text()[-3000:]

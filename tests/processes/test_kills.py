@@ -14,9 +14,11 @@ pytestmark = pytest.mark.process
 
 KILLS = 20
 WRITERS = 4
+PAUSE_S = 0.02
+"""Between the writes of one writer: all that is written is read several times afterwards."""
 ABSENCE_S = 60
 ABSENCE_PAUSE_S = 0.2
-"""Between the writes of one writer: some twenty in a second are enough to be caught up with."""
+"""The same while the other is away: some twenty writes in a second are enough to catch up with."""
 
 
 def content(key: str, attempt: int) -> bytes:
@@ -35,7 +37,9 @@ class Load:
     """Writers at one datacenter. `acknowledged` is what a 200 was got for: key -> body, and keys
     that were deleted -> None. A key has one writer, who rests for `pause_s` after each write."""
 
-    def __init__(self, port: int, keys: dict[str, str], label: str, pause_s: float = 0.0) -> None:
+    def __init__(
+        self, port: int, keys: dict[str, str], label: str, pause_s: float = PAUSE_S
+    ) -> None:
         self.acknowledged: dict[str, bytes | None] = {}
         self.unknown: set[str] = set()
         self._pause_s = pause_s
