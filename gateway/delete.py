@@ -47,6 +47,13 @@ class _Named(NamedTuple):
 
 async def delete_object(context: Context, request: Request) -> Reply:
     """Delete an object, or a version of it; what does not exist is no error."""
+    bucket = as_now(context.names.directory, request.bucket)
+    if request.plain and not bucket.registers and not request.target.query:
+        # No versions, no locks, nobody to be told.
+        stamp = context.names.clock.now()
+        gone = Tombstone(bucket=bucket.id, key=request.key, vid=NULL_VERSION, stamp=stamp)
+        await context.names.delete((gone,))
+        return Reply(204)
     only_if = None if request.plain else delete_condition(request.headers)
     version_id, names = request.query.get("versionId"), context.names
     removal = _removal(context, request, request.key, version_id, only_if)
