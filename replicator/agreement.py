@@ -103,5 +103,8 @@ class Agreement:
         if (state.epoch, state.end) != (cursor.epoch, cursor.seq):
             return ASK_SECONDS
         root = self._home.root()
+        if root == state.root and (state.to_come or self._home.to_come() != 0):
+            # The names are the same; bytes are still to come.
+            return ROOTS_SECONDS
         self._compared, self._root, self._equal = moment, root, root == state.root
         return ROOTS_SECONDS

@@ -12,6 +12,8 @@ When this DC was away for so long that it missed deletions, it compares at once,
 import asyncio
 from collections.abc import Callable
 
+import aiohttp
+import msgspec
 import structlog
 
 from dc.names.model import Inboxed, Peer
@@ -19,12 +21,14 @@ from replicator import compare_wire as shapes
 from replicator import wire
 from replicator.agreement import Agreement
 from replicator.client import PeerClient
-from replicator.compare_client import CompareClient
-from replicator.errors import NotCompared, ReplicatorError, printable
+from replicator.compare_client import CompareClient, item_in
+from replicator.errors import NotCompared, ReplicatorError, Unreachable, printable
 from replicator.home import Home
 from replicator.inbox import Inbox
 from replicator.limits import (
+    COMPARE_POLL_SECONDS,
     ERROR_CHARACTERS_MAX,
+    TO_COME_SECONDS_MAX,
     VERIFY_DELAY_SECONDS,
     VERIFY_EVERY_SECONDS,
     VERIFY_PAUSE_SECONDS,
@@ -32,6 +36,7 @@ from replicator.limits import (
 )
 from replicator.measures import taken_effect
 from replicator.outbound import Outbound
+from replicator.records import body_asked
 from replicator.repair import Repair
 from replicator.status import Inbound
 from replicator.verify import Options, Progress, Verification, VerifyReport
@@ -82,9 +87,25 @@ class Checks:
                 self._home, self._peer, CompareClient(self._client), self, options, said
             )
             report = await work.run(Repair() if options.repair else None)
+            here, there = await self._to_come()
+            report = msgspec.structs.replace(report, to_come_here=here, to_come_there=there)
             if options.bucket is None:
                 self.last = report
             return report
+
+    async def _to_come(self) -> tuple[int, int]:
+        """How many bodies are to come here, and there. Right after a change a side does not know
+        it for a second or so: at least one, then."""
+        until = self._home.clock.monotonic() + TO_COME_SECONDS_MAX
+        while True:
+            try:
+                state = await self._client.state()
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                raise Unreachable(f"the connection broke: {printable(error)}") from None
+            here, there = self._home.to_come(), state.to_come
+            if (here == 0 and not there) or self._home.clock.monotonic() >= until:
+                return (1 if here is None else here), there
+            await self._home.clock.sleep(COMPARE_POLL_SECONDS)
 
     # -- by itself ------------------------------------------------------------------------------
 
@@ -175,9 +196,21 @@ class Checks:
         return self._inbound.bytes + self._outbound.bytes + self._inbound.changes
 
     async def restore(self, items: list[shapes.Item], client: CompareClient | None = None) -> int:
+        return len(await self._fetch(items, client or CompareClient(self._client), bare=True))
+
+    async def fill(self, items: list[shapes.Item]) -> set[shapes.Item]:
+        """Fetch the bodies of items of which the peer has the bytes; which these are."""
+        return await self._fetch(items, CompareClient(self._client), bare=False)
+
+    async def _fetch(
+        self, items: list[shapes.Item], client: CompareClient, *, bare: bool
+    ) -> set[shapes.Item]:
+        """Put the records of items into the inbox; `bare`: also where the peer gives no bytes."""
         if not self._inbound.connected:
             raise NotCompared(f"{self._peer.name} is not connected")
-        records = await (client or CompareClient(self._client)).records(items)
+        records = await client.records(items)
+        if not bare:
+            records = [one for one in records if _has_bytes(one)]
         now = self._home.clock.wall_ms()
         entries = [
             Inboxed(
@@ -193,4 +226,9 @@ class Checks:
         if entries:
             await self._home.names.apply([], peer=self._peer.dc_id, inbox=entries)
             self._inbox.changed(True)
-        return len(entries)
+        return {item for record in records if (item := item_in(record)) is not None}
+
+
+def _has_bytes(record: wire.Record) -> bool:
+    wanted = body_asked(record)
+    return wanted is not None and wanted.body != wire.WITHHELD

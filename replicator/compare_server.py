@@ -19,6 +19,7 @@ from aiohttp import web
 from dc.names.api import Names, NamesError
 from dc.names.model import Bucket, ItemState, LeafItem, Peer
 from dc.names.trees import HASH_BYTES, LEAVES, root_of
+from dc.placement import is_elsewhere
 from replicator import compare_wire as shapes
 from replicator import messages, wire
 from replicator.errors import ReplicatorError, WireError, printable
@@ -35,7 +36,8 @@ from replicator.limits import (
     COMPARE_VERSIONS_MAX,
     INTERVALS_MAX,
 )
-from replicator.records import outgoing
+from replicator.placing import withheld
+from replicator.records import body_in, outgoing
 
 log = structlog.get_logger("compare")
 
@@ -136,7 +138,10 @@ class CompareServer:
                 break
             looked += 1
             for entry in await self._home.names.records(bucket, [(kind, key, vid)]):
-                record = outgoing(entry.seq, entry.change, None, sealer, peer.sealing_key)
+                version = body_in(entry.change)
+                absent = version is not None and is_elsewhere(version.extents)
+                none = wire.WITHHELD if absent else withheld(self._home, peer.name, entry.change)
+                record = outgoing(entry.seq, entry.change, none, sealer, peer.sealing_key)
                 found.append(wire.encode_record(record))
                 size += len(found[-1])
         return _answer(shapes.Records(looked, found))

@@ -39,11 +39,13 @@ from replicator.limits import (
     RETRY_FIRST_SECONDS,
     STUCK_SECONDS_MAX,
 )
+from replicator.placing import Placing
 from replicator.records import (
     body_asked,
     check_body,
     ident_of,
     incoming,
+    incoming_absent,
     incoming_version,
     incoming_write,
     stamps,
@@ -82,10 +84,12 @@ class Consumer:
         self._inbound = inbound
         self._told = told
         self._seed_end = 0
+        self._placing = Placing(home)
 
     async def run(self) -> None:
         """One stream; returns when the peer ends it, raises whatever breaks it."""
         names = self._home.names
+        self._placing = Placing(self._home)
         cursor = await names.cursor(self._peer.dc_id)
         direct = [peer.dc_id for peer in names.peers() if peer.dc_id != self._peer.dc_id]
         ask = messages.FeedAsk(
@@ -192,21 +196,24 @@ class Consumer:
         with_body: list[tuple[wire.Record, bytes]] = []
         for record in batch.records:
             self._told.note(epoch, record)
+            self._placing.hear(record)
             if record.seq in past:
                 continue
             try:
                 for stamp in stamps(record):
                     self._home.names.clock.observe(stamp)
                 wanted = body_asked(record)
-                if wanted is not None and record.seq not in held:
-                    if wanted.body is None:
-                        inbox.append(self._waiting(record, wanted))
-                    else:
-                        check_body(wanted, wanted.body)
-                        with_body.append((record, wanted.body))
-                else:
+                if wanted is None or record.seq in held:
                     changes.append(incoming(record, self._home.sealer))
                     whole.append(record)
+                elif not self._placing.is_here(wanted):
+                    changes.append(incoming_absent(record, wanted.size))
+                    whole.append(record)
+                elif wanted.body:
+                    check_body(wanted, wanted.body)
+                    with_body.append((record, wanted.body))
+                else:
+                    inbox.append(self._waiting(record, wanted))
             except (StampAhead, ReplicatorError, SecretError) as error:
                 inbox.append(self._failed(record, error))
         changes += await self._store_bodies(with_body)
@@ -238,7 +245,7 @@ class Consumer:
             for record in batch.records
             if isinstance(record, wire.VersionRecord | wire.ConflictRecord)
             and (wanted := body_asked(record)) is not None
-            and (seeding or wanted.body is None)
+            and (seeding or not wanted.body)
         ]
         if not asked:
             return set(), set()

@@ -28,6 +28,7 @@ from awscrt.checksums import crc64nvme
 from dc.names.api import NamesClosed
 from dc.names.model import Kind, Peer
 from dc.objects.api import ObjectsError
+from dc.placement import is_elsewhere
 from dc.worker import spawn
 from replicator import messages, wire
 from replicator.compare_server import GUEST_ROUTES, CompareServer
@@ -43,6 +44,7 @@ from replicator.limits import (
 )
 from replicator.marks import Marks
 from replicator.outbound import Outbound
+from replicator.placing import goes_to, withheld
 from replicator.records import outgoing
 from tokens.access import AccessVerifier
 from tokens.errors import AccessDenied
@@ -236,7 +238,9 @@ class PeerServer:
         entries, _, _ = await names.feed(ask.seq - 1, 1)
         if not entries or entries[0].seq != ask.seq:
             return _superseded(names.epoch, names.feed_end)
-        record = outgoing(ask.seq, entries[0].change, None, self._home.sealer, peer.sealing_key)
+        change = entries[0].change
+        body = withheld(self._home, peer.name, change)
+        record = outgoing(ask.seq, change, body, self._home.sealer, peer.sealing_key)
         return web.Response(body=wire.encode_record(record))
 
     async def _ack(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
@@ -254,13 +258,14 @@ class PeerServer:
     async def _state(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         names = self._home.names
         outbound = self.outbound(peer.dc_id)
-        lacking = outbound.lacking
+        lacking, to_come = outbound.lacking, self._home.to_come()
         state = messages.State(
             dc_id=self._home.dc_id,
             epoch=names.epoch,
             end=names.feed_end,
             streaming=outbound.streams > 0,
             root=self._home.root(),
+            to_come=1 if to_come is None else to_come,
             lacks=None
             if lacking is None
             else messages.Lacks(
@@ -276,7 +281,7 @@ class PeerServer:
 
     async def _body(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         """The range and its CRC; 404 when there is no such version (any more), 409 when this DC
-        has an older one only."""
+        has an older one only, or not its bytes, or may not give them to the peer."""
         ask = _ask(request, messages.BodyAsk)
         names = self._home.names
         version = await names.version(ask.bucket, ask.key, ask.vid)
@@ -286,7 +291,9 @@ class PeerServer:
                 version = conflict.loser
         if version is None or version.stamp > ask.stamp or version.kind != Kind.OBJECT:
             return _superseded(names.epoch, names.feed_end)
-        if version.stamp < ask.stamp:
+        if version.stamp < ask.stamp or is_elsewhere(version.extents):
+            return web.Response(status=409)
+        if not goes_to(self._home, peer.name, version):
             return web.Response(status=409)
         if not ask.start < ask.stop <= version.size:
             raise WireError(f"the range {ask.start}-{ask.stop} of {version.size} bytes")

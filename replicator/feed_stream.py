@@ -9,7 +9,8 @@ Left out are changes that the peer made and told of itself since it was started
 (`replicator/told.py`). A peer that reads from the beginning, or for the first time since its start,
 may have lost what it made, and gets back all there was when it came. Changes of third DCs are
 relayed; if the peer has a link of its own to the DC that made the change, then without the body,
-which it will have got already or can fetch. Positions with nothing to send are told a few times a
+which it will have got already or can fetch. Bytes that are not to go to the peer, by the rules of
+their bucket, are withheld, and that is said. Positions with nothing to send are told a few times a
 second at most.
 """
 
@@ -18,6 +19,7 @@ from collections.abc import Awaitable, Callable
 
 from dc.names.model import Change, FeedEntry, Interval, Peer, Version
 from dc.objects.api import ObjectsError
+from dc.placement import is_elsewhere
 from dc.stamps import stamp_origin
 from replicator import wire
 from replicator.home import Home
@@ -35,6 +37,7 @@ from replicator.limits import (
     STALLED_SECONDS_MAX,
 )
 from replicator.outbound import Outbound
+from replicator.placing import goes_to, withheld
 from replicator.records import body_in, outgoing
 
 _RECORD_BYTES = 512
@@ -144,10 +147,14 @@ class FeedStream:
         if version is None:
             return _RECORD_BYTES
         weight = _RECORD_BYTES + _PART_BYTES * len(version.meta.parts)
-        return weight + version.size if self._is_inline(version) else weight
+        is_sent = self._is_inline(version) and self._goes_there(version)
+        return weight + version.size if is_sent else weight
+
+    def _goes_there(self, version: Version) -> bool:
+        return goes_to(self._home, self._peer.name, version)
 
     def _is_inline(self, version: Version) -> bool:
-        if version.size > INLINE_BYTES_MAX:
+        if version.size > INLINE_BYTES_MAX or is_elsewhere(version.extents):
             return False
         origin = stamp_origin(version.stamp)
         if origin == self._peer.dc_id and self._after >= self._give_back_until:
@@ -183,7 +190,8 @@ class FeedStream:
         """The record of an entry that no frame holds: without its body, if that is enough. Else it
         is shown at the peer, and the others go on."""
         home = self._home
-        bare = outgoing(entry.seq, entry.change, None, home.sealer, self._peer.sealing_key)
+        body = withheld(home, self._peer.name, entry.change)
+        bare = outgoing(entry.seq, entry.change, body, home.sealer, self._peer.sealing_key)
         record = wire.encode_record(bare)
         if len(record) <= RECORD_BYTES_MAX:
             return record
@@ -198,7 +206,9 @@ class FeedStream:
         for index, entry in enumerate(group):
             version = body_in(entry.change)
             body = None
-            if version is not None and self._is_inline(version):
+            if version is not None and not self._goes_there(version):
+                body = wire.WITHHELD
+            elif version is not None and self._is_inline(version):
                 try:
                     body = self._home.objects.read_cached(version.extents)
                     if body is None:

@@ -29,6 +29,9 @@ class Home:
     randomness: Randomness
     network: Network
     port: int = 0
+    to_come: Callable[[], int | None] = lambda: 0
+    """How many bodies belong here and are not here (`replicator/filling.py`); None while that is
+    not known."""
 
     @property
     def dc_id(self) -> str:

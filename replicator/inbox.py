@@ -21,6 +21,7 @@ import structlog
 from dc.names.api import NamesClosed, NamesFull, NoSuchPeer
 from dc.names.applying import version_in
 from dc.names.model import Change, Conflict, Cursor, Extent, Inboxed, Known, Peer, Version
+from dc.placement import elsewhere, is_elsewhere
 from dc.stamps import stamp_origin
 from dc.worker import Worker, spawn
 from replicator import messages, wire
@@ -40,7 +41,8 @@ from replicator.limits import (
     RETRY_FIRST_SECONDS,
     SMALL_AT_ONCE,
 )
-from replicator.records import body_asked, incoming, incoming_write, stamps
+from replicator.placing import Placing
+from replicator.records import body_asked, incoming, incoming_absent, incoming_write, stamps
 from replicator.status import Inbound
 from replicator.transfer import Extents, Transfer
 
@@ -224,10 +226,15 @@ class Inbox:
         if progress.entry.restoring and held != Known.PAST:
             # What is covered need not be here: it was lost.
             extents = await self._bytes_here(write)
-            if extents is not None:
+            if extents is None and wanted.body == wire.WITHHELD:
+                # Others may have them (`replicator/filling.py`).
+                extents = elsewhere(wanted.size)
+            if extents is not None and not (is_elsewhere(extents) and self._is_to_come(wanted)):
                 return [incoming_write(record, extents)]
         elif held != Known.NEW:
             return [write] if held == Known.HELD else []
+        elif not Placing(self._home).is_here(wanted):
+            return [incoming_absent(record, wanted.size)]
         transfer = Transfer(
             self._home,
             self._client,
@@ -240,6 +247,10 @@ class Inbox:
         if extents is None:
             return []
         return [incoming_write(record, extents)]
+
+    def _is_to_come(self, wanted: wire.VersionRecord) -> bool:
+        """Whether bytes that are in other DCs belong here, and this peer has them."""
+        return wanted.body != wire.WITHHELD and Placing(self._home).is_here(wanted)
 
     async def _bytes_here(self, write: Version | Conflict) -> list[Extent] | None:
         """Where the bytes of a write are that is here already; None when it is not."""

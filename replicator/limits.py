@@ -134,6 +134,16 @@ BACKLOG_PAGE_SECONDS: Final = 0.1
 ROOTS_SECONDS: Final = 3.0
 ASK_SECONDS: Final = 1.0
 # The peer's feed has more, and for this long nothing of it came: the stream is opened anew.
+FILL_TICK_SECONDS: Final = 1.0
+"""How often it is looked whether bodies are to be filled in, when something has changed."""
+FILL_SECONDS: Final = 2.0
+"""How often they are asked for."""
+FILL_AGAIN_SECONDS: Final = 60.0
+"""How long a body that was asked for may take before somebody else is asked."""
+TO_COME_SECONDS_MAX: Final = 3.0
+"""How long a comparison waits for bodies that are to come."""
+FILL_INBOX_MAX: Final = 2_000
+"""Bodies are not asked of a peer of whose changes more than so many are unfinished."""
 STUCK_SECONDS_MAX: Final = 60.0
 # Frames without news are shorter.
 NEWS_BYTES_MIN: Final = 1 * KIB

@@ -81,9 +81,12 @@ class Lacks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     at_least: bool
 
 
-class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class State(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
     """What GET /v2/state says: about the answering DC, its stream to the asking one, and the root
-    of all that it holds at the feed's end."""
+    of all that it holds at the feed's end; and how many bodies belong there and are not there, at
+    least 1 while it does not know."""
 
     dc_id: str
     epoch: str
@@ -91,6 +94,7 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     streaming: bool
     root: Annotated[str, msgspec.Meta(max_length=64)] = ""
     lacks: Lacks | None = None
+    to_come: Count = 0
 
 
 class PairCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

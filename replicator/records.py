@@ -32,6 +32,7 @@ from dc.names.model import (
 )
 from dc.objects.format import IDENT_MAX_BYTES
 from dc.objects.ident import body_ident, version_ident
+from dc.placement import elsewhere
 from dc.stamps import Stamp
 from replicator import wire
 from replicator.errors import BodyCorrupt, ReplicatorError, WireError, printable
@@ -189,6 +190,12 @@ def incoming_write(
         return Conflict(loser=loser, winner=record.winner, gone=record.gone)
     assert type(record) is wire.VersionRecord
     return incoming_version(record, extents)
+
+
+def incoming_absent(record: wire.Record, size: int) -> Version | Conflict:
+    """The same, of a body of `size` bytes that other DCs hold."""
+    assert isinstance(record, wire.VersionRecord | wire.ConflictRecord)
+    return incoming_write(record, elsewhere(size))
 
 
 def incoming(record: wire.Record, sealer: Sealer) -> Change:

@@ -12,6 +12,7 @@ from dc.ports import Clock, Listener, Network, Randomness
 from dc.worker import Worker
 from replicator.compare_server import CompareServer
 from replicator.feed_server import PeerServer
+from replicator.filling import Filling
 from replicator.home import Home, Own
 from replicator.limits import (
     CONFLICTS_SECONDS,
@@ -27,7 +28,7 @@ from replicator.pairing import IssuedToken, Pairing, PairingReport
 from replicator.peers import Peers
 from replicator.preview import Preview, PreviewProgress, PreviewReport
 from replicator.records import Sealer
-from replicator.status import ReplicationStatus
+from replicator.status import Absent, ReplicationStatus
 from replicator.verify import Options, Progress, VerifyReport
 from tokens.identity import Identity
 from tokens.limits import PAIRING_LIFETIME_SECONDS_DEFAULT
@@ -68,6 +69,8 @@ class Replicator:
         self._server = PeerServer(self._home, self._accept, self._let_compare, self._heard)
         self._peers = Peers(self._home, self._server)
         self._server.serve(CompareServer(self._home, self._peers))
+        self._filling = Filling(self._home, self._peers)
+        self._home.to_come = self._count_to_come
         self._pairing = Pairing(self._home, self._peers)
         self._preview = Preview(self._home, self._pairing, self._server.guests)
         self._web = web.Server(
@@ -79,8 +82,10 @@ class Replicator:
         )
         self._listener: Listener | None = None
         self._upkeep = Worker("upkeep", clock, self._keep_up)
+        self._fill = Worker("filling", clock, self._filling.look)
         self._conflicts: int | None = None
         self._counted_at = 0.0
+        self._elsewhere = (0, 0)
         self.mark = self._server.marks
         """What `x-amz-replication-status` says of a version that was read here; "" for nothing."""
 
@@ -90,16 +95,22 @@ class Replicator:
         self._home.port = self._listener.port
         await self._peers.refresh()
         self._upkeep.start()
+        self._fill.start()
         return self._listener.port
 
     async def _keep_up(self) -> float:
         more = await self._home.names.upkeep()
         return UPKEEP_AGAIN_SECONDS if more else UPKEEP_SECONDS
 
+    def _count_to_come(self) -> int | None:
+        found = self._filling.to_come()
+        return None if found is None else found.objects
+
     async def stop(self) -> None:
         """End all streams. What was under way is taken up again after the next start."""
         if self._listener is not None:
             await self._listener.close()
+        await self._fill.stop()
         await self._upkeep.stop()
         await self._peers.stop()
         await self._server.close()
@@ -147,6 +158,7 @@ class Replicator:
         now = self._home.clock.monotonic()
         if self._conflicts is None or now - self._counted_at > CONFLICTS_SECONDS:
             self._conflicts = await self._home.names.conflict_count()
+            self._elsewhere = await self._home.names.elsewhere.count()
             self._counted_at = now
         return self.status()
 
@@ -158,7 +170,19 @@ class Replicator:
             epoch=names.epoch,
             end=names.feed_end,
             conflicts=self._conflicts,
+            absent=self._absent(),
             peers=[link.status() for link in self._peers.links()],
+        )
+
+    def _absent(self) -> Absent:
+        """As it was counted last."""
+        objects, size = self._elsewhere
+        to_come = self._filling.to_come()
+        return Absent(
+            objects=objects,
+            bytes=size,
+            to_come=None if to_come is None else to_come.objects,
+            to_come_bytes=None if to_come is None else to_come.bytes,
         )
 
     # The server comes before what it calls.

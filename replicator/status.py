@@ -116,6 +116,16 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Until the next attempt to connect; 0 while connected."""
 
 
+class Absent(msgspec.Struct, frozen=True, kw_only=True):
+    """What other DCs hold and this one not, by the rules of its bucket (`dc/placement.py`)."""
+
+    objects: int
+    bytes: int
+    to_come: int | None
+    """How many of them belong here now, and are being fetched; None while that is not known."""
+    to_come_bytes: int | None
+
+
 class ReplicationStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of it."""
 
@@ -125,6 +135,7 @@ class ReplicationStatus(msgspec.Struct, frozen=True, kw_only=True):
     end: int
     conflicts: int | None
     """Losers of concurrent writes that are kept; None when they were not counted yet."""
+    absent: Absent
     peers: list[PeerStatus]
 
 

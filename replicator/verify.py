@@ -94,6 +94,10 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     """Items that differed and were brought together."""
     deleted: int = 0
     """Of these: what had been deleted at the peer while this DC was away for too long."""
+    to_come_here: int = 0
+    """Bodies that belong here, by the rules of their buckets, and are not here yet."""
+    to_come_there: int = 0
+    """The same of the peer."""
     differences: list[Difference] = []
     """The first 1,000."""
     error: str = ""
@@ -105,7 +109,8 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def identical(self) -> bool:
-        return not (self.differs or self.in_flight or self.error)
+        to_come = self.to_come_here or self.to_come_there
+        return not (self.differs or self.in_flight or self.error or to_come)
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

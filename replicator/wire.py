@@ -104,6 +104,10 @@ Registers = Annotated[
 """By name: (stamp, value)."""
 
 
+WITHHELD = b""
+"""In the place of a body: the rules of the bucket do not let its bytes go to the receiver."""
+
+
 class _Record(
     msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True
 ):
@@ -112,7 +116,8 @@ class _Record(
 
 
 class VersionRecord(_Record, frozen=True, tag="v", kw_only=True):
-    """A version; `body` is there for small ones, else it is fetched."""
+    """A version. `body` is there for small ones, else None: it is fetched. Where there are bytes,
+    an empty one is `WITHHELD`."""
 
     bucket: str
     key: str
@@ -275,10 +280,12 @@ def decode_record(data: bytes) -> Record:
 def without_body(record: Record) -> Record:
     """The record as it is kept until its body is here."""
     if type(record) is ConflictRecord:
-        return msgspec.structs.replace(
-            record, loser=msgspec.structs.replace(record.loser, body=None)
-        )
-    return msgspec.structs.replace(record, body=None) if type(record) is VersionRecord else record
+        return msgspec.structs.replace(record, loser=_without(record.loser))
+    return _without(record) if type(record) is VersionRecord else record
+
+
+def _without(record: VersionRecord) -> VersionRecord:
+    return msgspec.structs.replace(record, body=None) if record.body else record
 
 
 def encode_frame(frame: Frame) -> bytes:

@@ -92,11 +92,19 @@ def _show_one(report: dict[str, Any]) -> None:
 
 
 def _verdict(report: dict[str, Any]) -> str:
+    to_come = [
+        f"{report[f'to_come_{side}']:,} bodies still to come {side}"
+        for side in ("here", "there")
+        if report[f"to_come_{side}"]
+    ]
+    if to_come and report["root"]:
+        return ", ".join(["all names identical", *to_come])
     if report["root"]:
         return f"identical, root {report['root']}"
     if report["identical"]:
         return "identical, nothing differs; no root, for they are being written to"
-    return ", ".join(f"{report[name]:,} {word}" for name, word in _WORDS.items() if report[name])
+    found = [f"{report[name]:,} {word}" for name, word in _WORDS.items() if report[name]]
+    return ", ".join(found + to_come)
 
 
 def show_preview(found: list[dict[str, Any]], as_json: bool) -> None:

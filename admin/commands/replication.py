@@ -116,6 +116,13 @@ def _remarks(facts: dict[str, Any]) -> list[str]:
             lines.append(f"to {name}: {one['what']}: {one['reason']}")
         if peer["differs"]:
             lines.append(f"{name} does not hold the same, though nothing is on its way")
+    absent = facts["absent"]
+    if absent["objects"]:
+        kept = f"{absent['objects']} objects ({_size(absent['bytes'])})"
+        lines.append(f"{kept} are held by other datacenters only, by the rules of their buckets")
+    if absent["to_come"]:
+        coming = f"{absent['to_come']} of them ({_size(absent['to_come_bytes'])})"
+        lines.append(f"{coming} belong here now, and are being fetched")
     if facts["conflicts"]:
         lines.append(f"{facts['conflicts']} conflicts are kept")
     # They quote what other datacenters say: no control characters to a terminal.

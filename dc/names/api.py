@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from dc.names.directory_api import Directory as Directory
+from dc.names.elsewhere import Elsewhere
 from dc.names.errors import (
     BucketExists as BucketExists,
 )
@@ -117,6 +118,8 @@ class Names(Protocol):
     """What the world outside is to be told: the `events` of a change are put there with it."""
     sweeper: Sweeper
     """Goes through all versions of a bucket."""
+    elsewhere: Elsewhere
+    """What is known here and held by other DCs only."""
 
     @property
     def epoch(self) -> str:
@@ -371,7 +374,7 @@ class Names(Protocol):
 
     async def restore_conflict(self, bucket_id: str, key: str, stamp: Stamp) -> Version:
         """Write the loser again, as a new version, in the same transaction that ends the
-        conflict: NoSuchConflict, NoSuchBucket."""
+        conflict: NoSuchConflict, NoSuchBucket, BytesMissing when other DCs hold its bytes."""
         ...
 
     # -- hash trees ---------------------------------------------------------------------------

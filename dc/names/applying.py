@@ -11,7 +11,7 @@ import msgspec
 
 from dc.names import conflicts, locks, outbox, registers
 from dc.names.attributes import join_registers
-from dc.names.errors import NoSuchVersion, ObjectLocked
+from dc.names.errors import BytesMissing, NoSuchVersion, ObjectLocked
 from dc.names.kinds import TOMBSTONE
 from dc.names.merge import Record, merge, record
 from dc.names.model import (
@@ -32,6 +32,7 @@ from dc.names.rows import read_version
 from dc.names.seen import saw
 from dc.names.sweep import LetGo
 from dc.names.transaction import Covers, Item, Transaction
+from dc.placement import is_elsewhere
 from dc.stamps import Stamp, stamp_ms, version_id
 
 _encode = msgspec.json.Encoder().encode
@@ -176,6 +177,9 @@ def restore(transaction: Transaction, item: Item, bucket_id: str, stamp: Stamp) 
     number, key, lost = item
     registers.require_live(transaction, number)
     loser = conflicts.take(transaction, number, bucket_id, key, lost)
+    if is_elsewhere(loser.extents):
+        # It would be a write of this DC's that no DC has got the bytes of from here.
+        raise BytesMissing(f"other datacenters hold the bytes of the lost version of {key!r}")
     again = msgspec.structs.replace(
         loser, stamp=stamp, vid=version_id(stamp) if loser.vid else "", seen="", registers={}
     )

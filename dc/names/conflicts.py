@@ -14,11 +14,13 @@ import msgspec
 
 from dc.names.api import BytesMissing, NoSuchConflict
 from dc.names.attributes import join_registers
+from dc.names.elsewhere import same_bytes
 from dc.names.kinds import CONFLICT
 from dc.names.model import Conflict, Tombstone, Version
 from dc.names.rows import CONFLICT_ROW, decode_row, read_version
 from dc.names.transaction import Transaction
 from dc.names.trees import delta, item_hash
+from dc.placement import is_elsewhere
 from dc.stamps import Stamp
 
 _encode = msgspec.json.Encoder().encode
@@ -49,6 +51,12 @@ def merge_conflict(transaction: Transaction, number: int, conflict: Conflict) ->
         winner = max(winner, known.conflict.winner)
         here = known.conflict.loser
         registers = join_registers(here.registers, loser.registers)
+        if is_elsewhere(here.extents) and same_bytes(here, loser):
+            transaction.db.execute(
+                "UPDATE conflicts SET extents = ? WHERE bucket = ? AND key = ? AND stamp = ?",
+                (_encode(loser.extents).decode(), number, here.key, here.stamp),
+            )
+            here = msgspec.structs.replace(here, extents=loser.extents)
         if (gone, winner, registers) == (
             known.conflict.gone,
             known.conflict.winner,

@@ -21,6 +21,7 @@ import msgspec
 from dc.names import conflicts
 from dc.names.api import BytesMissing
 from dc.names.attributes import join_registers
+from dc.names.elsewhere import same_bytes
 from dc.names.kinds import TOMBSTONE
 from dc.names.model import Conflict, Kind, Registers, Tombstone, Version
 from dc.names.rows import read_version
@@ -33,11 +34,15 @@ _encode = msgspec.json.Encoder().encode
 
 _OLD = """
 SELECT group_concat('[' || j.key || ',' || o.seq || ',"' || o.stamp || '","' || o.seen || '",'
-    || o.kind || ',"' || o.leaf || '",' || o.registers || ']')
+    || o.kind || ',"' || o.leaf || '",' || o.registers || {absent} || ']')
 FROM json_each(?1) j CROSS JOIN {table} o
 ON o.bucket = j.value->>0 AND o.key = j.value->>1 AND o.{item}
 """
-_OF_VERSIONS = _OLD.format(table="versions", item="vid = j.value->>2")
+_OF_VERSIONS = _OLD.format(
+    table="versions",
+    item="vid = j.value->>2",
+    absent="iif(substr(o.extents, 1, 4) = '[[0,', ',true', '')",
+)
 _OF_TOMBSTONES = f"""
 SELECT group_concat('[' || j.key || ',' || t.seq || ',"' || t.stamp || '","' || t.seen || '",'
     || {TOMBSTONE} || ',"",null]')
@@ -97,6 +102,8 @@ class _Old(msgspec.Struct, array_like=True, frozen=True):
     kind: int
     leaf: str
     registers: Registers | None
+    absent: bool = False
+    """Its bytes are in other DCs."""
 
 
 class _Kept(msgspec.Struct, array_like=True, frozen=True):
@@ -292,9 +299,11 @@ def _joined(transaction: Transaction, new: Record, old: _Old) -> Record | None:
     """The version that is here with the registers of both; None when they are what they were."""
     assert isinstance(new.change, Version)
     registers = join_registers(old.registers or {}, new.change.registers)
+    change = new.change
+    if old.absent:
+        _fill(transaction, new.number, change)
     if registers == old.registers:
         return None
-    change = new.change
     here = read_version(transaction.db, new.number, change.key, change.vid, change.bucket)
     assert here is not None
     return record(new.number, msgspec.structs.replace(here, registers=registers))
@@ -305,7 +314,21 @@ def _replaced(transaction: Transaction, new: Record, old: _Old) -> Record | None
     assert isinstance(new.change, Version)
     registers = join_registers(old.registers or {}, new.change.registers)
     again = record(new.number, msgspec.structs.replace(new.change, registers=registers))
+    if old.absent and again.hash == old.leaf:
+        _fill(transaction, new.number, new.change)
     return None if again.hash == old.leaf else _with_bytes(again)
+
+
+def _fill(transaction: Transaction, number: int, change: Version) -> None:
+    """Note where the bytes of a write are that were not here until now. It is no change: other DCs
+    see nothing of it."""
+    here = read_version(transaction.db, number, change.key, change.vid, change.bucket)
+    assert here is not None
+    if same_bytes(here, change):
+        transaction.db.execute(
+            "UPDATE versions SET extents = ? WHERE bucket = ? AND key = ? AND vid = ?",
+            (_encode(change.extents).decode(), number, change.key, change.vid),
+        )
 
 
 def _write(

@@ -184,7 +184,15 @@ CREATE TABLE outbox(id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL,
     payload BLOB NOT NULL);
 """
 
-MIGRATIONS = [_V1, _V2, _V3, _V4, _V5]
+# Bodies that other datacenters hold (`dc/placement.py`): what is to be filled in is among them.
+_V6 = """
+CREATE INDEX versions_elsewhere ON versions(bucket, key, vid, stamp, size)
+    WHERE substr(extents, 1, 4) = '[[0,';
+CREATE INDEX conflicts_elsewhere ON conflicts(bucket, key, stamp, size)
+    WHERE substr(extents, 1, 4) = '[[0,';
+"""
+
+MIGRATIONS = [_V1, _V2, _V3, _V4, _V5, _V6]
 """MIGRATIONS[n] brings a database from schema version n to n + 1."""
 
 

@@ -27,6 +27,7 @@ from dc.names import (
 )
 from dc.names.api import BucketExists
 from dc.names.directory import MemoryDirectory
+from dc.names.elsewhere import Elsewhere
 from dc.names.knowledge import Knowledge
 from dc.names.merge import record
 from dc.names.model import (
@@ -136,6 +137,7 @@ class SqliteNames(UploadNames):
             self.knowledge.covers,
             self._committed,
         )
+        self.elsewhere = Elsewhere(self._read, self._directory.number)
         self.outbox = Outbox(self._read, self._writer.action)
         self.sweeper = Sweeper(self._read, self._writer.action, self._live_number, applying.let_go)
 

@@ -26,6 +26,10 @@ class MissingData(ObjectsError):
     """A container or a part of it is not there."""
 
 
+class BytesElsewhere(ObjectsError):
+    """Other datacenters have the bytes of this body, this one has not (`dc/placement.py`)."""
+
+
 class OutOfSpace(ObjectsError):
     """The disk is full. Nothing of the failed write counts."""
 

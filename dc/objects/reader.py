@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from dc.names.model import Extent
-from dc.objects.api import CorruptData, MissingData, ObjectsError
+from dc.objects.api import BytesElsewhere, CorruptData, MissingData, ObjectsError
 from dc.objects.container import ContainerDisk
 from dc.objects.format import (
     BLOCK_BYTES,
@@ -26,6 +26,7 @@ from dc.objects.format import (
     verify_blocks,
     verify_small,
 )
+from dc.placement import ELSEWHERE
 from dc.ports import Buffer, File
 from dc.worker import spawn
 
@@ -105,6 +106,8 @@ class FileCache:
             opened.file.close()
 
     def _open(self, container: int) -> _Opened:
+        if container == ELSEWHERE:
+            raise BytesElsewhere("other datacenters hold the bytes of this object")
         path = self._folder / file_name(container)
         try:
             file = self._disk.open(path)
