@@ -10,6 +10,7 @@
     GET    /datacenters                 POST the same {"token", "timeout_seconds"}: pair
     DELETE /datacenters/{name}
     GET    /replication                 how far each peer is
+    /buckets                            admin/buckets.py
     /conflicts                          admin/conflicts.py
     POST   /replication/verify, /datacenters/preview: admin/comparisons.py
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from admin.commands import conflicts, dc, disk, replication, status, token, user
+from admin.commands import bucket, conflicts, dc, disk, replication, status, token, user
 from admin.commands.check import check
 from admin.commands.init import init
 from admin.commands.lab import lab
@@ -34,6 +34,7 @@ app.command()(check)
 app.command()(status.status)
 app.command()(status.health)
 app.add_typer(user.app, name="user")
+app.add_typer(bucket.app, name="bucket")
 app.add_typer(token.app, name="token")
 app.add_typer(dc.app, name="dc")
 app.add_typer(disk.app, name="disk")

@@ -35,6 +35,9 @@ class AdminClient:
     def post(self, *path: str, body: Any = None, timeout_seconds: float = TIMEOUT_SECONDS) -> Any:
         return self.request("POST", path, body, timeout_seconds)
 
+    def put(self, *path: str, body: Any = None) -> Any:
+        return self.request("PUT", path, body)
+
     def delete(self, *path: str) -> Any:
         return self.request("DELETE", path)
 

@@ -24,6 +24,7 @@ import structlog
 from aiohttp import web
 
 from admin.api import AdminApi
+from admin.buckets import BucketsApi
 from admin.comparisons import ComparisonsApi
 from admin.conflicts import ConflictsApi
 from admin.drain import drain
@@ -135,6 +136,7 @@ class Node:
             parts.names.peers,
             self.whole_status,
             ConflictsApi(parts.names).routes()
+            + BucketsApi(parts.names, parts.files.config.name).routes()
             + ComparisonsApi(
                 parts.replicator, parts.names.peers, parts.names.directory.bucket
             ).routes(),

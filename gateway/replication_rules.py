@@ -1,17 +1,20 @@
 """The replication configuration of a bucket: which keys are to go to which datacenters.
 
-All datacenters that are paired hold everything. So a configuration is taken if it says just that,
-and refused if it says anything else: who keeps data out of a datacenter must not be told that it is
-done. A destination is a datacenter, `arn:farshore:dc:::NAME`. What S3 lets a configuration say
-beyond keys and destinations (storage classes, other owners, keys of a KMS, limits of time) is
-refused, too.
+The bytes of the keys that a rule names go to the datacenter that it names,
+`arn:farshore:dc:::NAME`, and without any such rule they stay where they were written
+(`dc/placement.py`). What was there before goes as well. Names, attributes, deletions and delete
+markers go everywhere: a rule that would keep delete markers back is refused. So is what S3 lets a
+rule say beyond prefixes and destinations: tags, storage classes, other owners, keys of a KMS,
+limits of time.
 
 Source: "PutBucketReplication" in the S3 API Reference.
 """
 
-from collections.abc import Container, Sequence, Set
+from collections.abc import Container
 from typing import Any
 
+from dc.placement import DATACENTER_ARN, REPLICATION, placement
+from dc.placement import ENABLED as ENABLED_RULE
 from gateway.context import Context
 from gateway.errors import S3Error
 from gateway.limits import KEY_BYTES_MAX, REPLICATION_RULES_MAX, RULE_ID_CHARS_MAX
@@ -20,12 +23,9 @@ from gateway.settings import put_setting
 from gateway.tags import check_tags
 from gateway.versioning import ENABLED, state_of
 
-REPLICATION = "replication"
-"""The name of the register."""
-_ARN = "arn:farshore:dc:::"
-_STATES = ("Enabled", "Disabled")
+_STATES = (ENABLED_RULE, "Disabled")
 _ID_BYTES = 24
-_NOT_OF_RULE = ("SourceSelectionCriteria", "ExistingObjectReplication")
+_NOT_OF_RULE = ("SourceSelectionCriteria",)
 _NOT_OF_DESTINATION = (
     *("Account", "StorageClass", "AccessControlTranslation"),
     *("EncryptionConfiguration", "ReplicationTime", "Metrics"),
@@ -39,11 +39,11 @@ async def put_replication(context: Context, request: Request, asked: Any) -> Non
             "InvalidRequest",
             "Versioning must be 'Enabled' on the bucket to apply a replication configuration",
         )
-    peers = {peer.name for peer in context.names.peers()}
     for rule in configuration.Rules:
         rule.ID = rule.ID or context.randomness.token(_ID_BYTES).hex()
-    check(configuration, {context.config.host_id, *peers})
-    _check_followed(configuration.Rules, peers)
+    sites = {site.name for site in context.names.directory.sites()}
+    peers = {peer.name for peer in context.names.peers()}
+    check(configuration, {context.config.host_id, *peers, *sites})
     await put_setting(context, request, REPLICATION, configuration)
 
 
@@ -61,35 +61,18 @@ def check(configuration: Any, datacenters: Container[str]) -> None:
         raise _invalid("Found duplicate priority in replication configuration")
 
 
-def _check_followed(rules: Sequence[Any], peers: Set[str]) -> None:
-    """Refuse what would have something stay away from a datacenter that it goes to."""
-    enabled = [rule for rule in rules if rule.Status == _STATES[0]]
-    complete = {_datacenter(rule) for rule in enabled if _is_of_all(rule)}
-    missing = sorted(peers - complete)
-    if missing:
-        message = (
-            "All datacenters that are paired hold everything. A rule that sends all keys to "
-            f"{_ARN}{missing[0]} is missing, and to keep some from it is not implemented."
-        )
-        raise S3Error("NotImplemented", message)
-    for rule in enabled:
-        markers = rule.DeleteMarkerReplication
-        if markers is not None and markers.Status != _STATES[0]:
-            message = "Delete markers go to all datacenters: to keep them back is not implemented."
-            raise S3Error("NotImplemented", message)
-
-
-def _is_of_all(rule: Any) -> bool:
-    """Whether it is for every key."""
-    if rule.Prefix:
-        return False
-    given = rule.Filter
-    return given is None or not (given.Prefix or given.Tag is not None or given.And is not None)
-
-
-def _datacenter(rule: Any) -> str:
-    arn: str = rule.Destination.Bucket
-    return arn.removeprefix(_ARN)
+def not_here(context: Context, request: Request) -> S3Error:
+    """The answer to who asks for bytes that other datacenters hold: for good, or still to come."""
+    own, key = context.config.host_id, request.target.key
+    rules = placement(request.bucket)
+    if request.method not in ("GET", "HEAD"):
+        return S3Error("InvalidObjectState", "The bytes of the source are in other datacenters.")
+    if rules is None or rules.holds(own, key):
+        message = "The bytes of this object are on their way to this datacenter. Try again later."
+        return S3Error("ServiceUnavailable", message)
+    holders = ", ".join(rules.holders(key)) or "the datacenter where it was written"
+    message = f"The replication rules of the bucket keep the bytes of this object in {holders}."
+    return S3Error("InvalidObjectState", message)
 
 
 def _check_rule(rule: Any, datacenters: Container[str]) -> None:
@@ -99,13 +82,15 @@ def _check_rule(rule: Any, datacenters: Container[str]) -> None:
         raise S3Error("MalformedXML")
     _check_filter(rule)
     _refuse(rule, _NOT_OF_RULE)
+    _refuse_disabled(rule)
     _refuse(rule.Destination, _NOT_OF_DESTINATION)
     arn = rule.Destination.Bucket
-    if not arn.startswith(_ARN):
-        message = f"Replication goes to a datacenter, {_ARN}NAME, not to another bucket."
+    if not arn.startswith(DATACENTER_ARN):
+        message = f"Replication goes to a datacenter, {DATACENTER_ARN}NAME, not to another bucket."
         raise S3Error("NotImplemented", message)
-    if _datacenter(rule) not in datacenters:
-        raise _invalid(f"There is no datacenter {_datacenter(rule)[:64]!r} paired with this")
+    name = arn.removeprefix(DATACENTER_ARN)
+    if name not in datacenters:
+        raise _invalid(f"There is no datacenter {name[:64]!r} paired with this")
 
 
 def _check_filter(rule: Any) -> None:
@@ -122,12 +107,23 @@ def _check_filter(rule: Any) -> None:
     if any(len((one.Prefix or "").encode()) > KEY_BYTES_MAX for one in found):
         raise S3Error("InvalidRequest", "The maximum size of a prefix is 1024")
     check_tags([(tag.Key, tag.Value) for tag in tags])
+    if tags:
+        raise S3Error("NotImplemented", "A replication rule for tags is not implemented.")
 
 
 def _refuse(one: Any, names: tuple[str, ...]) -> None:
     for name in names:
         if getattr(one, name) is not None:
             raise S3Error("NotImplemented", f"{name} in a replication rule is not implemented.")
+
+
+def _refuse_disabled(rule: Any) -> None:
+    """Delete markers go everywhere, and what was there before goes too."""
+    for name in ("DeleteMarkerReplication", "ExistingObjectReplication"):
+        given = getattr(rule, name)
+        if given is not None and given.Status != ENABLED_RULE:
+            message = f"A replication rule whose {name} is not Enabled is not implemented."
+            raise S3Error("NotImplemented", message)
 
 
 def _invalid(message: str) -> S3Error:

@@ -113,6 +113,9 @@ class MemoryDirectory:
     def site(self, dc_id: str) -> Site | None:
         return self._sites.get(dc_id)
 
+    def sites(self) -> list[Site]:
+        return sorted(self._sites.values(), key=lambda site: (site.name, site.dc_id))
+
     def user(self, user_id: str) -> User | None:
         user = self._users.get(user_id)
         return None if user is None or user.deleted else user

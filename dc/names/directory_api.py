@@ -40,6 +40,10 @@ class Directory(Protocol):
         """What a DC says of itself."""
         ...
 
+    def sites(self) -> list[Site]:
+        """All DCs that are known of, by name."""
+        ...
+
     def user(self, user_id: str) -> User | None: ...
 
     def users_of_email(self, email: str) -> list[User]:

@@ -22,7 +22,7 @@ async def house_of(dc: Dc) -> AsyncIterator[House]:
         keyring=Keyring(dc.names, dc.secrets, dc.randomness),
         clock=dc.clock,
         randomness=dc.randomness,
-        config=Config(region=REGION, ssec_over_http=True),
+        config=Config(region=REGION, ssec_over_http=True, host_id=dc.name),
         offload=DISK,
         replication=dc.replicator.mark,
     )

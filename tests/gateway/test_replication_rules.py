@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from gateway_kit import House
-from test_s3_replication_status import two
+from replica_kit import eventually
+from test_s3_replication_status import HEADER, becomes, two
 
 HERE = "arn:farshore:dc:::dc"
 RULE: dict[str, Any] = {"ID": "a", "Status": "Enabled", "Destination": {"Bucket": HERE}}
@@ -39,7 +40,8 @@ async def test_replication_rules_are_kept_and_shown(versioned: House) -> None:
             **RULE,
             "ID": "b",
             "Priority": 2,
-            "Filter": {"And": {"Prefix": "y", "Tags": [TAG]}},
+            "Filter": {"And": {"Prefix": "y"}},
+            "ExistingObjectReplication": {"Status": "Enabled"},
             "DeleteMarkerReplication": {"Status": "Enabled"},
         },
         {**RULE, "ID": "c", "Status": "Disabled", "Prefix": ""},
@@ -68,7 +70,9 @@ BAD = [
     ([{**RULE, "Prefix": "a", "Filter": {"Prefix": "a"}}], "MalformedXML"),
     ([{**RULE, "Filter": {"Prefix": "a", "Tag": TAG}}], "MalformedXML"),
     ([{**RULE, "Prefix": "a" * 1025}], "InvalidRequest"),
-    ([{**RULE, "ExistingObjectReplication": {"Status": "Enabled"}}], "NotImplemented"),
+    ([{**RULE, "ExistingObjectReplication": {"Status": "Disabled"}}], "NotImplemented"),
+    ([{**RULE, "Filter": {"Tag": TAG}}], "NotImplemented"),
+    ([{**RULE, "Filter": {"And": {"Prefix": "y", "Tags": [TAG]}}}], "NotImplemented"),
     ([{**RULE, "Filter": {}, "DeleteMarkerReplication": {"Status": "Disabled"}}], "NotImplemented"),
     ([], "MalformedXML"),
 ]
@@ -87,32 +91,66 @@ async def test_what_nothing_would_follow_is_refused(versioned: House) -> None:
     await asyncio.to_thread(run)
 
 
-async def test_rules_must_say_that_everything_goes_everywhere(tmp_path: Path) -> None:
-    async with two(tmp_path) as (paris, tokyo, at_paris, _):
+async def test_what_other_datacenters_hold_is_told_and_not_given(tmp_path: Path) -> None:
+    async with two(tmp_path) as (paris, tokyo, at_paris, at_tokyo):
         bucket = paris.names.directory.bucket("photos")
         assert bucket is not None
         await paris.names.set_bucket_registers(bucket.id, {"versioning": "Enabled"})
-        client = at_paris.boto()
-        tokyo_rule = {**RULE, "Destination": {"Bucket": f"arn:farshore:dc:::{tokyo.name}"}}
-        some = {**tokyo_rule, "ID": "b", "Priority": 2, "Filter": {"Prefix": "x/"}}
-        whole = {**tokyo_rule, "Priority": 1, "Filter": {"Prefix": ""}}
+        boto = at_paris.boto()
+        rule = {**RULE, "Destination": {"Bucket": "arn:farshore:dc:::tokyo"}, "Priority": 1}
+        rules = [{**rule, "Filter": {"Prefix": "in/"}}]
 
-        def run() -> None:
-            for rules, wanted in (
-                ([some], "NotImplemented"),
-                ([{**whole, "Status": "Disabled"}], "NotImplemented"),
-                ([{**tokyo_rule, "Prefix": "x"}], "NotImplemented"),
-                ([{**whole, "Filter": {"Tag": TAG}}], "NotImplemented"),
-                ([some, {**whole, "Status": "Disabled"}], "NotImplemented"),
-                ([{**tokyo_rule, "Prefix": ""}], ""),
-                ([some, whole], ""),
-                ([whole], ""),
-            ):
-                asked = {"Role": "any", "Rules": rules}
-                found = code(client.put_bucket_replication, ReplicationConfiguration=asked)
-                assert found == wanted, rules
+        async def say(rules: list[dict[str, Any]]) -> None:
+            asked = {"Role": "any", "Rules": rules}
+            await asyncio.to_thread(
+                boto.put_bucket_replication, Bucket="photos", ReplicationConfiguration=asked
+            )
 
-        await asyncio.to_thread(run)
+        await say(rules)
+        for key in ("in/k", "out"):
+            put = await at_paris.ask("PUT", f"/photos/{key}", b"hello")
+            assert put.status == 200
+        await eventually(becomes(at_tokyo, "in/k", "REPLICA"))
+        await eventually(becomes(at_paris, "in/k", "COMPLETED"))
+
+        async def is_known() -> bool:
+            return (await at_tokyo.ask("HEAD", "/photos/out")).status == 200
+
+        await eventually(is_known)
+        # Nobody replicates it, so there is nothing to say of its replication.
+        for house in (at_paris, at_tokyo):
+            head = await house.ask("HEAD", "/photos/out")
+            assert head.headers["content-length"] == "5" and HEADER not in head.headers
+            assert b"<Key>out</Key>" in (await house.ask("GET", "/photos")).body
+        assert (await at_paris.ask("GET", "/photos/out")).body == b"hello"
+        for asked in ({}, {"Range": "bytes=0-1"}):
+            got = await at_tokyo.ask("GET", "/photos/out", headers=asked)
+            assert got.status == 403 and b"<Code>InvalidObjectState</Code>" in got.body
+            assert b"the datacenter where it was written" in got.body
+        copied = await at_tokyo.ask(
+            "PUT", "/photos/copy", headers={"x-amz-copy-source": "/photos/out"}
+        )
+        assert copied.status == 403 and b"<Code>InvalidObjectState</Code>" in copied.body
+
+        # Who is to hold it now, and has not got it yet, says that it comes.
+        await tokyo.replicator._fill.stop()
+        await say([{**rule, "Filter": {"Prefix": ""}}])
+        got = None
+
+        async def is_to_come() -> bool:
+            nonlocal got
+            got = await at_tokyo.ask("GET", "/photos/out")
+            return got.status == 503
+
+        await eventually(is_to_come)
+        assert got is not None and b"<Code>ServiceUnavailable</Code>" in got.body
+        assert b"on their way" in got.body
+        tokyo.replicator._fill.start()
+
+        async def is_here() -> bool:
+            return (await at_tokyo.ask("GET", "/photos/out")).body == b"hello"
+
+        await eventually(is_here)
 
 
 async def test_replication_needs_versions(house: House) -> None:

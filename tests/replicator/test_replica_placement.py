@@ -1,0 +1,324 @@
+"""Bytes go where the rules of their bucket send them; names go everywhere."""
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+from awscrt.checksums import crc64nvme
+from replica_kit import Dc, datacenters, eventually, pair, settled
+from verify_kit import verify
+
+from dc.names.api import BytesMissing
+from dc.names.model import Bucket, Known
+from dc.objects.api import BytesElsewhere
+from dc.placement import REPLICATION, is_elsewhere
+from replicator import messages
+from replicator.errors import BodyUnavailable
+
+LARGE = 3_000_000
+
+
+def rules(**prefixes_of: list[str]) -> str:
+    """The setting that sends prefixes to datacenters: by name, what goes there."""
+    return json.dumps(
+        {
+            "Role": "",
+            "Rules": [
+                {
+                    "ID": f"{name}{number}",
+                    "Status": "Enabled",
+                    "Filter": {"Prefix": prefix},
+                    "Destination": {"Bucket": f"arn:farshore:dc:::{name}"},
+                }
+                for name, prefixes in prefixes_of.items()
+                for number, prefix in enumerate(prefixes)
+            ],
+        }
+    )
+
+
+async def say(dc: Dc, bucket: Bucket, text: str) -> None:
+    await dc.names.set_bucket_registers(bucket.id, {REPLICATION: text})
+
+
+async def is_absent(dc: Dc, bucket: Bucket, key: str) -> bool:
+    """Whether the object is known, and its bytes are in other datacenters only."""
+    version = await dc.names.version(bucket.id, key, "")
+    if version is None:
+        return False
+    if not is_elsewhere(version.extents):
+        return False
+    with pytest.raises(BytesElsewhere):
+        await dc.get(bucket, key)
+    return True
+
+
+async def has(dc: Dc, bucket: Bucket, key: str, body: bytes) -> bool:
+    try:
+        return await dc.get(bucket, key) == body
+    except BytesElsewhere:
+        return False
+
+
+def stored(dc: Dc) -> int:
+    """The bytes in the containers of a datacenter."""
+    return sum(file.stat().st_size for file in (dc.root / "containers").glob("*.fsc"))
+
+
+async def test_bytes_stay_away_from_who_no_rule_names(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(tokyo=["in/"]))
+        await settled(paris, tokyo)
+        before = stored(tokyo)
+        await paris.put(bucket, "out/small", b"s" * 5000)
+        await paris.put(bucket, "out/large", os.urandom(LARGE))
+        await paris.put(bucket, "out/empty", b"")
+        await paris.put(bucket, "in/small", b"i" * 50)
+        large = os.urandom(LARGE)
+        await paris.put(bucket, "in/large", large)
+        await settled(paris, tokyo)
+        assert await is_absent(tokyo, bucket, "out/small")
+        assert await is_absent(tokyo, bucket, "out/large")
+        assert await tokyo.get(bucket, "out/empty") == b""
+        assert await tokyo.get(bucket, "in/small") == b"i" * 50
+        assert await tokyo.get(bucket, "in/large") == large
+        assert stored(tokyo) - before < LARGE + 100_000
+        # Names are alike, and so are the roots: that is IDENTICAL.
+        await eventually(lambda: paris.peer(tokyo).state == "IDENTICAL")
+        await eventually(lambda: tokyo.peer(paris).state == "IDENTICAL")
+        found = await verify(paris, tokyo)
+        assert found.identical and found.root
+        absent = (await tokyo.replicator.counted_status()).absent
+        assert (absent.objects, absent.bytes, absent.to_come) == (2, 5000 + LARGE, 0)
+        assert (await paris.replicator.counted_status()).absent.objects == 0
+
+
+async def test_a_wider_rule_fills_in_and_a_narrower_one_deletes_nothing(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(paris=[""]))
+        bodies = {f"k{number}": os.urandom(1000) for number in range(1200)}
+        bodies["large"] = os.urandom(LARGE)
+        for key, body in bodies.items():
+            await paris.put(bucket, key, body)
+        await settled(paris, tokyo)
+        assert await is_absent(tokyo, bucket, "k0") and await is_absent(tokyo, bucket, "large")
+
+        await say(tokyo, bucket, rules(tokyo=["k"]))
+
+        async def filled() -> bool:
+            return (await tokyo.names.elsewhere.count())[0] == 1
+
+        await eventually(filled)
+        for key, body in bodies.items():
+            assert key == "large" or await tokyo.get(bucket, key) == body
+        assert await is_absent(tokyo, bucket, "large")
+        await say(paris, bucket, "")
+        await eventually(lambda: has(tokyo, bucket, "large", bodies["large"]))
+        await settled(paris, tokyo)
+        assert (await verify(paris, tokyo)).identical
+
+        await say(tokyo, bucket, rules(paris=[""]))
+        await settled(paris, tokyo)
+        await paris.put(bucket, "k1", b"new")
+        await settled(paris, tokyo)
+        assert await is_absent(tokyo, bucket, "k1")
+        assert await tokyo.get(bucket, "k2") == bodies["k2"]
+
+
+async def test_nothing_is_identical_while_bytes_are_to_come(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(paris=[""]))
+        await paris.put(bucket, "k", b"bytes")
+        await settled(paris, tokyo)
+        # The only copy is damaged: it cannot be given.
+        for file in (paris.root / "containers").glob("*.fsc"):
+            file.write_bytes(b"\0" * file.stat().st_size)
+        paris.objects._files.close()
+        await say(paris, bucket, "")
+        await eventually(lambda: bool(tokyo.replicator._filling.to_come()))
+        found = await verify(paris, tokyo)
+        assert not found.differs and not found.identical
+        assert (found.to_come_here, found.to_come_there) == (0, 1)
+        found = await verify(tokyo, paris)
+        assert (found.to_come_here, found.to_come_there) == (1, 0)
+        absent = (await tokyo.replicator.counted_status()).absent
+        assert (absent.objects, absent.to_come, absent.to_come_bytes) == (1, 1, 5)
+        assert "IDENTICAL" not in (paris.peer(tokyo).state, tokyo.peer(paris).state)
+        # Nor is it acknowledged; and why it does not come is shown.
+        await eventually(lambda: tokyo.peer(paris).failing == 1)
+        assert "cannot read its bytes" in tokyo.peer(paris).problems[0].reason
+
+
+async def test_a_new_datacenter_is_not_sent_what_it_is_not_to_hold(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        bucket = await paris.bucket()
+        for number in range(300):
+            await paris.put(bucket, f"k{number}", b"x" * 1000)
+        # Its place in the feed comes after the objects.
+        await say(paris, bucket, rules(tokyo=["k29"]))
+        await pair(paris, tokyo)
+        await settled(paris, tokyo)
+
+        async def filled() -> bool:
+            return await tokyo.names.elsewhere.count() == (289, 289_000)
+
+        await eventually(filled)
+        assert tokyo.peer(paris).failing == 0
+        assert await tokyo.get(bucket, "k29") == await tokyo.get(bucket, "k299") == b"x" * 1000
+        assert stored(tokyo) < 50_000
+
+
+async def test_who_holds_rules_does_not_give_what_they_keep_back(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(tokyo=["in/"]))
+        out = await paris.put(bucket, "out", b"secret")
+        inside = await paris.put(bucket, "in/k", b"public")
+        await settled(paris, tokyo)
+        client = tokyo.replicator._peers.link(paris.dc_id)._client
+        for version, given in ((inside, True), (out, False)):
+            ask = messages.BodyAsk(bucket.id, version.key, "", version.stamp, 0, 6)
+            try:
+                async with client.body(ask) as content:
+                    assert given and (await content.readexactly(6)) == b"public"
+            except BodyUnavailable as error:
+                assert not given and "409" in str(error)
+
+
+async def test_a_relay_that_holds_no_bytes_is_passed_by(tmp_path: Path) -> None:
+    """A-B-C with C paired with A as well: what B has no bytes of comes from A."""
+    async with datacenters(tmp_path, "a", "b", "c") as (a, b, c):
+        await pair(a, b)
+        await pair(b, c)
+        bucket = await a.bucket()
+        await say(a, bucket, rules(a=[""], c=[""]))
+        body = os.urandom(2000)
+        await a.put(bucket, "k", body)
+        await eventually(lambda: is_absent(b, bucket, "k"))
+        # C wants it and B cannot give it: that is shown, and not acknowledged.
+        await eventually(lambda: c.peer(b).failing == 1)
+        assert await c.names.version(bucket.id, "k", "") is None
+        await pair(a, c)
+        await eventually(lambda: has(c, bucket, "k", body))
+        await settled(a, b, c)
+        assert (await verify(c, b)).identical
+
+
+async def test_conflicts_keep_to_the_rules_too(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo", "oslo") as (paris, tokyo, oslo):
+        await pair(paris, tokyo)
+        await pair(paris, oslo)
+        await pair(tokyo, oslo)
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(paris=[""], tokyo=[""]))
+        await settled(paris, tokyo, oslo)
+        await tokyo.down()
+        lost = await paris.put(bucket, "k", b"of paris")
+        await paris.down()
+        await tokyo.up()
+        await tokyo.put(bucket, "k", b"of tokyo")
+        await paris.up()
+        await settled(paris, tokyo, oslo)
+        await settled(paris, tokyo, oslo)
+        for dc in (paris, tokyo):
+            assert await dc.get(bucket, "k") == b"of tokyo"
+        [kept] = await oslo.names.conflicts()
+        assert kept.loser.stamp == lost.stamp and is_elsewhere(kept.loser.extents)
+        assert await is_absent(oslo, bucket, "k")
+        with pytest.raises(BytesMissing):
+            await oslo.names.restore_conflict(bucket.id, "k", lost.stamp)
+        assert [one.gone for one in await oslo.names.conflicts()] == [False]
+        await say(oslo, bucket, rules(oslo=[""]))
+
+        async def filled() -> bool:
+            return await oslo.names.elsewhere.count() == (0, 0)
+
+        await eventually(filled)
+        assert await oslo.get(bucket, "k") == b"of tokyo"
+        again = await oslo.names.restore_conflict(bucket.id, "k", lost.stamp)
+        assert await oslo.get(bucket, "k") == b"of paris" and again.stamp > lost.stamp
+
+
+async def test_attributes_and_deletions_of_absent_bodies(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(paris=[""]))
+        written = await paris.put(bucket, "k", b"bytes")
+        await paris.put(bucket, "gone", b"bytes")
+        await settled(paris, tokyo)
+        await tokyo.names.set_registers(bucket.id, "k", "", {"tags": "of tokyo"})
+        await tokyo.delete(bucket, "gone")
+        await settled(paris, tokyo)
+        there = await paris.names.version(bucket.id, "k", "")
+        assert there is not None and there.registers["tags"].value == "of tokyo"
+        assert await paris.get(bucket, "k") == b"bytes"
+        assert await paris.get(bucket, "gone") is None
+        assert await is_absent(tokyo, bucket, "k")
+        assert await tokyo.names.known([written]) == [Known.HELD]
+        # What is written here stays here, whatever the rules say.
+        await tokyo.put(bucket, "mine", b"of tokyo")
+        await settled(paris, tokyo)
+        assert await tokyo.get(bucket, "mine") == await paris.get(bucket, "mine") == b"of tokyo"
+        assert (await verify(paris, tokyo)).identical
+
+
+async def test_filling_in_goes_on_after_a_restart(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(paris=[""]))
+        for number in range(20):
+            await paris.put(bucket, f"k{number}", b"x" * 1000)
+        await settled(paris, tokyo)
+        await paris.down()
+        await say(tokyo, bucket, "")
+        await tokyo.down()
+        await tokyo.up()
+        await eventually(lambda: bool(tokyo.replicator._filling.to_come()))
+        assert await is_absent(tokyo, bucket, "k0")
+        await paris.up()
+
+        async def filled() -> bool:
+            return await tokyo.names.elsewhere.count() == (0, 0)
+
+        await eventually(filled)
+        assert await tokyo.get(bucket, "k19") == b"x" * 1000
+        assert (await verify(paris, tokyo)).identical
+
+
+async def test_filling_in_takes_no_bytes_that_are_not_the_ones(tmp_path: Path) -> None:
+    """Who did not write an object, and has other bytes under its stamp, does not get them in."""
+    async with datacenters(tmp_path, "paris", "oslo", "tokyo") as (paris, oslo, tokyo):
+        await pair(paris, oslo)
+        await pair(oslo, tokyo)
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(paris=[""], oslo=[""]))
+        await paris.put(bucket, "k", b"right")
+        await settled(paris, oslo, tokyo)
+        await eventually(lambda: is_absent(tokyo, bucket, "k"))
+        [extent] = await oslo.objects.put(b"ident", b"WRONG")
+        meta = json.dumps({"crc64": crc64nvme(b"WRONG")})
+        extents = json.dumps([[extent.container, extent.offset, 5]])
+        await paris.down()
+        await oslo.down()
+        db = sqlite3.connect(oslo.root / "names.db", isolation_level=None)
+        db.execute("UPDATE versions SET meta = ?, extents = ?", (meta, extents))
+        db.close()
+        await oslo.up()
+        await say(tokyo, bucket, "")
+        # Its body came and was let go, so the entry is finished.
+        link = tokyo.replicator._peers.link(oslo.dc_id)
+        await eventually(lambda: link is not None and link.inbound.bytes >= 5)
+        await eventually(lambda: tokyo.peer(oslo).behind == 0)
+        assert await is_absent(tokyo, bucket, "k")
+        await paris.up()
