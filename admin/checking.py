@@ -21,6 +21,7 @@ from dc.objects.api import ObjectsError
 from dc.objects.container import ContainerDisk
 from dc.objects.format import container_of
 from dc.objects.store import ContainerStore
+from dc.placement import is_elsewhere
 from dc.ports import Clock, Database, Databases, Disk, Randomness
 
 DEFECTS_SHOWN_MAX = 1000
@@ -39,9 +40,11 @@ class Defect(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """What a check has found. `bytes_live` are those that somebody may ask for."""
+    """What a check has found. `bytes_live` are those that somebody may ask for; `elsewhere` are
+    bodies that other datacenters hold, by the rules of their buckets."""
 
     bodies: int = 0
+    elsewhere: int = 0
     bytes_live: int = 0
     containers: int = 0
     bytes_on_disk: int = 0
@@ -150,6 +153,9 @@ class _Checker:
     async def look(self, body: Body) -> None:
         report = self._report
         report.bodies += 1
+        if is_elsewhere(body.extents):
+            report.elsewhere += 1
+            return
         report.bytes_live += sum(extent.length for extent in body.extents)
         problem = self._shape(body) or (await self._bytes(body) if self._read else "")
         if problem:

@@ -75,6 +75,7 @@ class Filling:
         """Look for what is to come, and ask for it; returns the seconds until the next look."""
         clock, end, buckets = self._home.clock, self._home.names.feed_end, self._buckets()
         if not buckets or (self._looked_end == end and not (self._found and self._found.objects)):
+            await self._home.names.feed_wait(end)
             return FILL_TICK_SECONDS
         began = clock.monotonic()
         objects = size = 0
@@ -98,12 +99,12 @@ class Filling:
         prefixes = [""] if rules is None else rules.prefixes(self._home.place.name)
         for prefix in prefixes:
             for kind in (0, CONFLICT):
-                after = ("", "")
+                after: AbsentBody | None = None
                 while page := await self._home.names.elsewhere.page(
                     bucket.id, kind, prefix, after, COMPARE_ITEMS_ASKED_MAX
                 ):
                     yield page
-                    after = (page[-1].key, page[-1].id)
+                    after = page[-1]
 
     # -- asking ---------------------------------------------------------------------------------
 

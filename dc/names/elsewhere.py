@@ -14,10 +14,11 @@ _NOT_HERE = "substr(extents, 1, 4) = '[[0,'"
 """Word for word as in the index, or it is not used."""
 _PAGE = f"""
 SELECT {{kind}}, key, {{id}}, stamp, size FROM {{table}} INDEXED BY {{table}}_elsewhere
-WHERE bucket = ?1 AND {_NOT_HERE} AND (key, {{id}}) > (?2, ?3) AND key >= ?4
-    AND substr(key, 1, length(?4)) = ?4
+WHERE bucket = ?1 AND {_NOT_HERE} AND (key, {{id}}) >= (?2, ?3) AND key < ?4
 ORDER BY key, {{id}} LIMIT ?5
 """
+_LAST = "\U0010ffff" * 257
+"""After any key: these have at most 1,024 bytes."""
 _PAGES = {
     0: _PAGE.format(kind=0, id="vid", table="versions"),
     CONFLICT: _PAGE.format(kind=CONFLICT, id="stamp", table="conflicts"),
@@ -61,12 +62,14 @@ class Elsewhere:
         self._number = number
 
     async def page(
-        self, bucket_id: str, kind: int, prefix: str, after: tuple[str, str], limit: int
+        self, bucket_id: str, kind: int, prefix: str, after: AbsentBody | None, limit: int
     ) -> list[AbsentBody]:
         """Those of a bucket, of a kind, whose keys begin with `prefix`, by key and id, after
         `after` only."""
         number, query = self._number(bucket_id), _PAGES[kind]
-        asked = (number, *after, prefix, limit)
+        # Ids have no space: so this is the next one.
+        begin = (prefix, "") if after is None else (after.key, f"{after.id} ")
+        asked = (number, *begin, prefix + _LAST, limit)
         rows = await self._read(lambda db: db.execute(query, asked).fetchall())
         return [AbsentBody(*row) for row in rows]
 

@@ -9,6 +9,9 @@ handful per group keeps the writer's thread out of the loop's way, on the other 
 Records of one item in one group are merged one after the other, in rounds: each sees what the one
 before has left.
 
+A loser whose bytes other DCs hold (`dc/placement.py`) is kept by those, if nobody who had seen it
+has replaced it there. Kept here too, it might be kept though nobody has its bytes.
+
 A record made here (`local`) gets its `seen` here, from the state that it replaces.
 """
 
@@ -28,6 +31,7 @@ from dc.names.rows import read_version
 from dc.names.seen import INFERRED, history, saw
 from dc.names.transaction import Item, Transaction
 from dc.names.trees import delta, item_hash
+from dc.placement import is_elsewhere
 from dc.stamps import Stamp, stamp_after
 
 _encode = msgspec.json.Encoder().encode
@@ -200,7 +204,7 @@ def _merge_round(
                 winners.append(joined)
                 replaced.append((joined, there))
         elif verdict == Verdict.WINS:
-            if concurrent and there.kind == Kind.OBJECT:
+            if concurrent and there.kind == Kind.OBJECT and not there.absent:
                 conflicts.keep_current(transaction, new.number, new.change)
             winners.append(_with_bytes(new))
             replaced.append((new, there))
@@ -225,7 +229,9 @@ def _with_bytes(new: Record) -> Record:
 def _keep(transaction: Transaction, new: Record, winner: Stamp) -> None:
     """Keep an object that loses; one without bytes comes again, with them, as a conflict."""
     lost = new.change
-    if isinstance(lost, Tombstone) or lost.kind != Kind.OBJECT or (lost.size and not lost.extents):
+    if isinstance(lost, Tombstone) or lost.kind != Kind.OBJECT:
+        return
+    if lost.size and (not lost.extents or is_elsewhere(lost.extents)):
         return
     conflicts.merge_conflict(transaction, new.number, Conflict(loser=lost, winner=winner))
 

@@ -11,6 +11,7 @@ from unittest import mock
 import msgspec
 from planted_access import ACCESS
 from planted_knowledge import KNOWLEDGE
+from planted_placement import PLACEMENT
 from sim_disk import SimDisk
 
 import dc.names.registers
@@ -294,5 +295,6 @@ PLANTED: dict[str, Plant] = {
         late_acknowledgement_counts,
         *ACCESS,
         *KNOWLEDGE,
+        *PLACEMENT,
     )
 }

@@ -16,7 +16,8 @@ from dc.names.kinds import (
 )
 from dc.names.model import Kind, Version
 from dc.names.seen import INFERRED
-from dc.objects.api import ObjectsError
+from dc.objects.api import BytesElsewhere, ObjectsError
+from dc.placement import placement
 
 _STATE = {
     "versions": "SELECT b.id, v.key, v.vid, v.stamp, v.kind, v.size, v.etag, v.meta,"
@@ -156,6 +157,12 @@ def _told(attempts: list[Attempt]) -> str:
     return "; ".join(map(str, attempts))
 
 
+def belongs(dc: Dc, version: Version) -> bool:
+    """Whether the bytes of a version are to be in a DC."""
+    rules = placement(dc.names.directory.bucket_by_id(version.bucket))
+    return rules is None or rules.holds(dc.name, version.key)
+
+
 async def _check_standing(
     dc: Dc, item: tuple[str, str, str], attempt: Attempt, clients: Clients, fail: Fail
 ) -> None:
@@ -165,6 +172,9 @@ async def _check_standing(
         return
     try:
         await clients.check_version(dc, version)
+    except BytesElsewhere as error:
+        if belongs(dc, version):
+            fail("bytes", f"{dc.name} lacks the bytes of the {attempt}: {error}")
     except ObjectsError as error:
         fail("bytes", f"{dc.name} cannot read the {attempt}: {error}")
 

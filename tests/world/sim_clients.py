@@ -4,6 +4,7 @@ A body is durable before its version is named; the version's stamp is drawn afte
 an answer, too: what was refused must leave nothing; what failed otherwise may have happened.
 """
 
+import json
 import random
 from collections.abc import Awaitable, Callable
 
@@ -16,6 +17,7 @@ from sim_plan import Event
 from dc.names.api import (
     BucketExists,
     BucketNotEmpty,
+    BytesMissing,
     NamesClosed,
     NamesError,
     NamesFull,
@@ -38,8 +40,9 @@ from dc.names.model import (
     bucket_id,
 )
 from dc.names.seen import saw
-from dc.objects.api import CorruptData, MissingData, ObjectsError
+from dc.objects.api import BytesElsewhere, CorruptData, MissingData, ObjectsError
 from dc.objects.ident import body_ident
+from dc.placement import DATACENTER_ARN, REPLICATION
 from dc.stamps import Stamp, version_id
 
 OWNERS = ("a" * 64, "b" * 64)
@@ -63,6 +66,20 @@ def content(seed: int, event: Event) -> bytes:
 def etag_of(body: bytes) -> str:
     """What stands for the MD5 here."""
     return f"{crc64nvme(body):032x}"
+
+
+def rules_text(rules: list[tuple[str, str]]) -> str:
+    """The setting that sends prefixes to DCs by name; "" without any."""
+    found = [
+        {
+            "ID": str(number),
+            "Status": "Enabled",
+            "Filter": {"Prefix": prefix},
+            "Destination": {"Bucket": DATACENTER_ARN + name},
+        }
+        for number, (prefix, name) in enumerate(rules)
+    ]
+    return json.dumps({"Role": "", "Rules": found}) if found else ""
 
 
 def _replaces(dc: Dc, item: Item) -> set[Stamp]:
@@ -89,6 +106,10 @@ class Clients:
         except (CorruptData, MissingData) as error:
             self._fail("bytes", f"#{event.number} at {dc.name}: {error}")
             return
+        except BytesElsewhere as error:
+            if not self._model.placed:
+                self._fail("bytes", f"#{event.number} at {dc.name}: {error}")
+            outcome = str(error)
         except (NamesError, ObjectsError) as error:
             outcome = f"{type(error).__name__}: {error}"
         except Exception as error:
@@ -265,6 +286,16 @@ class Clients:
             life.attribute = max(life.attribute, stamp)
         return f"{bucket.name} {stamp}"
 
+    async def _placement(self, event: Event, dc: Dc) -> str:
+        """An operator says where the bytes of a bucket go."""
+        bucket, _ = self._where(event, dc)
+        if bucket is None:
+            return "no such bucket"
+        self._model.placed = True
+        text = rules_text(event.args["rules"])
+        await dc.names.set_bucket_registers(bucket.id, {REPLICATION: text})
+        return f"{bucket.name} {event.args['rules']}"
+
     async def _conflict_settle(self, event: Event, dc: Dc) -> str:
         """A conflict is ended: its loser written again, or not kept."""
         conflicts = await dc.names.conflicts(limit=20)
@@ -283,7 +314,7 @@ class Clients:
         self._model.unclear.add(item)
         try:
             again = await dc.names.restore_conflict(*where)
-        except (NoSuchConflict, *REFUSALS):
+        except (NoSuchConflict, BytesMissing, *REFUSALS):
             if was_clear:
                 self._model.unclear.discard(item)
             raise

@@ -3,6 +3,7 @@
 from typing import Any
 
 from awscrt.checksums import crc64nvme
+from sim_checks import belongs
 from sim_clients import Fail
 from sim_dc import Dc
 from sim_model import ACKED, OPEN, Attempt, Item, Model
@@ -10,7 +11,7 @@ from sim_model import ACKED, OPEN, Attempt, Item, Model
 from dc.names import rebuild
 from dc.names.seen import saw
 from dc.names.trees import DIRECTORY
-from dc.objects.api import ObjectsError
+from dc.objects.api import BytesElsewhere, ObjectsError
 
 
 def check_trees(dc: Dc, fail: Fail) -> None:
@@ -88,6 +89,10 @@ async def check_conflict_bytes(dcs: list[Dc], fail: Fail) -> None:
             loser = conflict.loser
             try:
                 body = await dc.body(loser)
+            except BytesElsewhere as error:
+                if belongs(dc, loser):
+                    fail("bytes", f"{dc.name} lacks the bytes of the conflict {loser}: {error}")
+                continue
             except ObjectsError as error:
                 fail("bytes", f"{dc.name} cannot read the conflict {loser}: {error}")
                 continue

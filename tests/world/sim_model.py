@@ -86,6 +86,8 @@ class Model:
         """Names of DCs whose database was put back to an old copy."""
         self.unclear: set[Item] = set()
         """Items that may have a version with a stamp that no client was told."""
+        self.placed = False
+        """Rules were made that keep bytes away from some DCs."""
         self.told = 0
         """Acknowledged operations."""
 

@@ -149,6 +149,7 @@ def plan_of(seed: int, also: tuple[str, ...] = ()) -> Plan:
     numbered += _rewound(plan, numbered)
     numbered += _set_apart(plan, numbered)
     numbered += _contested(plan, numbered)
+    numbered += _placed(plan, numbered)
     put_back = {event.dc for event in numbered if event.kind == "old_backup"}
     # Of two that forget at the same time each may wait for what only others know.
     plan.pace["gap"] = GAP_SECONDS if len(put_back) > 1 else 0.0
@@ -342,6 +343,32 @@ def _contested(plan: Plan, events: list[Event]) -> list[Event]:
             args if kind == "partition" else what | base | args,
         )
         for n, (when, kind, where, args) in enumerate(drawn)
+    ]
+
+
+def _placed(plan: Plan, events: list[Event]) -> list[Event]:
+    """In some worlds rules say which DCs hold the bytes of which keys, and are changed now and
+    then. Not where a DC forgets or leaves: it may have had the only copy. Drawn apart, like
+    `_rewound`."""
+    rng = random.Random(f"{plan.seed}/placed")
+    if rng.random() > 0.25 or any(event.kind in ("leave", "old_backup") for event in events):
+        return []
+    buckets = sorted({event.args["bucket"] for event in events if event.kind == "bucket_create"})
+    drawn = []
+    for _ in range(rng.choice([1, 3, 8])):
+        rules = [
+            (
+                rng.choice(["", "", "key-", "key-0", "key-1", "key-2"]),
+                f"dc{rng.randrange(plan.dcs)}",
+            )
+            for _ in range(rng.choice([0, 1, 1, 2, 3]))
+        ]
+        # Empty: everything goes everywhere again.
+        args = {"bucket": rng.choice(buckets), "owner": 0, "key": 0, "rules": rules}
+        drawn.append((rng.uniform(0.7, plan.fault_seconds), rng.randrange(plan.dcs), args))
+    return [
+        Event(len(events) + n, when, "placement", where, args)
+        for n, (when, where, args) in enumerate(drawn)
     ]
 
 

