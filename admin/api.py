@@ -11,6 +11,7 @@
     DELETE /datacenters/{name}
     GET    /replication                 how far each peer is
     /conflicts                          admin/conflicts.py
+    /objects                            admin/objects.py
     POST   /replication/verify, /datacenters/preview: admin/comparisons.py
 
 Who may: the bearer of the token in DIR/admin.token, for every path but /health, whether it exists

@@ -103,6 +103,7 @@ from dc.names.model import (
     VersionPage,
 )
 from dc.names.outbox import Outbox
+from dc.names.places import Places
 from dc.names.sweep import Sweeper
 from dc.stamps import HybridClock, Stamp
 
@@ -117,6 +118,8 @@ class Names(Protocol):
     """What the world outside is to be told: the `events` of a change are put there with it."""
     sweeper: Sweeper
     """Goes through all versions of a bucket."""
+    places: Places
+    """Which containers are pointed into; moves names to other bytes."""
 
     @property
     def epoch(self) -> str:

@@ -73,6 +73,8 @@ def _write(
 ) -> None:
     db, loser = transaction.db, conflict.loser
     leaf = "" if conflict.gone else _hash(conflict)
+    if not conflict.gone:
+        transaction.pointed.note(loser.extents)
     seq = transaction.take_seq()
     if old_seq:
         db.execute("DELETE FROM feed WHERE seq = ?", (old_seq,))

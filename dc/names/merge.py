@@ -321,6 +321,8 @@ def _write(
     tombstones = [one for one in winners if isinstance(one.change, Tombstone)]
     first = transaction.seq + 1
     transaction.seq += len(winners)
+    for one in versions:
+        transaction.pointed.note(one.change.extents)  # type: ignore[union-attr]
     if versions:
         db.execute(_PUT_VERSIONS, (b"[%b]" % b",".join([one.row for one in versions]), first))
     if tombstones:

@@ -4,7 +4,19 @@ import sqlite3
 
 import pytest
 
-from dc.names import applying, feed, guards, listing, merge, reader, rows, upkeep, version_listing
+from dc.names import (
+    applying,
+    feed,
+    guards,
+    inventory,
+    listing,
+    merge,
+    places,
+    reader,
+    rows,
+    upkeep,
+    version_listing,
+)
 from dc.names.schema import migrate
 
 STATEMENTS = {
@@ -25,6 +37,11 @@ STATEMENTS = {
     "feed versions": (feed._VERSIONS, 2),
     "feed tombstones": (feed._TOMBSTONES, 2),
     "feed conflicts": (feed._CONFLICTS, 2),
+    "count versions": (inventory._PAGES[inventory.VERSIONS], 4),
+    "count conflicts": (inventory._PAGES[inventory.CONFLICTS], 4),
+    "move a version": (places._MOVE[inventory.VERSIONS], 5),
+    "move a conflict": (places._MOVE[inventory.CONFLICTS], 5),
+    "move a part": (places._MOVE[inventory.PARTS], 4),
 }
 
 
