@@ -12,6 +12,7 @@
     GET    /replication                 how far each peer is
     /buckets                            admin/buckets.py
     /conflicts                          admin/conflicts.py
+    /objects                            admin/objects.py
     POST   /replication/verify, /datacenters/preview: admin/comparisons.py
 
 Who may: the bearer of the token in DIR/admin.token, for every path but /health, whether it exists

@@ -30,6 +30,7 @@ from admin.conflicts import ConflictsApi
 from admin.drain import drain
 from admin.errors import AdminError, os_reason, taken
 from admin.layout import Layout, Lock, existing, read_run
+from admin.objects import ObjectsApi
 from admin.parts import Files, Parts, open_parts, read_files
 from dc.config import bracketed, parse_listen
 from dc.names.api import NamesError
@@ -137,6 +138,7 @@ class Node:
             self.whole_status,
             ConflictsApi(parts.names).routes()
             + BucketsApi(parts.names, parts.files.config.name).routes()
+            + ObjectsApi(parts.compactor, parts.objects).routes()
             + ComparisonsApi(
                 parts.replicator, parts.names.peers, parts.names.directory.bucket
             ).routes(),
@@ -198,6 +200,7 @@ class Node:
             "users": len(self._parts.accounts.users()),
             "datacenters": [peer.name for peer in self._parts.names.peers()],
             **self._parts.objects.status(),
+            **self._parts.compactor.status(),
         }
 
     async def whole_status(self) -> dict[str, Any]:

@@ -19,11 +19,13 @@ from dc.config import Config, ConfigError, Mqtt
 from dc.keyring import Keyring
 from dc.names.service import SqliteNames, open_names
 from dc.objects.coded_disks import CodedDisks
+from dc.objects.compaction import Compactor
 from dc.objects.container import ContainerDisk
 from dc.objects.redundancy import parse_mode
 from dc.objects.store import ContainerStore
 from dc.ports import Clock, Disk, Network, Randomness
 from dc.system import SideBySide, SystemDatabases
+from dc.worker import Worker
 from gateway import context as gateway_context
 from gateway.access_logs.delivery import AccessLogs
 from gateway.background import Background
@@ -64,6 +66,7 @@ class Parts:
     files: Files
     names: SqliteNames
     objects: ContainerStore
+    compactor: Compactor
     accounts: Accounts
     s3: web.Server
     background: Background
@@ -183,6 +186,27 @@ def _gateway_config(files: Files) -> gateway_context.Config:
     )
 
 
+def _background(
+    files: Files,
+    names: SqliteNames,
+    objects: ContainerStore,
+    compactor: Compactor,
+    logs: AccessLogs,
+    clock: Clock,
+) -> Background:
+    config = files.config
+    return Background(
+        names=names,
+        clock=clock,
+        host_id=config.name,
+        day_ms=config.lifecycle_day_ms,
+        broker=files.broker,
+        topic_prefix=config.mqtt.topic_prefix,
+        logs=logs,
+        others=[*objects.workers(), Worker("compaction", clock, compactor.step)],
+    )
+
+
 async def open_parts(
     files: Files, *, clock: Clock, disk: Disk, randomness: Randomness, network: Network
 ) -> Parts:
@@ -241,14 +265,7 @@ async def open_parts(
     except BaseException:
         await names.close()
         raise
-    background = Background(
-        names=names,
-        clock=clock,
-        host_id=config.name,
-        day_ms=config.lifecycle_day_ms,
-        broker=files.broker,
-        topic_prefix=config.mqtt.topic_prefix,
-        logs=logs,
-        others=objects.workers(),
-    )
-    return Parts(files, names, objects, accounts, gateway.server(), background, replicator)
+    compactor = Compactor(names, objects, clock, config.compaction)
+    background = _background(files, names, objects, compactor, logs, clock)
+    server = gateway.server()
+    return Parts(files, names, objects, compactor, accounts, server, background, replicator)

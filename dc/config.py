@@ -29,11 +29,13 @@ from dc.config_tables import Objects as Objects
 from dc.config_tables import Peer as Peer
 from dc.config_tables import Section
 from dc.objects.redundancy import parse_mode
+from dc.objects.settings import CompactionSettings
 
 FILE_BYTES_MAX = 64 * 1024
 NAME_RULE = "1 to 32 lowercase letters, digits and hyphens, beginning with a letter or digit"
 ENDPOINTS_MAX = 8
 DISKS_MAX = 64
+RATE_MAX = 100_000
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
@@ -44,6 +46,8 @@ _DURATIONS = {
     "peer_absence_max": ("1h", "3650d"),
     "s3.lifecycle_day": ("1s", "1d"),
     "s3.access_log_every": ("1s", "1d"),
+    "objects.compaction_every": ("1s", "7d"),
+    "objects.compaction_grace": ("1s", "1d"),
 }
 """The least and the most. A peer that is not waited for is compared, item by item, when it comes
 back: not after every lunch."""
@@ -95,6 +99,16 @@ class Config(Section, frozen=True):
     @property
     def lifecycle_day_ms(self) -> int:
         return parse_duration(self.s3.lifecycle_day)
+
+    @property
+    def compaction(self) -> CompactionSettings:
+        objects = self.objects
+        return CompactionSettings(
+            objects.compaction_threshold,
+            objects.compaction_rate << 20,
+            parse_duration(objects.compaction_grace) / 1000,
+            parse_duration(objects.compaction_every) / 1000,
+        )
 
     @property
     def access_log_ms(self) -> int:
@@ -333,6 +347,10 @@ def _check_objects(objects: Objects, lines: _Lines) -> None:
         mode = parse_mode(objects.redundancy)
     except ValueError as error:
         raise lines.error("objects.redundancy", str(error)) from None
+    if not 0.05 <= objects.compaction_threshold <= 1:
+        raise lines.error("objects.compaction_threshold", "must be from 0.05 to 1")
+    if not 0 <= objects.compaction_rate <= RATE_MAX:
+        raise lines.error("objects.compaction_rate", f"must be from 0 to {RATE_MAX}")
     disks = objects.disks
     if len(disks) > DISKS_MAX:
         raise lines.error("objects.disks", f"at most {DISKS_MAX} disks")

@@ -83,6 +83,33 @@ class Objects(Section, frozen=True):
             " bytes take 1.5 times their size. 1+2 is three copies. 1+0 without disks."
         ),
     ] = "1+0"
+    compaction_threshold: Annotated[
+        float,
+        Meta(
+            description="Which part of a container must be garbage (deleted, overwritten, or never"
+            " finished) for what is left in it to be moved, so that its space comes back: 0.05 to"
+            " 1. Less gives back more space, and moves more."
+        ),
+    ] = 0.3
+    compaction_rate: Annotated[
+        int,
+        Meta(
+            description="Megabytes (MiB) that are read and written a second for that, at most. 0:"
+            " nothing is moved or removed by itself."
+        ),
+    ] = 64
+    compaction_every: Annotated[
+        str,
+        Meta(description="How often it is looked for garbage: 1h, 10m."),
+    ] = "1h"
+    compaction_grace: Annotated[
+        str,
+        Meta(
+            description="How long a container is left alone that somebody has just written to, and"
+            " how long one is kept that is not needed any more, for reads and writes that are about"
+            " to begin or to end: 1m, 10s."
+        ),
+    ] = "1m"
 
 
 class Mqtt(Section, frozen=True):

@@ -104,6 +104,7 @@ from dc.names.model import (
     VersionPage,
 )
 from dc.names.outbox import Outbox
+from dc.names.places import Places
 from dc.names.sweep import Sweeper
 from dc.stamps import HybridClock, Stamp
 
@@ -120,6 +121,8 @@ class Names(Protocol):
     """Goes through all versions of a bucket."""
     elsewhere: Elsewhere
     """What is known here and held by other DCs only."""
+    places: Places
+    """Which containers are pointed into; moves names to other bytes."""
 
     @property
     def epoch(self) -> str:

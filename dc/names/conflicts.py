@@ -52,6 +52,7 @@ def merge_conflict(transaction: Transaction, number: int, conflict: Conflict) ->
         here = known.conflict.loser
         registers = join_registers(here.registers, loser.registers)
         if is_elsewhere(here.extents) and same_bytes(here, loser):
+            transaction.pointed.note(loser.extents)
             transaction.db.execute(
                 "UPDATE conflicts SET extents = ? WHERE bucket = ? AND key = ? AND stamp = ?",
                 (_encode(loser.extents).decode(), number, here.key, here.stamp),
@@ -81,6 +82,8 @@ def _write(
 ) -> None:
     db, loser = transaction.db, conflict.loser
     leaf = "" if conflict.gone else _hash(conflict)
+    if not conflict.gone:
+        transaction.pointed.note(loser.extents)
     seq = transaction.take_seq()
     if old_seq:
         db.execute("DELETE FROM feed WHERE seq = ?", (old_seq,))

@@ -1,15 +1,19 @@
 """What bytes the name server knows of: of versions, of conflicts' losers, of parts of uploads.
 
-For a check of what is stored, while nothing else uses the database.
+`bodies` is for a check of what is stored, while nothing else uses the database. `count_page` and
+`find_page` go through the same tables while everybody does, a page at a time and without a
+transaction: which containers are pointed into, and by whom. They also see what an inbox has of
+bodies that are still to come.
 """
 
 import sqlite3
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from dc.names.model import Extent, Kind, Meta, UploadPart
+from dc.names.model import Extent, Kind, Meta, UploadPart, Version
+from dc.names.rows import CONFLICT_ROW, ROW, decode_row
 
 _VERSIONS = """
 SELECT b.name, v.key, v.vid, v.size, v.meta, v.extents FROM versions v
@@ -63,3 +67,162 @@ def bodies(db: sqlite3.Connection) -> Iterator[Body]:
         part = _part(record)
         about = f"{upload}/{part.number}"
         yield Body("part", name, key, about, part.size, part.crc64, part.extents)
+
+
+# -- page by page -------------------------------------------------------------------------------
+
+VERSIONS, CONFLICTS, PARTS, INBOX = range(4)
+"""The tables, in the order in which they are gone through."""
+
+Place = tuple[int, tuple[int | str, ...]]
+"""A table, and the key after which the next page begins."""
+START: Place = (VERSIONS, (-1, "", ""))
+_FIRST: dict[int, tuple[int | str, ...]] = {
+    CONFLICTS: (-1, "", ""),
+    PARTS: ("", -1),
+    INBOX: ("", -1),
+}
+_PAGES = {
+    VERSIONS: "SELECT bucket, key, vid, extents, length(key) + length(vid) + length(meta)"
+    " FROM versions WHERE (bucket, key, vid) > (?, ?, ?) ORDER BY bucket, key, vid LIMIT ?",
+    CONFLICTS: "SELECT bucket, key, stamp, extents, length(key) + length(vid) + length(meta)"
+    " FROM conflicts WHERE (bucket, key, stamp) > (?, ?, ?) ORDER BY bucket, key, stamp LIMIT ?",
+    PARTS: "SELECT upload, number, record, 128 FROM parts"
+    " WHERE (upload, number) > (?, ?) ORDER BY upload, number LIMIT ?",
+    INBOX: "SELECT peer, seq, extents, 128 FROM inbox"
+    " WHERE (peer, seq) > (?, ?) ORDER BY peer, seq LIMIT ?",
+}
+_FULL = {
+    VERSIONS: f"SELECT (SELECT id FROM buckets WHERE number = v.bucket), v.key, {ROW}, v.extents"
+    " FROM versions v WHERE bucket = ? AND key = ? AND vid = ?",
+    CONFLICTS: f"SELECT (SELECT id FROM buckets WHERE number = v.bucket), v.key, {CONFLICT_ROW},"
+    " v.extents FROM conflicts v WHERE bucket = ? AND key = ? AND stamp = ?",
+    PARTS: "SELECT b.id, u.key, p.record, p.record FROM parts p JOIN uploads u ON u.id = p.upload"
+    " JOIN buckets b ON b.number = u.bucket WHERE p.upload = ? AND p.number = ?",
+}
+_RECORD_BYTES = 128
+"""What a record takes beside its data, checksums, and the texts of its ident: rather too much."""
+_BLOCK_BYTES, _BLOCK_SUM_BYTES = 64 << 10, 4
+
+_all_extents = msgspec.json.Decoder(list[list[Extent]]).decode
+_all_parts = msgspec.json.Decoder(list[UploadPart]).decode
+_all_ranges = msgspec.json.Decoder(list[list[tuple[int, Extent]]]).decode
+
+
+class Share(msgspec.Struct):
+    """What points into one container: how many bodies have bytes there, how many bytes, and about
+    how many these take with what stands beside them (not less)."""
+
+    bodies: int = 0
+    bytes: int = 0
+    taken: int = 0
+
+    def add(self, other: "Share") -> None:
+        self.bodies += other.bodies
+        self.bytes += other.bytes
+        self.taken += other.taken
+
+
+class CountPage(NamedTuple):
+    """`rows` were looked at, `bodies` of them are bodies; `coming` are containers that an inbox has
+    ranges in; `after` is where the next page begins, None at the end."""
+
+    rows: int
+    bodies: int
+    containers: dict[int, Share]
+    coming: set[int]
+    after: Place | None
+
+
+class Found(NamedTuple):
+    """A row that points into some containers. `text` is the column as it is stored; of a version or
+    a conflict `version` is all of it, of a part `part` is, and `bucket` and `key` say of what."""
+
+    table: int
+    key: tuple[int | str, ...]
+    text: str
+    extents: list[Extent]
+    bucket: str
+    name: str
+    version: Version | None = None
+    part: UploadPart | None = None
+
+
+class FindPage(NamedTuple):
+    rows: int
+    found: list[Found]
+    after: Place | None
+
+
+def count_page(db: sqlite3.Connection, after: Place, limit: int) -> CountPage:
+    """Which containers the next `limit` rows of a table point into."""
+    table = after[0]
+    rows, places, following = _page(db, after, limit)
+    containers: dict[int, Share] = {}
+    for row, extents in zip(rows, places, strict=True):
+        of_body: set[int] = set()
+        beside = _RECORD_BYTES + row[-1]
+        for one in extents:
+            if not one.container:
+                continue  # These bytes are elsewhere.
+            there = containers.get(one.container)
+            if there is None:
+                there = containers[one.container] = Share()
+            there.bytes += one.length
+            there.taken += one.length + beside + _sums(one.length)
+            of_body.add(one.container)
+        for container in of_body:
+            containers[container].bodies += 1
+    coming = set(containers) if table == INBOX else set()
+    bodies = 0 if table == INBOX else sum(1 for extents in places if extents)
+    return CountPage(len(rows), bodies, containers, coming, following)
+
+
+def find_page(
+    db: sqlite3.Connection, after: Place, limit: int, containers: frozenset[int]
+) -> FindPage:
+    """Those of the next `limit` rows of a table that point into these containers. What an inbox
+    has is left out."""
+    table = after[0]
+    if table == INBOX:
+        return FindPage(0, [], None)
+    rows, places, following = _page(db, after, limit)
+    found = []
+    for row, extents in zip(rows, places, strict=True):
+        if any(one.container in containers for one in extents):
+            key = row[:2] if table == PARTS else row[:3]
+            full = db.execute(_FULL[table], key).fetchone()
+            if full is not None:
+                found.append(_found(table, key, full))
+    return FindPage(len(rows), found, following)
+
+
+def _found(table: int, key: tuple[int | str, ...], full: tuple[str, str, str, str]) -> Found:
+    bucket, name, record, text = full
+    if table == PARTS:
+        part = _part(record)
+        return Found(table, key, text, part.extents, bucket, name, part=part)
+    version = decode_row(record).version(bucket, name)
+    return Found(table, key, text, version.extents, bucket, name, version)
+
+
+def _page(
+    db: sqlite3.Connection, after: Place, limit: int
+) -> tuple[list[tuple[Any, ...]], list[list[Extent]], Place | None]:
+    """Rows, the extents of each, and where to go on."""
+    table, key = after
+    rows = db.execute(_PAGES[table], (*key, limit)).fetchall()
+    text = f"[{','.join([row[-2] for row in rows])}]"
+    if table == PARTS:
+        places = [part.extents for part in _all_parts(text)]
+    elif table == INBOX:
+        places = [[extent for _, extent in ranges] for ranges in _all_ranges(text)]
+    else:
+        places = _all_extents(text)
+    if len(rows) == limit:
+        return rows, places, (table, rows[-1][:-2])
+    return rows, places, (table + 1, _FIRST[table + 1]) if table < INBOX else None
+
+
+def _sums(length: int) -> int:
+    return -(-length // _BLOCK_BYTES) * _BLOCK_SUM_BYTES

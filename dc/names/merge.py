@@ -331,6 +331,7 @@ def _fill(transaction: Transaction, number: int, change: Version) -> None:
     here = read_version(transaction.db, number, change.key, change.vid, change.bucket)
     assert here is not None
     if same_bytes(here, change):
+        transaction.pointed.note(change.extents)
         transaction.db.execute(
             "UPDATE versions SET extents = ? WHERE bucket = ? AND key = ? AND vid = ?",
             (_encode(change.extents).decode(), number, change.key, change.vid),
@@ -350,6 +351,8 @@ def _write(
     tombstones = [one for one in winners if isinstance(one.change, Tombstone)]
     first = transaction.seq + 1
     transaction.seq += len(winners)
+    for one in versions:
+        transaction.pointed.note(one.change.extents)  # type: ignore[union-attr]
     if versions:
         db.execute(_PUT_VERSIONS, (b"[%b]" % b",".join([one.row for one in versions]), first))
     if tombstones:

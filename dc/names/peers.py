@@ -86,7 +86,8 @@ def advance(
             "INSERT OR REPLACE INTO cursors VALUES(?, ?, ?, ?)",
             (peer, cursor.epoch, cursor.seq, cursor.missed),
         )
-    db.executemany("INSERT OR REPLACE INTO inbox VALUES(?, ?, ?, ?, ?, ?, ?, ?)", map(_row, inbox))
+    rows = [_row(transaction, entry) for entry in inbox]
+    db.executemany("INSERT OR REPLACE INTO inbox VALUES(?, ?, ?, ?, ?, ?, ?, ?)", rows)
     db.executemany("DELETE FROM inbox WHERE peer = ? AND seq = ?", [(peer, seq) for seq in done])
 
 
@@ -94,12 +95,18 @@ def update_inbox(transaction: Transaction, entries: Sequence[Inboxed]) -> None:
     transaction.db.executemany(
         "UPDATE inbox SET change = ?3, extents = ?4, attempts = ?5, next_try_ms = ?6, error = ?7,"
         " restoring = ?8 WHERE peer = ?1 AND seq = ?2",
-        map(_row, entries),
+        [_row(transaction, entry) for entry in entries],
     )
 
 
-def _row(entry: Inboxed) -> tuple[str, int, bytes, str, int, int, str, bool]:
-    extents = msgspec.json.encode(entry.extents).decode()
+def _row(
+    transaction: Transaction, entry: Inboxed
+) -> tuple[str, int, bytes, str, int, int, str, bool]:
+    """Without the ranges that are in containers which were removed: those are fetched again."""
+    pointed = transaction.pointed
+    there = [one for one in entry.extents if not pointed.is_gone([one[1]])]
+    pointed.note([extent for _, extent in there])
+    extents = msgspec.json.encode(there).decode()
     return (
         entry.peer,
         entry.seq,

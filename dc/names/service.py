@@ -58,6 +58,7 @@ from dc.names.model import (
     bucket_id,
 )
 from dc.names.outbox import Outbox
+from dc.names.places import Places
 from dc.names.reader import Reader
 from dc.names.registers import create_bucket as make_bucket
 from dc.names.schema import prepare
@@ -139,6 +140,7 @@ class SqliteNames(UploadNames):
         )
         self.elsewhere = Elsewhere(self._read, self._directory.number)
         self.outbox = Outbox(self._read, self._writer.action)
+        self.places = Places(self._read, self._writer.action)
         self.sweeper = Sweeper(self._read, self._writer.action, self._live_number, applying.let_go)
 
     async def load(self) -> None:

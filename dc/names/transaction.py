@@ -5,10 +5,11 @@ event loop, after the commit.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from dc.names.model import Change, Peer
+from dc.names.errors import BytesMissing
+from dc.names.model import Change, Extent, Peer
 from dc.stamps import Stamp
 
 Item = tuple[int, str, str]
@@ -26,6 +27,33 @@ class Delta(NamedTuple):
     value: int
 
 
+class Pointed:
+    """Which containers were given a name while somebody counts names (`dc/names/places.py`), and
+    which can be given none any more. Used in the writer's thread."""
+
+    __slots__ = ("counting", "gone", "named")
+
+    def __init__(self) -> None:
+        self.counting = False
+        self.named: set[int] = set()
+        """Since the count has begun; by a change that failed, perhaps."""
+        self.gone: set[int] = set()
+        """Retired since the start: their bytes go, or have gone."""
+
+    def note(self, extents: Sequence[Extent]) -> None:
+        """A name is about to point there. BytesMissing when that is gone."""
+        if not (self.counting or self.gone):
+            return
+        for extent in extents:
+            if extent.container in self.gone:
+                raise BytesMissing(f"container {extent.container:016x} was removed meanwhile")
+            if self.counting:
+                self.named.add(extent.container)
+
+    def is_gone(self, extents: Sequence[Extent]) -> bool:
+        return bool(self.gone) and any(one.container in self.gone for one in extents)
+
+
 class _Mark(NamedTuple):
     seq: int
     changed: int
@@ -36,8 +64,16 @@ class _Mark(NamedTuple):
 class Transaction:
     """What an action may use."""
 
-    def __init__(self, db: sqlite3.Connection, dc_id: str, seq: int, covers: Covers) -> None:
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        dc_id: str,
+        seq: int,
+        covers: Covers,
+        pointed: Pointed | None = None,
+    ) -> None:
         self.db = db
+        self.pointed = pointed or Pointed()
         self.dc_id = dc_id
         self.covers = covers
         self.seq = seq

@@ -38,6 +38,7 @@ def put_part(transaction: Transaction, upload_id: str, part: UploadPart) -> None
     _require(transaction, upload_id)
     known = _known_part(transaction.db, upload_id, part.number)
     if known is None or known.stamp < part.stamp:
+        transaction.pointed.note(part.extents)
         transaction.db.execute(
             "INSERT OR REPLACE INTO parts VALUES(?, ?, ?)",
             (upload_id, part.number, msgspec.json.encode(part).decode()),

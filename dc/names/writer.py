@@ -22,11 +22,11 @@ from typing import Any, TypeVar, cast
 import structlog
 
 from dc.names import outbox
-from dc.names.api import NamesClosed, NamesError, NamesFull, NoSuchBucket
+from dc.names.api import BytesMissing, NamesClosed, NamesError, NamesFull, NoSuchBucket
 from dc.names.merge import Record, merge
-from dc.names.model import Event
+from dc.names.model import Event, Version
 from dc.names.rows import LIVE
-from dc.names.transaction import Covers, Transaction
+from dc.names.transaction import Covers, Pointed, Transaction
 from dc.names.trees import Trees, log_deltas, store
 from dc.ports import Database
 from dc.stamps import HybridClock, stamp_origin
@@ -81,6 +81,7 @@ class Writer:
         self._seq = seq
         self._trees = trees
         self._covers = covers
+        self._pointed = Pointed()
         self._fold = False
         self._attempts = 0
         """Commits that were tried, to know each again."""
@@ -214,7 +215,7 @@ class Writer:
         try:
             if folded:
                 store(db, folded)
-            transaction = Transaction(db, self._dc_id, self._seq, self._covers)
+            transaction = Transaction(db, self._dc_id, self._seq, self._covers, self._pointed)
             results: list[Any]
             if group[0].action is None:
                 results = _merge_live(transaction, group)
@@ -278,6 +279,8 @@ def _merge_live(transaction: Transaction, group: list[_Waiting]) -> list[Any]:
     for waiting in group:
         if dead and any(record.number in dead for record in waiting.records):
             results.append(NoSuchBucket("the bucket was deleted meanwhile"))
+        elif transaction.pointed.gone and _is_gone(transaction.pointed, waiting.records):
+            results.append(BytesMissing("the bytes were removed meanwhile: send them again"))
         else:
             records.extend(waiting.records)
             events.extend(waiting.events)
@@ -286,6 +289,12 @@ def _merge_live(transaction: Transaction, group: list[_Waiting]) -> list[Any]:
     if events:
         outbox.add(transaction, events)
     return results
+
+
+def _is_gone(pointed: Pointed, records: Sequence[Record]) -> bool:
+    """Whether one of them would point into a container that was retired."""
+    changes = (one.change for one in records)
+    return any(isinstance(one, Version) and pointed.is_gone(one.extents) for one in changes)
 
 
 def _took_effect(db: sqlite3.Connection, position: str) -> bool:

@@ -37,6 +37,10 @@ T = TypeVar("T")
 BAD_SECONDS = 60.0
 
 
+class ContainerRemoved(Exception):
+    """Somebody removed a container that was worked on. No fault of a disk."""
+
+
 class DisksState(NamedTuple):
     """For the status page: the mode, how many disks there are, and the folders of those that were
     missing at the start, and that are left out since they failed."""
@@ -185,9 +189,9 @@ class CodedDisks:
     def list_dir(self, path: Path) -> list[str]:
         return [file_name(container) for container in self.containers()]
 
-    def sizes(self) -> list[int]:
+    def sizes(self) -> dict[int, int]:
         """Of each container, about, without looking for its stripes: by the size of one slot."""
-        found = []
+        found = {}
         for container in self.containers():
             sizes = [0]
             for slot, number in self._slots.get(container, {}).items():
@@ -198,7 +202,7 @@ class CodedDisks:
                     finally:
                         file.close()
                     break
-            found.append(max(sizes))
+            found[container] = max(sizes)
         return found
 
     def create(self, path: Path, mode: int = 0o644) -> File:
@@ -396,7 +400,7 @@ class CodedDisks:
         file.sync()
         with self._lock:
             if container not in self._slots:
-                raise FileNotFoundError(errno.ENOENT, "the container was removed", name)
+                raise ContainerRemoved(name)
             self._disk.rename(self._temporary(container, slot, number), folder / name)
             before = self._slots[container].get(slot)
             self._others[container] = self.others(container) - {(slot, number)}

@@ -68,11 +68,15 @@ class ContainerIds:
         self._clock = clock
         self._randomness = randomness
         self._last_ms = 0
+        self.unsealed: set[int] = set()
+        """Those that were given out, and whose containers are not sealed yet."""
 
     def next(self) -> tuple[int, int]:
         """A new id, and the milliseconds since 1970 that are in it."""
         self._last_ms = max(self._clock.wall_ms(), self._last_ms + 1)
-        return self._last_ms << 16 | int.from_bytes(self._randomness.token(2)), self._last_ms
+        container = self._last_ms << 16 | int.from_bytes(self._randomness.token(2))
+        self.unsealed.add(container)
+        return container, self._last_ms
 
 
 def created_ms(container: int) -> int:

@@ -28,6 +28,7 @@ from dc.objects.api import ObjectsError, OutOfSpace
 from dc.objects.budget import ByteBudget
 from dc.objects.container import Append, ContainerDisk, ContainerIds, OpenContainer
 from dc.objects.format import IDENT_MAX_BYTES, RECORD_HEADER_BYTES, table_bytes
+from dc.objects.usage import Usage
 from dc.ports import Buffer
 from dc.worker import spawn
 
@@ -63,6 +64,7 @@ class Shared:
     ids: ContainerIds
     container_max_bytes: int
     counters: Counters
+    usage: Usage
 
 
 class Appended:
@@ -118,6 +120,7 @@ class Lane:
         self._pump: asyncio.Task[None] | None = None
         self._container: OpenContainer | None = None
         self._syncing: asyncio.Task[None] | None = None
+        self._sealing = False
         self._closed = False
 
     async def append(
@@ -145,6 +148,21 @@ class Lane:
             self._pump = spawn(self._work(), f"objects {self._name}")
         return future
 
+    @property
+    def open_container(self) -> tuple[int, int] | None:
+        """The container that is written to, and its length."""
+        container = self._container
+        return None if container is None else (container.id, container.end)
+
+    async def seal(self) -> None:
+        """Begin another container with the next group; seal this one, when what is under way is
+        written."""
+        self._sealing = True
+        if self._pump is None:
+            self._pump = spawn(self._work(), f"objects {self._name}")
+        while self._sealing and (pump := self._pump) is not None:
+            await asyncio.wait([pump])
+
     async def close(self) -> None:
         """Write what is queued, refuse what comes later, sync and close the container."""
         self._closed = True
@@ -156,7 +174,11 @@ class Lane:
     async def _work(self) -> None:
         """Write groups until the queue is empty."""
         try:
-            while self._queue:
+            while self._queue or self._sealing:
+                if self._sealing:
+                    await self._settle()
+                    await self._retire()
+                    self._sealing = False
                 if group := self._gather():
                     await self._write(group)
         finally:
@@ -247,7 +269,10 @@ class Lane:
         container, self._container = self._container, None
         if container is None:
             return
-        if await self._shared.disk.run(lambda: _seal(container)):
+        removed = await self._shared.disk.run(lambda: _seal(container))
+        self._shared.usage.handed_out([container.id])
+        self._shared.ids.unsealed.discard(container.id)
+        if removed:
             self._shared.counters.containers -= 1
             self._shared.counters.bytes_on_disk -= container.end
 

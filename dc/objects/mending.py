@@ -23,7 +23,7 @@ from contextlib import contextmanager
 import structlog
 
 from dc.objects.api import CorruptData
-from dc.objects.coded_disks import CodedDisks
+from dc.objects.coded_disks import CodedDisks, ContainerRemoved
 from dc.objects.coded_file import CodedFile
 from dc.objects.format import decode_header, file_name
 from dc.ports import Clock, File
@@ -55,7 +55,7 @@ class Mender:
         self._disks = disks
         self._clock = clock
         self._forget = forget
-        self._rate = bytes_per_second
+        self.bytes_per_second = bytes_per_second
         self._cursor: int | None = None
         """The container that was scrubbed last in this round."""
         self._next_round = self._next_look = clock.monotonic()
@@ -90,6 +90,22 @@ class Mender:
             "stripes_torn": self.torn,
         }
 
+    def left(self) -> tuple[str, list[int]]:
+        """Whether it is repairing, scrubbing or idle, and the containers that it has still to look
+        at: those that lack slots, else the rest of this round."""
+        sealed = self._disks.sealed()
+        if lacking := [one for one in sealed if self._disks.missing(one)]:
+            return "repairing", lacking
+        cursor = self._cursor
+        if cursor is None:
+            return "idle", []
+        return "scrubbing", [one for one in sealed if one <= cursor]
+
+    def forget_lost(self, container: int) -> None:
+        """A container was removed: nothing in it is lost."""
+        self._lost.pop(container, None)
+        self._tried.pop(container, None)
+
     async def step(self) -> float:
         """Look after one container; the seconds to wait."""
         container = await self._disks.run(self._choose)
@@ -115,7 +131,7 @@ class Mender:
             # It cannot be ended while a thread is at it.
             await asyncio.wait([job])
             raise
-        wait_s = size / self._rate - (self._clock.monotonic() - began)
+        wait_s = size / self.bytes_per_second - (self._clock.monotonic() - began)
         if more and wait_s > 0:
             await self._clock.sleep(wait_s)
         return more
@@ -160,6 +176,13 @@ class Mender:
             file = self._disks.coded(container)
         except FileNotFoundError:
             return  # It was removed meanwhile.
+        try:
+            yield from self._mend_file(file, container)
+        except ContainerRemoved:
+            log.info("a container was removed while it was mended", container=file_name(container))
+            self.forget_lost(container)
+
+    def _mend_file(self, file: CodedFile, container: int) -> Generator[int]:
         done = False
         try:
             if self._can_be_read(file, container):

@@ -26,6 +26,7 @@ from dc.objects.format import (
     verify_blocks,
     verify_small,
 )
+from dc.objects.usage import Usage
 from dc.placement import ELSEWHERE
 from dc.ports import Buffer, File
 from dc.worker import spawn
@@ -251,11 +252,17 @@ def pieces(extents: Sequence[Extent], start: int, stop: int) -> list[tuple[Exten
 
 
 async def read_pieces(
-    disk: ContainerDisk, files: FileCache, extents: Sequence[Extent], start: int, stop: int
+    disk: ContainerDisk,
+    files: FileCache,
+    usage: Usage,
+    extents: Sequence[Extent],
+    start: int,
+    stop: int,
 ) -> AsyncIterator[Buffer]:
     """The bytes [start, stop) of a body, one piece ahead of the consumer."""
     plan = pieces(extents, start, stop)
     ahead: asyncio.Task[memoryview | Exception] | None = None
+    number = usage.begin_read(extents)
     try:
         for index in range(len(plan)):
             if ahead is None:
@@ -268,6 +275,7 @@ async def read_pieces(
                 ahead = spawn(_attempt(disk, _job(files, plan[index + 1])), "objects read ahead")
             yield piece
     finally:
+        usage.end_read(number)
         if ahead is not None:
             ahead.cancel()
 

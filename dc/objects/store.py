@@ -7,18 +7,27 @@ only read. `docs/containers.md` tells the whole in plain words.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dc.names.model import Extent
 from dc.objects.api import SMALL_MAX_BYTES, ObjectsError
 from dc.objects.coded_disks import CodedDisks, DisksState
-from dc.objects.container import ContainerDisk, ContainerIds
-from dc.objects.format import CONTAINER_LIMIT_BYTES, FLAG_LAST, container_of
+from dc.objects.container import Append, ContainerDisk, ContainerIds
+from dc.objects.format import CONTAINER_LIMIT_BYTES, FLAG_LAST, container_of, file_name
 from dc.objects.lane import GROUP_MAX_BYTES, Counters, Lane, Shared
 from dc.objects.mending import BYTES_PER_SECOND, Mender
-from dc.objects.reader import CACHED_MAX_BYTES, FILES_MAX, FileCache, read_cached, read_pieces
+from dc.objects.reader import (
+    CACHED_MAX_BYTES,
+    FILES_MAX,
+    FileCache,
+    read_cached,
+    read_piece,
+    read_pieces,
+)
+from dc.objects.redundancy import Mode
+from dc.objects.usage import Usage
 from dc.objects.writer import StreamWriter
 from dc.ports import Buffer, Clock, Randomness
 from dc.worker import Worker
@@ -57,15 +66,15 @@ class ContainerStore:
         self._disk = disk
         self._folder = root / "containers"
         self._counters = Counters()
+        self.usage = Usage(clock)
+        self._ids = ContainerIds(clock, randomness)
         shared = Shared(
-            disk,
-            self._folder,
-            ContainerIds(clock, randomness),
-            container_max_bytes,
-            self._counters,
+            disk, self._folder, self._ids, container_max_bytes, self._counters, self.usage
         )
         self._small = Lane("small", shared)
         self._bulk = [Lane(f"bulk {number}", shared) for number in range(BULK_LANES)]
+        self._moved = Lane("compaction", shared)
+        """What compaction moves: nobody else waits for it, and it waits for nobody."""
         # A descriptor for each slot of each container.
         slots = disk.mode.slots if isinstance(disk, CodedDisks) else 1
         self._files = FileCache(disk, self._folder, max(1, files_max // slots))
@@ -77,9 +86,9 @@ class ContainerStore:
 
     async def open(self) -> None:
         """Make the folder if need be, and count what is there."""
-        sizes = await self._disk.run(self._list)
+        sizes = await self._disk.run(self._begin)
         self._counters.containers += len(sizes)
-        self._counters.bytes_on_disk += sum(sizes)
+        self._counters.bytes_on_disk += sum(sizes.values())
         self._opened = True
 
     async def put(self, ident: bytes, data: Buffer) -> list[Extent]:
@@ -94,7 +103,7 @@ class ContainerStore:
 
     def writer(self, ident: bytes) -> StreamWriter:
         self._check_open()
-        return StreamWriter(ident, self._bulk)
+        return StreamWriter(ident, self._bulk, self.usage)
 
     def read_cached(self, extents: Sequence[Extent]) -> bytes | None:
         if len(extents) != 1:
@@ -105,7 +114,7 @@ class ContainerStore:
 
     def read(self, extents: Sequence[Extent], start: int, stop: int) -> AsyncIterator[Buffer]:
         self._check_open()
-        return read_pieces(self._disk, self._files, extents, start, stop)
+        return read_pieces(self._disk, self._files, self.usage, extents, start, stop)
 
     def stats(self) -> StoreStats:
         counters = self._counters
@@ -118,6 +127,85 @@ class ContainerStore:
         if self._mender is None or not isinstance(self._disk, CodedDisks):
             return DisksState("1+0", 1, [], [])._asdict()
         return {**self._disk.state()._asdict(), **self._mender.status()}
+
+    # -- for compaction ---------------------------------------------------------------------------
+
+    @property
+    def mode(self) -> Mode:
+        return self._disk.mode if isinstance(self._disk, CodedDisks) else Mode(1, 0)
+
+    async def sizes(self) -> dict[int, int]:
+        """About how many bytes each container takes, redundancy left out: those that are written
+        to by what was written, the others by their files."""
+        sizes: dict[int, int] = await self._disk.run(self._list)
+        return {one: size for one, size in sizes.items() if one not in self._ids.unsealed} | {
+            one.open_container[0]: one.open_container[1]
+            for one in self._lanes()
+            if one.open_container
+        }
+
+    def unsealed(self) -> frozenset[int]:
+        """The containers that are written to, or are about to be."""
+        return frozenset(self._ids.unsealed)
+
+    def missing(self) -> frozenset[int]:
+        """The containers that have not all their slots."""
+        disk = self._disk
+        if not isinstance(disk, CodedDisks):
+            return frozenset()
+        return frozenset(one for one in disk.containers() if disk.missing(one))
+
+    def repair_progress(self, sizes: Mapping[int, int]) -> dict[str, Any] | None:
+        """What scrub and repair do, given about how large containers are; None with one disk."""
+        if self._mender is None:
+            return None
+        doing, left = self._mender.left()
+        mode = self.mode
+        size = sum(sizes.get(one, 0) for one in left) * mode.slots // mode.k
+        return {
+            "doing": doing,
+            "containers_left": len(left),
+            "seconds_left": round(size / self._mender.bytes_per_second, 1),
+        }
+
+    async def seal(self, containers: Collection[int]) -> None:
+        """Begin others in the place of these."""
+        for lane in self._lanes():
+            if lane.open_container and lane.open_container[0] in containers:
+                await lane.seal()
+
+    async def load(self, extents: Sequence[Extent]) -> list[bytes | ObjectsError]:
+        """The data of some extents, checked, or what is wrong with them."""
+        return await self._disk.run(lambda: [_load(self._files, extent) for extent in extents])
+
+    async def store_moved(self, records: Sequence[Append]) -> list[Extent]:
+        """Store records that are read from another container, durably. Raises ObjectsError."""
+        self._check_open()
+        futures = [
+            await self._moved.append(
+                one.ident, one.buffers, one.length, one.position, one.flags, one is records[-1]
+            )
+            for one in records
+        ]
+        written = await asyncio.gather(*futures)
+        for appended in written:
+            appended.check_durable()
+        return [appended.extent for appended in written]
+
+    async def remove(self, container: int, size: int) -> None:
+        """Remove a container that nobody points into, and that had this size. That it is gone need
+        not be durable: what comes back after a power cut is garbage again. Raises OSError."""
+        path = self._folder / file_name(container)
+        await self._disk.run(lambda: self._disk.remove(path))
+        self._files.forget(container)
+        self.usage.forget(container)
+        if self._mender is not None:
+            self._mender.forget_lost(container)
+        self._counters.containers -= 1
+        self._counters.bytes_on_disk = max(0, self._counters.bytes_on_disk - size)
+
+    def _lanes(self) -> list[Lane]:
+        return [self._small, *self._bulk, self._moved]
 
     def mender(self, bytes_per_second: int) -> Mender:
         """What looks after containers on several disks, at some rate."""
@@ -133,21 +221,24 @@ class ContainerStore:
     async def close(self) -> None:
         """Write what is queued; everything after that is refused."""
         self._opened = False
-        await asyncio.gather(*(lane.close() for lane in (self._small, *self._bulk)))
+        await asyncio.gather(*(lane.close() for lane in self._lanes()))
         await self._disk.run(self._files.close)
 
     def _check_open(self) -> None:
         if not self._opened:
             raise ObjectsError("the object store is not open")
 
-    def _list(self) -> list[int]:
-        """The size of each container."""
+    def _begin(self) -> dict[int, int]:
         self._disk.make_dirs(self._folder)
+        return self._list()
+
+    def _list(self) -> dict[int, int]:
+        """The size of each container."""
         if isinstance(self._disk, CodedDisks):
             return self._disk.sizes()
-        sizes = []
+        sizes = {}
         for name in self._disk.list_dir(self._folder):
-            if container_of(name) is None:
+            if (container := container_of(name)) is None:
                 continue
             try:
                 file = self._disk.open(self._folder / name)
@@ -155,7 +246,15 @@ class ContainerStore:
                 # Another process just removed a container that it could not use.
                 continue
             try:
-                sizes.append(file.size())
+                sizes[container] = file.size()
             finally:
                 file.close()
         return sizes
+
+
+def _load(files: FileCache, extent: Extent) -> bytes | ObjectsError:
+    """In a disk thread: the data of an extent."""
+    try:
+        return bytes(read_piece(files, extent, 0, extent.length))
+    except ObjectsError as error:
+        return error

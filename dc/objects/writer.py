@@ -18,6 +18,7 @@ from dc.names.model import Extent
 from dc.objects.api import ObjectsError
 from dc.objects.format import FLAG_LAST, RECORD_MAX_BYTES
 from dc.objects.lane import Appended, Lane
+from dc.objects.usage import Usage
 from dc.ports import Buffer
 
 FRAMES_MAX = 2
@@ -30,9 +31,11 @@ SHORT_BYTES = 16 << 10
 class StreamWriter:
     """One body. Not to be used by two tasks at a time."""
 
-    def __init__(self, ident: bytes, lanes: Sequence[Lane]) -> None:
+    def __init__(self, ident: bytes, lanes: Sequence[Lane], usage: Usage) -> None:
         self._ident = ident
         self._lanes = lanes
+        self._usage = usage
+        usage.bodies.add(self)
         self._lane: Lane | None = None
         self._frame: list[Buffer] = []
         self._frame_bytes = 0
@@ -75,14 +78,22 @@ class StreamWriter:
                 self._written.append(await self._under_way.popleft())
             for appended in self._written:
                 appended.check_durable()
+            self._usage.handed_out(self.containers())
             return [appended.extent for appended in self._written]
         finally:
             self.abort()
+
+    def containers(self) -> set[int]:
+        """Those that have bytes of it."""
+        done = (one for one in self._under_way if one.done() and not one.cancelled())
+        written = [one.result() for one in done if one.exception() is None]
+        return {one.extent.container for one in (*self._written, *written)}
 
     def abort(self) -> None:
         if self._ended:
             return
         self._ended = True
+        self._usage.bodies.discard(self)
         for future in self._under_way:
             future.cancel()
             if not future.cancelled():

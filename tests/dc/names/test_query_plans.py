@@ -9,8 +9,10 @@ from dc.names import (
     elsewhere,
     feed,
     guards,
+    inventory,
     listing,
     merge,
+    places,
     reader,
     rows,
     upkeep,
@@ -39,6 +41,11 @@ STATEMENTS = {
     "feed versions": (feed._VERSIONS, 2),
     "feed tombstones": (feed._TOMBSTONES, 2),
     "feed conflicts": (feed._CONFLICTS, 2),
+    "count versions": (inventory._PAGES[inventory.VERSIONS], 4),
+    "count conflicts": (inventory._PAGES[inventory.CONFLICTS], 4),
+    "move a version": (places._MOVE[inventory.VERSIONS], 5),
+    "move a conflict": (places._MOVE[inventory.CONFLICTS], 5),
+    "move a part": (places._MOVE[inventory.PARTS], 4),
 }
 
 

@@ -282,7 +282,7 @@ async def spoilt(mode: Mode, which: int, count: int) -> tuple[MemoryDisk, list[S
     disk, stored = await some_bodies(mode)
     disks = coded(disk, mode)
     disks.make_dirs(ROOT)
-    sizes = dict(zip(disks.containers(), disks.sizes(), strict=True))
+    sizes = disks.sizes()
     container = max(sizes, key=sizes.__getitem__)
     file = disks.coded(container)
     stripe = list(file.stripes())[which]

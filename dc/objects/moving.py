@@ -1,0 +1,198 @@
+"""Moving live bytes out of containers: read, checked, written elsewhere, and then named there.
+
+Bodies are taken a batch at a time. Their extents are read and every block is checked by its CRC;
+they are written through the lane of compaction, which makes them durable; then one transaction
+replaces `extents` of each that still has exactly the old ones. A crash leaves names that are all
+old or all new, and garbage.
+
+A body of which something cannot be read is left where it is, with all of its extents, and so are
+the containers that it is in: nothing else is moved out of them, for they have to stay.
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+
+from dc.names.inventory import Found
+from dc.names.model import Extent
+from dc.names.places import Move, Places
+from dc.objects.api import CorruptData, MissingData, ObjectsError
+from dc.objects.container import Append
+from dc.objects.format import FLAG_LAST
+from dc.objects.ident import body_ident, version_ident
+from dc.objects.store import ContainerStore
+from dc.ports import Clock
+
+log = structlog.get_logger("objects")
+
+BATCH_BYTES = 3 << 20
+"""Written and named at a time: one group of the lane, in stripes as large as there are."""
+BATCH_RECORDS = 1024
+LOAD_BYTES = 512 << 10
+"""Read in one visit to a disk thread: the event loop has to share its lock with that."""
+
+
+class Pace:
+    """Keeps work at a rate."""
+
+    def __init__(self, clock: Clock, bytes_per_second: int) -> None:
+        self._clock = clock
+        self._rate = bytes_per_second
+        self._free_at = clock.monotonic()
+
+    async def spend(self, size: int) -> None:
+        """Wait until so many more bytes are within the rate."""
+        now = self._clock.monotonic()
+        self._free_at = max(self._free_at, now) + size / self._rate
+        if self._free_at > now:
+            await self._clock.sleep(self._free_at - now)
+
+
+class _Job:
+    """A body that is to be moved: `places` are those of its extents that are, `now` where their
+    bytes are now."""
+
+    def __init__(self, found: Found, places: list[int]) -> None:
+        self.found = found
+        self.places = places
+        self.ident = _ident(found)
+        self.starts = _starts(found.extents)
+        self.now: dict[int, Extent] = {}
+        self.failed = False
+
+    def record(self, number: int, data: bytes) -> Append:
+        last = number + 1 == len(self.found.extents)
+        flags = FLAG_LAST if last else 0
+        return Append(self.ident, (data,), len(data), self.starts[number], flags)
+
+    def move(self) -> Move:
+        """The row with the bytes where they are now."""
+        found = self.found
+        extents = [self.now.get(number, one) for number, one in enumerate(found.extents)]
+        if found.part is None:
+            new = msgspec.json.encode(extents)
+        else:
+            new = msgspec.json.encode(msgspec.structs.replace(found.part, extents=extents))
+        return Move(found.table, found.key, found.text, new.decode())
+
+
+class Mover:
+    """Moves bodies out of `containers`; `moved` is told of bytes. `left` are containers that were
+    not emptied, `damaged` those of them that have bytes which cannot be read."""
+
+    def __init__(
+        self,
+        places: Places,
+        store: ContainerStore,
+        pace: Pace,
+        containers: frozenset[int],
+        moved: Callable[[int], None],
+    ) -> None:
+        self.containers = containers
+        self.left: set[int] = set()
+        self.damaged: set[int] = set()
+        self._places = places
+        self._store = store
+        self._pace = pace
+        self._moved = moved
+        self._jobs: list[_Job] = []
+        self._to_read: list[tuple[_Job, int]] = []
+        self._to_read_bytes = 0
+        self._to_write: list[tuple[_Job, int, Append]] = []
+        self._to_write_bytes = 0
+
+    async def move(self, bodies: Sequence[Found]) -> None:
+        """Take these bodies; they are moved by now or at the latest by `finish`. Raises
+        ObjectsError, NamesError: then what was not moved is where it was."""
+        for found in bodies:
+            places = self._to_move(found)
+            if not places:
+                continue
+            job = _Job(found, places)
+            self._jobs.append(job)
+            for number in places:
+                self._to_read.append((job, number))
+                self._to_read_bytes += found.extents[number].length
+                if self._to_read_bytes >= LOAD_BYTES:
+                    await self._read()
+
+    async def finish(self) -> None:
+        """Move what was taken and is not moved yet."""
+        await self._read()
+        await self._write()
+
+    def _to_move(self, found: Found) -> list[int]:
+        """Which of the extents of a body are to be moved."""
+        return [
+            number
+            for number, one in enumerate(found.extents)
+            if one.container in self.containers and one.container not in self.damaged
+        ]
+
+    async def _read(self) -> None:
+        reads, self._to_read = self._to_read, []
+        size, self._to_read_bytes = self._to_read_bytes, 0
+        await self._pace.spend(2 * size)
+        extents = [job.found.extents[number] for job, number in reads]
+        for (job, number), data in zip(reads, await self._store.load(extents), strict=True):
+            if isinstance(data, ObjectsError):
+                self._stays(job, number, data)
+            elif not job.failed:
+                self._to_write.append((job, number, job.record(number, data)))
+                self._to_write_bytes += len(data)
+        if self._to_write_bytes >= BATCH_BYTES or len(self._to_write) >= BATCH_RECORDS:
+            await self._write()
+
+    async def _write(self) -> None:
+        """Store what was read, and name what is whole now."""
+        writes, self._to_write = self._to_write, []
+        self._to_write_bytes = 0
+        if writes:
+            extents = await self._store.store_moved([record for *_, record in writes])
+            for (job, number, _), extent in zip(writes, extents, strict=True):
+                job.now[number] = extent
+        jobs = [job for job in self._jobs if not job.failed]
+        ready = [job for job in jobs if len(job.now) == len(job.places)]
+        self._jobs = [job for job in jobs if len(job.now) < len(job.places)]
+        if ready:
+            # What has changed meanwhile may still have the old ones: the next count tells.
+            await self._places.move([job.move() for job in ready])
+            self._moved(sum(one.length for job in ready for one in job.now.values()))
+
+    def _stays(self, job: _Job, number: int, error: ObjectsError) -> None:
+        """A body cannot be moved."""
+        job.failed = True
+        extents = job.found.extents
+        bad = extents[number].container
+        self.left |= {extents[place].container for place in job.places}
+        if isinstance(error, CorruptData | MissingData):
+            self.damaged.add(bad)
+        log.error(
+            "bytes that are needed cannot be read, and stay where they are",
+            container=f"{bad:016x}",
+            key=job.found.name,
+            error=str(error),
+        )
+
+
+def _starts(extents: Sequence[Extent]) -> list[int]:
+    """Where in the body each extent begins."""
+    found, at = [], 0
+    for one in extents:
+        found.append(at)
+        at += one.length
+    return found
+
+
+def _ident(found: Found) -> bytes:
+    """What is kept beside the bytes: as when they were stored."""
+    if found.part is not None:
+        upload, number = found.key
+        part = found.part
+        return body_ident(found.bucket, found.name, "", part.stamp, str(upload), int(number))
+    version = found.version
+    assert version is not None
+    if len(version.extents) == 1:
+        return version_ident(version)
+    return body_ident(found.bucket, found.name, version.vid, version.stamp)
