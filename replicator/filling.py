@@ -17,8 +17,7 @@ import structlog
 
 from dc.names.elsewhere import AbsentBody
 from dc.names.kinds import CONFLICT
-from dc.names.model import Bucket
-from dc.placement import REPLICATION, Placement, placement
+from dc.placement import Placement, placement
 from dc.stamps import stamp_origin
 from replicator.compare_wire import Item
 from replicator.errors import ReplicatorError, printable
@@ -62,38 +61,36 @@ class Filling:
 
     def to_come(self) -> ToCome | None:
         """What is to come; None while that is not known, as after a change."""
-        if not self._buckets():
+        if not self._home.names.elsewhere.perhaps:
             return ToCome(0, 0)
         return self._found if self._looked_end == self._home.names.feed_end else None
 
-    def _buckets(self) -> list[Bucket]:
-        """Those that have rules, or had."""
-        every = self._home.names.directory.all_buckets()
-        return [bucket for bucket in every if REPLICATION in bucket.registers]
-
     async def look(self) -> float:
         """Look for what is to come, and ask for it; returns the seconds until the next look."""
-        clock, end, buckets = self._home.clock, self._home.names.feed_end, self._buckets()
-        if not buckets or (self._looked_end == end and not (self._found and self._found.objects)):
-            await self._home.names.feed_wait(end)
+        clock, names = self._home.clock, self._home.names
+        end = names.feed_end
+        is_known = self._looked_end == end and not (self._found and self._found.objects)
+        if is_known or not names.elsewhere.perhaps:
+            await names.feed_wait(end)
             return FILL_TICK_SECONDS
         began = clock.monotonic()
         objects = size = 0
         asked, self._asked = self._asked, {}
-        for bucket in buckets:
+        for bucket_id in await names.elsewhere.buckets():
+            bucket = names.directory.bucket_by_id(bucket_id)
             rules = placement(bucket)
-            async for page in self._absent(bucket, rules):
+            async for page in self._absent(bucket_id, rules):
                 objects += len(page)
                 size += sum(one.size for one in page)
                 for one in page:
-                    item = _item(bucket, one)
+                    item = _item(bucket_id, one)
                     self._asked[item] = asked.get(item) or _Asked()
-                await self._ask(bucket, rules, page)
+                await self._ask(bucket_id, rules, page)
         self._found, self._looked_end = ToCome(objects, size), end
         return max(FILL_SECONDS if objects else FILL_TICK_SECONDS, clock.monotonic() - began)
 
     async def _absent(
-        self, bucket: Bucket, rules: Placement | None
+        self, bucket_id: str, rules: Placement | None
     ) -> AsyncIterator[list[AbsentBody]]:
         """What of a bucket belongs here and is not here, page by page."""
         prefixes = [""] if rules is None else rules.prefixes(self._home.place.name)
@@ -101,14 +98,14 @@ class Filling:
             for kind in (0, CONFLICT):
                 after: AbsentBody | None = None
                 while page := await self._home.names.elsewhere.page(
-                    bucket.id, kind, prefix, after, COMPARE_ITEMS_ASKED_MAX
+                    bucket_id, kind, prefix, after, COMPARE_ITEMS_ASKED_MAX
                 ):
                     yield page
                     after = page[-1]
 
     # -- asking ---------------------------------------------------------------------------------
 
-    async def _ask(self, bucket: Bucket, rules: Placement | None, page: list[AbsentBody]) -> None:
+    async def _ask(self, bucket_id: str, rules: Placement | None, page: list[AbsentBody]) -> None:
         """Ask for a page of what is to come, each of one peer that has not been asked yet."""
         links = [
             link
@@ -118,7 +115,7 @@ class Filling:
         now = self._home.clock.monotonic()
         wanted: dict[str, list[Item]] = {}
         for one in page:
-            item = _item(bucket, one)
+            item = _item(bucket_id, one)
             asked = self._asked[item]
             if asked.until > now:
                 continue
@@ -148,8 +145,8 @@ class Filling:
                 asked.until = until
 
 
-def _item(bucket: Bucket, one: AbsentBody) -> Item:
-    return (bucket.id, one.kind, one.key, one.id)
+def _item(bucket_id: str, one: AbsentBody) -> Item:
+    return (bucket_id, one.kind, one.key, one.id)
 
 
 def _next(

@@ -117,6 +117,8 @@ def apply(transaction: Transaction, changes: Sequence[Change], *, restoring: boo
 
     records: list[Record] = []
     for change in changes:
+        if isinstance(change, Version | Conflict) and is_elsewhere(version_in(change).extents):
+            transaction.absent = True
         if isinstance(change, Conflict):
             conflicts.merge_conflict(transaction, number_of(change.loser.bucket), change)
         elif isinstance(change, Version | Tombstone):

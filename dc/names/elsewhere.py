@@ -23,6 +23,15 @@ _PAGES = {
     0: _PAGE.format(kind=0, id="vid", table="versions"),
     CONFLICT: _PAGE.format(kind=CONFLICT, id="stamp", table="conflicts"),
 }
+_BUCKETS = f"""
+WITH RECURSIVE found(number) AS (
+    SELECT min(bucket) FROM {{table}} INDEXED BY {{table}}_elsewhere WHERE {_NOT_HERE}
+    UNION ALL
+    SELECT (SELECT min(bucket) FROM {{table}} INDEXED BY {{table}}_elsewhere
+            WHERE {_NOT_HERE} AND bucket > number)
+    FROM found WHERE number IS NOT NULL)
+SELECT number FROM found WHERE number IS NOT NULL
+"""
 _COUNT = f"""
 SELECT count(*), coalesce(sum(size), 0) FROM (
     SELECT size FROM versions INDEXED BY versions_elsewhere WHERE {_NOT_HERE}
@@ -51,15 +60,32 @@ class AbsentBody(NamedTuple):
 
 
 class Elsewhere:
-    """`read` reaches the tables, `number` gives a bucket's."""
+    """`read` reaches the tables, `number` gives a bucket's and `id_of` its id."""
 
     def __init__(
         self,
         read: Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]],
         number: Callable[[str], int],
+        id_of: Callable[[int], str],
     ) -> None:
         self._read = read
         self._number = number
+        self._id_of = id_of
+        self.perhaps = True
+        """Whether there may be any: True from the moment that one is committed."""
+        self._committed = 0
+
+    def committed(self) -> None:
+        """One was committed."""
+        self.perhaps = True
+        self._committed += 1
+
+    async def buckets(self) -> list[str]:
+        """The ids of the buckets that have some."""
+        before = self._committed
+        numbers = await self._read(_buckets)
+        self.perhaps = bool(numbers) or self._committed != before
+        return sorted(map(self._id_of, numbers))
 
     async def page(
         self, bucket_id: str, kind: int, prefix: str, after: AbsentBody | None, limit: int
@@ -77,3 +103,10 @@ class Elsewhere:
         """How many there are, and how many bytes they have."""
         found: tuple[int, int] = await self._read(lambda db: db.execute(_COUNT).fetchone())
         return found
+
+
+def _buckets(db: sqlite3.Connection) -> set[int]:
+    found: set[int] = set()
+    for table in ("versions", "conflicts"):
+        found.update(number for (number,) in db.execute(_BUCKETS.format(table=table)))
+    return found

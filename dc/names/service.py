@@ -138,7 +138,7 @@ class SqliteNames(UploadNames):
             self.knowledge.covers,
             self._committed,
         )
-        self.elsewhere = Elsewhere(self._read, self._directory.number)
+        self.elsewhere = Elsewhere(self._read, self._directory.number, self._directory.id_of)
         self.outbox = Outbox(self._read, self._writer.action)
         self.places = Places(self._read, self._writer.action)
         self.sweeper = Sweeper(self._read, self._writer.action, self._live_number, applying.let_go)
@@ -462,6 +462,8 @@ class SqliteNames(UploadNames):
             self._peers = done.peers
         if done.told:
             self.outbox.tell()
+        if done.absent:
+            self.elsewhere.committed()
         self.knowledge.horizon = max(self.knowledge.horizon, done.horizon)
         if done.seq != self._feed_end:
             self._feed_end = done.seq

@@ -88,6 +88,8 @@ class Transaction:
         """Changes of hash trees."""
         self.peers: list[Peer] | None = None
         """All peers, when one was added or removed."""
+        self.absent = False
+        """Whether bodies were named that other DCs hold (`dc/names/elsewhere.py`)."""
         self.told = False
         """Whether events went into the outbox."""
         self.horizon = 0
