@@ -136,7 +136,7 @@ class Node:
             parts.names.peers,
             self.whole_status,
             ConflictsApi(parts.names).routes()
-            + ObjectsApi(parts.compactor, parts.objects).routes()
+            + ObjectsApi(parts.compactor, parts.objects, self._clock).routes()
             + ComparisonsApi(
                 parts.replicator, parts.names.peers, parts.names.directory.bucket
             ).routes(),

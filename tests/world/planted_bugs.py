@@ -10,6 +10,7 @@ from unittest import mock
 
 import msgspec
 from planted_access import ACCESS
+from planted_compaction import COMPACTION
 from planted_knowledge import KNOWLEDGE
 from sim_disk import SimDisk
 
@@ -294,5 +295,6 @@ PLANTED: dict[str, Plant] = {
         late_acknowledgement_counts,
         *ACCESS,
         *KNOWLEDGE,
+        *COMPACTION,
     )
 }
