@@ -38,7 +38,7 @@ def test_nothing_is_lost_by_a_power_cut(filled: Any) -> None:
     report, oracle = look(filled, trace)
     assert report.losses == []
     assert report.tally.states > 300
-    assert oracle.gone_on > 20
+    assert oracle.gone_on > 10
 
 
 def test_nothing_is_lost_by_a_kill_between_any_two_steps(filled: Any) -> None:
