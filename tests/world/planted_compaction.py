@@ -52,8 +52,8 @@ def removed_when_emptied() -> Iterator[None]:
 def moved_whatever_is_there() -> Iterator[None]:
     """A name is moved without looking whether it still has the old extents."""
     blind = {
-        table: sql.replace(" AND extents = ?", " AND '' != ?").replace(
-            " AND record = ?", " AND '' != ?"
+        table: sql.replace(" AND o.extents = j.value->>0", "").replace(
+            " AND o.record = j.value->>0", ""
         )
         for table, sql in places._MOVE.items()
     }
