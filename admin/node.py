@@ -138,7 +138,7 @@ class Node:
             self.whole_status,
             ConflictsApi(parts.names).routes()
             + BucketsApi(parts.names, parts.files.config.name).routes()
-            + ObjectsApi(parts.compactor, parts.objects).routes()
+            + ObjectsApi(parts.compactor, parts.objects, self._clock).routes()
             + ComparisonsApi(
                 parts.replicator, parts.names.peers, parts.names.directory.bucket
             ).routes(),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import coded, footprint, large, replication, small, verify
+from bench import coded, footprint, large, replication, small, space, verify
 from bench.small import Figures
 from bench.world import World
 
@@ -79,6 +79,12 @@ ROWS = (
         "4+2: scrub",
         coded.scrub,
         (Goal("mb_per_second", "MB/s", least=800),),
+    ),
+    Row(
+        "coded-space",
+        "4+2: raw bytes of 4 KiB objects, of 1.5 times their size",
+        space.space,
+        (Goal("ratio", "x", most=1.05), Goal("ratio_before", "x before")),
     ),
     Row("seed", "seeding a peer, objects", replication.seed, _rate(None)),
     Row("idle", "idle CPU per DC, paired", replication.idle, (Goal("percent", "%", most=0.5),)),

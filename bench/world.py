@@ -73,7 +73,7 @@ class World:
     def solo(self) -> Datacenter:
         """A DC that is paired with none."""
         if not self._solo:
-            alone = self._start("alone")
+            alone = self.start("alone")
             alone.add_user()
             alone.settle()
             self._solo = alone
@@ -83,7 +83,7 @@ class World:
         """A DC with 4+2 over six folders, which are on one disk here."""
         if not self._coded:
             options = [part for disk in self.coded_disks for part in ("--disk", str(disk))]
-            coded = self._start("coded", "--redundancy", "4+2", *options)
+            coded = self.start("coded", "--redundancy", "4+2", *options)
             coded.add_user()
             coded.settle()
             self._coded = coded
@@ -104,7 +104,7 @@ class World:
     def unpaired(self) -> tuple[Datacenter, Datacenter]:
         """The same two, perhaps before their pairing; the user is the first one's."""
         if not self._pair:
-            north, south = self._start("north"), self._start("south")
+            north, south = self.start("north"), self._start("south")
             south.sign_for(*north.add_user())
             north.settle()
             south.settle()
@@ -173,7 +173,8 @@ class World:
         for datacenter in datacenters:
             datacenter.check()
 
-    def _start(self, name: str, *options: str) -> Datacenter:
+    def start(self, name: str, *options: str) -> Datacenter:
+        """A new DC, ended with the bench."""
         datacenter = Datacenter(self.folder, name, *options)
         self.datacenters.append(datacenter)
         return datacenter

@@ -21,16 +21,24 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from dc.names import inventory
 from dc.names.inventory import CONFLICTS, PARTS, VERSIONS, CountPage, FindPage, Place
 from dc.names.transaction import Transaction
 
+_encode = msgspec.json.Encoder().encode
+
+# One statement for many rows: see `dc/names/merge.py`.
 _MOVE = {
-    VERSIONS: "UPDATE versions SET extents = ? WHERE bucket = ? AND key = ? AND vid = ?"
-    " AND extents = ?",
-    CONFLICTS: "UPDATE conflicts SET extents = ? WHERE bucket = ? AND key = ? AND stamp = ?"
-    " AND extents = ? AND NOT gone",
-    PARTS: "UPDATE parts SET record = ? WHERE upload = ? AND number = ? AND record = ?",
+    VERSIONS: "UPDATE versions AS o SET extents = j.value->>1 FROM json_each(?1) AS j"
+    " WHERE o.bucket = j.value->>2 AND o.key = j.value->>3 AND o.vid = j.value->>4"
+    " AND o.extents = j.value->>0",
+    CONFLICTS: "UPDATE conflicts AS o SET extents = j.value->>1 FROM json_each(?1) AS j"
+    " WHERE o.bucket = j.value->>2 AND o.key = j.value->>3 AND o.stamp = j.value->>4"
+    " AND o.extents = j.value->>0",
+    PARTS: "UPDATE parts AS o SET record = j.value->>1 FROM json_each(?1) AS j"
+    " WHERE o.upload = j.value->>2 AND o.number = j.value->>3 AND o.record = j.value->>0",
 }
 
 
@@ -68,9 +76,9 @@ class Places:
         )
         return found
 
-    async def move(self, moves: Sequence[Move]) -> list[bool]:
-        """In one transaction; of each, whether it was still so."""
-        found: list[bool] = await self._act(lambda transaction: move(transaction, moves))
+    async def move(self, moves: Sequence[Move]) -> int:
+        """In one transaction, those that are still so; how many were."""
+        found: int = await self._act(lambda transaction: move(transaction, moves))
         return found
 
     async def retire(self, containers: Iterable[int]) -> set[int]:
@@ -95,14 +103,16 @@ def _end(transaction: Transaction) -> None:
     transaction.pointed.named.clear()
 
 
-def move(transaction: Transaction, moves: Sequence[Move]) -> list[bool]:
-    found = []
+def move(transaction: Transaction, moves: Sequence[Move]) -> int:
+    found = 0
+    for table, sql in _MOVE.items():
+        rows = [(one.old, one.new, *one.key) for one in moves if one.table == table]
+        if rows:
+            found += transaction.db.execute(sql, (_encode(rows),)).rowcount
     for one in moves:
-        done = transaction.db.execute(_MOVE[one.table], (one.new, *one.key, one.old)).rowcount
-        if done and one.table == VERSIONS:
+        if one.table == VERSIONS:
             number, key, vid = one.key
             transaction.items.append((int(number), str(key), str(vid)))
-        found.append(bool(done))
     return found
 
 

@@ -36,8 +36,10 @@ log = structlog.get_logger("objects")
 
 PAGE_ROWS = 500
 """Rows looked at in one visit to the database: a millisecond or two."""
+FIND_ROWS = 200
+"""The same when all of them may have to be moved."""
 COUNT_SHARE = 0.2
-"""The part of the time that a count may work in."""
+"""The part of the time that the database may be asked in."""
 MOVED_BYTES_MAX = 8 << 30
 """Alive in the containers of one round: what the disk must have room for."""
 OPEN_BYTES_MIN = 64 << 20
@@ -365,7 +367,7 @@ class Compactor:
         try:
             while place is not None:
                 began = self._clock.monotonic()
-                page = await self._places.find(place, PAGE_ROWS, mover.containers)
+                page = await self._places.find(place, FIND_ROWS, mover.containers)
                 place = page.after
                 await self._pause(began)
                 await mover.move(page.found)

@@ -10,6 +10,7 @@ from unittest import mock
 
 import msgspec
 from planted_access import ACCESS
+from planted_compaction import COMPACTION
 from planted_knowledge import KNOWLEDGE
 from planted_placement import PLACEMENT
 from sim_disk import SimDisk
@@ -296,5 +297,6 @@ PLANTED: dict[str, Plant] = {
         *ACCESS,
         *KNOWLEDGE,
         *PLACEMENT,
+        *COMPACTION,
     )
 }

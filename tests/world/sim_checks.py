@@ -172,6 +172,9 @@ async def _check_standing(
         return
     try:
         await clients.check_version(dc, version)
+        current = await dc.names.current(item[0], item[1])
+        if current is not None and current.kind == Kind.OBJECT:
+            await clients.check_version(dc, current)
     except BytesElsewhere as error:
         if belongs(dc, version):
             fail("bytes", f"{dc.name} lacks the bytes of the {attempt}: {error}")

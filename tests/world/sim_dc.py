@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import random
+import re
 import sqlite3
 from collections.abc import Callable, Coroutine
 from itertools import count
@@ -23,14 +24,20 @@ from sim_network import PORT, Fabric, SimNetwork
 from dc.accounts import Accounts
 from dc.names.model import Version
 from dc.names.service import SqliteNames, open_names
+from dc.objects.compaction import Compactor
+from dc.objects.format import container_of
+from dc.objects.settings import CompactionSettings
 from dc.objects.store import ContainerStore
 from dc.stamps import Stamp
+from dc.worker import Worker
 from replicator.service import Replicator
 from tokens.identity import Identity
 from tokens.place import Place
 from tokens.secret_store import SecretStore
 
 _WORLDS = count(1)
+_POINTING = {"versions": "extents", "conflicts": "extents", "parts": "record", "inbox": "extents"}
+_CONTAINER = re.compile(r"\[(\d{15,20}),")
 EPOCH_MS = 1_800_000_000_000
 """When simulated time begins."""
 
@@ -70,7 +77,13 @@ class Dc:
     """See the head of the file. `boots` counts starts."""
 
     def __init__(
-        self, loop: SimLoop, fabric: Fabric, name: str, seed: str, container_max: int
+        self,
+        loop: SimLoop,
+        fabric: Fabric,
+        name: str,
+        seed: str,
+        container_max: int,
+        compaction: CompactionSettings | None = None,
     ) -> None:
         self.name = name
         self.loop = loop
@@ -84,6 +97,7 @@ class Dc:
         """Why the last start failed."""
         self._seed = f"{seed}/{name}"
         self._container_max = container_max
+        self.compaction = compaction
         self._database = Path(f"/{next(_WORLDS)}/{name}.db")
         self.tables = open_memory(self._database)
         """To look at what is stored. The database is there until this is closed."""
@@ -100,6 +114,8 @@ class Dc:
         self.objects: ContainerStore
         self.accounts: Accounts
         self.replicator: Replicator
+        self.compactor: Compactor | None = None
+        self._worker: Worker | None = None
         self._disk: SimDisk
         self._databases: SimDatabases
 
@@ -162,6 +178,11 @@ class Dc:
             container_max_bytes=self._container_max,
         )
         await self.objects.open()
+        self.compactor, self._worker = None, None
+        if self.compaction is not None:
+            self.compactor = Compactor(self.names, self.objects, self.clock, self.compaction)
+            self._worker = Worker("compaction", self.clock, self.compactor.step, 2.0)
+            self._worker.start()
         self.accounts = Accounts(self.names, secrets, randomness)
         self.replicator = Replicator(
             names=self.names,
@@ -200,6 +221,8 @@ class Dc:
     async def stop(self) -> None:
         """End the process in an orderly way; to be spawned in it."""
         self.ready = False
+        if self._worker is not None:
+            await self._worker.stop()
         await self.replicator.stop()
         await self.objects.close()
         await self.names.close()
@@ -246,6 +269,17 @@ class Dc:
                 return small
             pieces = [bytes(p) async for p in self.objects.read(extents, 0, version.size)]
         return b"".join(pieces)
+
+    def useless(self) -> set[int]:
+        """Containers that nobody writes to and no name points into."""
+        pointed = {
+            container
+            for table, columns in _POINTING.items()
+            for (text,) in self.tables.execute(f"SELECT {columns} FROM {table}")
+            for container in map(int, _CONTAINER.findall(text))
+        }
+        there = {container_of(path.name) for path in self.disk_state.names}
+        return {one for one in there if one} - self.objects.unsealed() - pointed
 
     async def stamp_of(self, bucket_id: str, key: str, vid: str) -> Stamp:
         """The stamp of the version or tombstone that is here, or ""."""

@@ -59,6 +59,7 @@ REGISTER_KINDS = (
     "key_add",
     "key_revoke",
 )
+COMPACTING = 0.35
 GAP_SECONDS = 600.0
 """As in the product; where only one DC is put back nothing need be waited for."""
 HOW_TO_LEAVE = ("it removes", "they remove", "both", "dead")
@@ -96,6 +97,8 @@ class Plan:
     skews_ms: list[int]
     drifts: list[float]
     edges: list[tuple[int, int]]
+    compaction: tuple[float, int, float, float] | None = None
+    """Threshold, bytes a second, grace and how often (seconds); None where nothing is compacted."""
     events: list[Event] = field(default_factory=list)
 
     def only(self, events: list[Event]) -> "Plan":
@@ -105,7 +108,8 @@ class Plan:
         head = (
             f"seed {self.seed}: {self.dcs} DCs in a {self.topology} {self.edges}, latency"
             f" {self.latency_s * 1000:.0f} ms, stalls {self.stalls:.3f}, shuffle {self.shuffle},"
-            f" skews {self.skews_ms} ms, drifts {self.drifts}, {self.knobs}, {self.pace}"
+            f" skews {self.skews_ms} ms, drifts {self.drifts}, {self.knobs}, {self.pace},"
+            f" compaction {self.compaction}"
         )
         return "\n".join([head, *map(str, self.events)])
 
@@ -137,7 +141,11 @@ def plan_of(seed: int, also: tuple[str, ...] = ()) -> Plan:
         skews_ms=[rng.randint(-first_ms, first_ms) for _ in range(dcs)],
         drifts=[rng.choice([0.0, 0.0, -1e-3, 1e-3]) for _ in range(dcs)],
         edges=_edges(topology, dcs),
+        compaction=_compaction(seed),
     )
+    if plan.compaction is not None:
+        # So that there are many containers, and some that are sealed.
+        plan.knobs["container"] = random.Random(f"{seed}/small").choice([4, 16, 64]) << 10
     operations = _operations(rng, plan)
     kinds = FAULTS | {kind: ON_DEMAND[kind] for kind in also}
     faults = _faults(rng, plan, kinds, skew_ms, [event.at for event in operations])
@@ -167,6 +175,20 @@ def _pace(seed: int) -> dict[str, float]:
         "upkeep": rng.choice((1.0, 3.0, 10.0, 30.0)),
         "gap": 0.0,
     }
+
+
+def _compaction(seed: int) -> tuple[float, int, float, float] | None:
+    """In a third of the worlds; in some so slowly that much happens in between. Drawn apart, so
+    that the others are what they were."""
+    rng = random.Random(f"{seed}/compaction")
+    if rng.random() > COMPACTING:
+        return None
+    return (
+        rng.choice([0.05, 0.3]),
+        rng.choice([2 << 10, 64 << 10, 8 << 20]),
+        rng.choice([0.01, 0.3, 2.0]),
+        rng.choice([0.2, 1.0, 5.0]),
+    )
 
 
 def _edges(topology: str, dcs: int) -> list[tuple[int, int]]:

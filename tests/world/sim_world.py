@@ -47,6 +47,7 @@ from sim_plan import Plan
 from sim_stranger import check_tokens
 
 from dc.names.api import NamesError
+from dc.objects.settings import CompactionSettings
 from dc.placement import REPLICATION, placement
 
 LIVE_SECONDS_MAX = 900.0
@@ -54,6 +55,7 @@ LIVE_SECONDS_MAX = 900.0
 again after five minutes at the latest, a refused stream after one."""
 OPERATION_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 60.0
+SPACE_SECONDS_MAX = 120.0
 ACCESS_EACH = 5
 """Events, after which is looked at who can read what."""
 COLLECT_EACH = 5
@@ -185,6 +187,16 @@ class _Errors(logging.Handler):
         self._loop.unhandled.append(text)
 
 
+def _compacting(plan: Plan) -> dict[int, CompactionSettings]:
+    """How DCs compact. Not those whose names are put back to an old state without their disk: what
+    these pointed to then may be gone."""
+    if plan.compaction is None:
+        return {}
+    settings = CompactionSettings(*plan.compaction)
+    put_back = {event.dc for event in plan.events if event.kind == "old_backup"}
+    return {n: settings for n in range(plan.dcs) if n not in put_back}
+
+
 class World:
     """See the head of the file."""
 
@@ -202,8 +214,10 @@ class World:
         self.healing = False
         self.fabric = Fabric(loop, str(plan.seed), plan.latency_s, plan.stalls)
         container = plan.knobs["container"]
+        compacting = _compacting(plan)
         self.dcs = [
-            Dc(loop, self.fabric, f"dc{n}", str(plan.seed), container) for n in range(plan.dcs)
+            Dc(loop, self.fabric, f"dc{n}", str(plan.seed), container, compacting.get(n))
+            for n in range(plan.dcs)
         ]
         self._by_id = {dc.dc_id: dc for dc in self.dcs}
         for dc, skew_ms, drift in zip(self.dcs, plan.skews_ms, plan.drifts, strict=True):
@@ -466,11 +480,25 @@ class World:
         await check_items(self.staying, self.model, self.clients, self.fail)
         await check_attributes(self.staying, self.model, self.fail)
         await check_conflict_bytes(self.staying, self.fail)
+        await self._check_space()
         await check_tokens(self.tokens, self.staying, str(self.plan.seed), self.fail)
         for row in orphans(state):
             self.fail("bucket", f"the bucket of an object is gone: {row}")
         self.loop.note(f"state {state}")
         self._stop_if_failed()
+
+    async def _check_space(self) -> None:
+        """What nobody needs any more goes: within some rounds."""
+        compacting = [dc for dc in self.staying if dc.compaction is not None]
+        if not compacting:
+            return
+        began = self.loop.time()
+        while any(dc.useless() for dc in compacting):
+            if self.loop.time() > began + SPACE_SECONDS_MAX:
+                left = {dc.name: sorted(dc.useless()) for dc in compacting}
+                self.fail("space", f"nobody points into these containers, and they stay: {left}")
+                return
+            await asyncio.sleep(1.0)
 
     async def _go_down(self) -> None:
         """Stop everything in an orderly way: that must end, too."""

@@ -43,9 +43,9 @@ STATEMENTS = {
     "feed conflicts": (feed._CONFLICTS, 2),
     "count versions": (inventory._PAGES[inventory.VERSIONS], 4),
     "count conflicts": (inventory._PAGES[inventory.CONFLICTS], 4),
-    "move a version": (places._MOVE[inventory.VERSIONS], 5),
-    "move a conflict": (places._MOVE[inventory.CONFLICTS], 5),
-    "move a part": (places._MOVE[inventory.PARTS], 4),
+    "move a version": (places._MOVE[inventory.VERSIONS], 1),
+    "move a conflict": (places._MOVE[inventory.CONFLICTS], 1),
+    "move a part": (places._MOVE[inventory.PARTS], 1),
 }
 
 

@@ -455,7 +455,7 @@ async def test_a_move_is_for_what_is_still_so(tmp_path: Path) -> None:
         moves = [
             Move(one.table, one.key, one.text, "[[1,2,3]]") for one in found if one.name == KEYS[9]
         ]
-        assert await place.names.places.move(moves) == [False]
+        assert await place.names.places.move(moves) == 0
         version = await place.names.current(place.bucket.id, KEYS[9])
         assert version is not None and version.extents == new.extents
 

@@ -1,0 +1,1 @@
+"""Disks on other machines of the datacenter."""

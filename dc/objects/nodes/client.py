@@ -1,0 +1,383 @@
+"""A disk of a node as a `dc.ports.Disk`: every call goes over the network, from the disk threads.
+
+Calls block, like those of a local disk, so what is above need not know the difference. Connections
+are kept and used again; a file that is written has one of its own, on which writes are sent without
+waiting for their answers: `sync` waits for all of them, and tells of what failed.
+
+A node that cannot be reached, or lets a call wait for too long, is a disk that fails: OSError. It
+is left alone for some seconds then, so that what can be decoded without it need not wait. Reads are
+given up early (`read_soon`) when they take much longer than most do.
+"""
+
+import errno
+import hashlib
+import select
+import socket
+import ssl
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from dc.objects.marks import MARK
+from dc.objects.nodes import wire
+from dc.objects.nodes.wire import Answer, Ask
+from dc.ports import Buffer, Clock, File
+
+T = TypeVar("T")
+
+CONNECT_SECONDS_MAX = 3.0
+CALL_SECONDS_MAX = 6.0
+"""What a disk may take for one call. A write waits for the slowest of its disks."""
+AWAY_SECONDS = 5.0
+"""How long a node that did not answer is not asked."""
+CONNECTIONS_KEPT = 16
+SOON_SECONDS_MIN = 0.03
+SOON_TIMES = 4.0
+"""A read is late when it takes so many times as long as nine of ten did lately."""
+LATE_MAX = 4
+"""So many late reads in a row, and the node is not asked for a second."""
+LATE_SECONDS = 1.0
+_REMEMBERED = 64
+_READERS = ThreadPoolExecutor(32, thread_name_prefix="remote reads")
+Token = Callable[[], str]
+
+
+class NodeAddress(NamedTuple):
+    """How to reach a node, and what it is recognised by."""
+
+    name: str
+    endpoints: tuple[tuple[str, int], ...]
+    fingerprint: str
+    """SHA-256 of its certificate (DER), hex."""
+
+
+class _Connection:
+    """One connection, used by one thread at a time."""
+
+    def __init__(self, address: NodeAddress, token: str) -> None:
+        self._socket = _connect(address)
+        try:
+            self._send(wire.frame(wire.Hello(token)))
+            answer, _ = self.receive()
+        except BaseException:
+            self.close()
+            raise
+        self.boot = answer.boot
+
+    def ask(self, ask: Ask, payload: Buffer = b"") -> None:
+        self._send(wire.frame(ask, payload))
+
+    def receive(self) -> tuple[Answer, bytes]:
+        header, payload = wire.lengths(self._read(wire.LENGTHS.size))
+        try:
+            answer = wire.decode_answer(self._read(header))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise wire.WireError(f"no answer: {error}") from None
+        return answer, self._read(payload)
+
+    def is_open(self) -> bool:
+        """Whether the node has not ended it: when nothing was asked, nothing can be read."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._socket.close()
+
+    def _send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def _read(self, length: int) -> bytes:
+        data = bytearray(length)
+        view, got = memoryview(data), 0
+        while got < length:
+            count = self._socket.recv_into(view[got:])
+            if not count:
+                raise ConnectionResetError(errno.ECONNRESET, "the node ended the connection")
+            got += count
+        return bytes(data)
+
+
+def _connect(address: NodeAddress) -> ssl.SSLSocket:
+    """A connection to the first endpoint that answers, if it is the node's. OSError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    # The certificate is recognised by its fingerprint, below, and by nothing else.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    problem: OSError = ConnectionError(errno.ECONNREFUSED, "it has no address")
+    for endpoint in address.endpoints:
+        try:
+            plain = socket.create_connection(endpoint, CONNECT_SECONDS_MAX)
+        except OSError as error:
+            problem = error
+            continue
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            secure = context.wrap_socket(plain)
+        except OSError as error:
+            plain.close()
+            problem = error
+            continue
+        found = hashlib.sha256(secure.getpeercert(binary_form=True) or b"").hexdigest()
+        if found == address.fingerprint:
+            secure.settimeout(CALL_SECONDS_MAX)
+            return secure
+        secure.close()
+        problem = ConnectionError(errno.EACCES, "its certificate is another node's")
+    raise problem
+
+
+class RemoteNode:
+    """The connections to one node. `token` gives an access token for it; used from all threads."""
+
+    def __init__(self, address: NodeAddress, token: Token, clock: Clock) -> None:
+        self.address = address
+        self._token = token
+        self._clock = clock
+        self._kept: deque[_Connection] = deque()
+        self._lock = threading.Lock()
+        self._away_until = 0.0
+        self._late = 0
+        self._took: deque[float] = deque(maxlen=_REMEMBERED)
+        self._closed = False
+
+    def call(self, ask: Ask, payload: Buffer = b"") -> tuple[Answer, bytes]:
+        """The answer to one call; OSError when it fails there or on the way."""
+        with self.connection() as connection:
+            connection.ask(ask, payload)
+            answer, data = connection.receive()
+        if answer.error:
+            raise wire.raised(answer)
+        return answer, data
+
+    @contextmanager
+    def connection(self) -> Iterator[_Connection]:
+        """A connection for some calls, all of whose answers are taken. What breaks it is told as
+        an OSError, and the node is left alone for a while."""
+        connection = self.begin()
+        try:
+            yield connection
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, OSError):
+                self.failed()
+                raise self._named(error) from error
+            raise
+        self._keep(connection)
+
+    def begin(self) -> _Connection:
+        """A connection of one's own, to be closed."""
+        if self._clock.monotonic() < self._away_until:
+            raise self._named(ConnectionError(errno.EHOSTDOWN, "it did not answer just now"))
+        while (connection := self._kept_one()) is not None:
+            if connection.is_open():
+                return connection
+            connection.close()
+        try:
+            return _Connection(self.address, self._token())
+        except OSError as error:
+            self.failed()
+            raise self._named(error) from error
+
+    def _kept_one(self) -> _Connection | None:
+        with self._lock:
+            return self._kept.pop() if self._kept else None
+
+    def failed(self) -> None:
+        """It broke a call, or let it wait."""
+        self._away_until = self._clock.monotonic() + AWAY_SECONDS
+        with self._lock:
+            kept, self._kept = self._kept, deque()
+        for connection in kept:
+            connection.close()
+
+    def _keep(self, connection: _Connection) -> None:
+        with self._lock:
+            if len(self._kept) < CONNECTIONS_KEPT and not self._closed:
+                self._kept.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        self._closed = True
+        with self._lock:
+            kept, self._kept = self._kept, deque()
+        for connection in kept:
+            connection.close()
+
+    def _named(self, error: OSError) -> OSError:
+        number = error.errno or (errno.ETIMEDOUT if isinstance(error, TimeoutError) else errno.EIO)
+        return OSError(number, f"node {self.address.name}: {error.strerror or error}")
+
+    # -- reads that are given up ------------------------------------------------------------------
+
+    def soon(self, work: Callable[[], T]) -> T | None:
+        """What `work` gives, None when it takes much longer than such things do."""
+        if self._clock.monotonic() < self._away_until:
+            return None
+        began = self._clock.monotonic()
+        future: Future[T] = _READERS.submit(work)
+        try:
+            result = future.result(self._threshold())
+        except TimeoutError:
+            if not future.done():
+                self._was_late(future)
+                return None
+            raise
+        self._late = 0
+        self._took.append(self._clock.monotonic() - began)
+        return result
+
+    def _threshold(self) -> float:
+        """Seconds after which a read is late."""
+        took = sorted(self._took.copy())
+        if not took:
+            return CALL_SECONDS_MAX
+        return max(SOON_SECONDS_MIN, SOON_TIMES * took[len(took) * 9 // 10])
+
+    def _was_late(self, future: Future[T]) -> None:
+        future.cancel()
+        self._late += 1
+        if self._late >= LATE_MAX:
+            self._late = 0
+            self._away_until = max(self._away_until, self._clock.monotonic() + LATE_SECONDS)
+
+
+class RemoteFile:
+    """A file on a disk of a node (`dc.ports.File`). `writer`: it was created here and now."""
+
+    def __init__(
+        self, node: RemoteNode, disk: int, name: str, writer: _Connection | None = None
+    ) -> None:
+        self._node = node
+        self._disk = disk
+        self._name = name
+        self._writer = writer
+        self._pending = 0
+        self._error: OSError | None = None
+        self._lock = threading.Lock()
+
+    def _ask(self, what: str, **more: int | str) -> Ask:
+        return Ask(what, self._disk, self._name, **more)  # type: ignore[arg-type]
+
+    def writev(self, buffers: Sequence[Buffer], offset: int) -> None:
+        """Sent, and not waited for: `sync` tells what became of it."""
+        data = b"".join(buffers)
+        with self._lock:
+            writer = self._open_writer()
+            with self._breaking():
+                writer.ask(self._ask(wire.WRITE, boot=writer.boot, offset=offset), data)
+            self._pending += 1
+
+    def sync(self) -> None:
+        with self._lock:
+            writer = self._open_writer()
+            with self._breaking():
+                writer.ask(self._ask(wire.SYNC, boot=writer.boot))
+                self._pending += 1
+                while self._pending:
+                    answer, _ = writer.receive()
+                    self._pending -= 1
+                    if answer.error and self._error is None:
+                        self._error = wire.raised(answer)
+            if self._error is not None:
+                raise self._error
+
+    def _open_writer(self) -> _Connection:
+        if self._error is not None:
+            raise self._error
+        if self._writer is None:
+            raise OSError(errno.EBADF, "the file was not begun here")
+        return self._writer
+
+    @contextmanager
+    def _breaking(self) -> Iterator[None]:
+        """Once a call did not get through it is not known what was written: nothing more is."""
+        try:
+            yield
+        except OSError as error:
+            self._error = OSError(
+                error.errno or errno.ETIMEDOUT,
+                f"node {self._node.address.name}: {error.strerror or error}",
+            )
+            self._node.failed()
+            raise self._error from error
+
+    def read(self, length: int, offset: int) -> bytes:
+        return self._node.call(self._ask(wire.READ, length=length, offset=offset))[1]
+
+    def read_soon(self, length: int, offset: int) -> bytes | None:
+        """The same, None when the node is slow."""
+        return self._node.soon(lambda: self.read(length, offset))
+
+    def read_cached(self, length: int, offset: int) -> bytes | None:
+        return None
+
+    def size(self) -> int:
+        return self._node.call(self._ask(wire.SIZE))[0].value
+
+    def close(self) -> None:
+        with self._lock:
+            writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+
+class RemoteDisk:
+    """One disk of a node (`dc.ports.Disk`, as far as containers need one). Of a path only the name
+    counts."""
+
+    def __init__(self, node: RemoteNode, number: int) -> None:
+        self._node = node
+        self._number = number
+
+    def _call(self, what: str, path: Path | None = None, to: str = "") -> tuple[Answer, bytes]:
+        return self._node.call(Ask(what, self._number, "" if path is None else path.name, to=to))
+
+    def create(self, path: Path, mode: int = 0o644) -> File:
+        connection = self._node.begin()
+        try:
+            connection.ask(Ask(wire.CREATE, self._number, path.name))
+            answer, _ = connection.receive()
+        except BaseException:
+            connection.close()
+            self._node.failed()
+            raise
+        if answer.error:
+            connection.close()
+            raise wire.raised(answer)
+        return RemoteFile(self._node, self._number, path.name, connection)
+
+    def open(self, path: Path) -> File:
+        self._call(wire.OPEN, path)
+        return RemoteFile(self._node, self._number, path.name)
+
+    def read_bytes(self, path: Path) -> bytes:
+        if path.name != MARK:
+            raise OSError(errno.EINVAL, "only marks are read whole")
+        return self._call(wire.READ_MARK)[1]
+
+    def list_dir(self, path: Path) -> list[str]:
+        try:
+            return sorted(wire.decode_names(self._call(wire.LIST)[1]))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise wire.WireError(f"no list of names: {error}") from None
+
+    def make_dirs(self, path: Path, mode: int = 0o755) -> None:
+        """The node has made them."""
+
+    def remove(self, path: Path) -> None:
+        self._call(wire.REMOVE, path)
+
+    def rename(self, path: Path, to: Path) -> None:
+        self._call(wire.RENAME, path, to.name)
+
+    def sync_dir(self, path: Path) -> None:
+        self._call(wire.SYNC_DIR)
