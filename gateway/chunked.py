@@ -89,7 +89,7 @@ def payload_mode(
             message = f"{SHA256_HEADER} {text} needs a signature in the Authorization header."
             raise S3Error("InvalidRequest", message)
         return mode, text
-    if len(text) == 64 and not text.strip("0123456789abcdef"):
+    if text == _EMPTY_SHA256 or (len(text) == 64 and not text.strip("0123456789abcdef")):
         return PayloadMode.SIGNED_SHA256, text
     if text.startswith("STREAMING-AWS4-ECDSA-"):
         raise S3Error("NotImplemented", f"{SHA256_HEADER} {text} is not implemented.")

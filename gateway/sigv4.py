@@ -278,19 +278,19 @@ def _presigned(query: Query) -> _Presigned:
 
 @lru_cache(maxsize=1024)
 def _usual_presigned(head: str) -> _Presigned | None:
-    """What a query says up to its signature, if it is written as clients write it and has nothing
-    but what belongs to the signature."""
+    """What a query with as many parameters as a signature needs says up to the last of them, if it
+    is written as clients write it."""
     query = scan_query(f"{head}{_SIGNATURE_FIELD}0")
-    if query.text != head or query.fields.keys() != _QUERY_AUTH:
-        return None
     try:
-        return _presigned(query)
+        return _presigned(query) if query.text == head else None
     except S3Error:
         return None
 
 
 def _split_usual(raw_query: str) -> tuple[_Presigned, str] | None:
-    """That, and the signature, of a query that is such a one."""
+    """That, and the signature, of a query that is such a one and has nothing else."""
+    if raw_query.count("&") != len(_QUERY_AUTH) - 1:
+        return None
     head, _, signature = raw_query.rpartition(_SIGNATURE_FIELD)
     if len(head) > PRESIGNED_CHARS_MAX or not signature.isalnum() or not signature.isascii():
         return None
