@@ -510,7 +510,7 @@ def test_a_query_written_as_usual_is_read_as_any_other(
 
     found = outcome()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sigv4, "_split_usual", lambda _: None)
+        patch.setattr(sigv4, "_usual_presigned", lambda _: None)
         assert outcome() == found
 
 
