@@ -55,11 +55,12 @@ class PayloadMode(enum.Enum):
     STREAMING_UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 
 
-SIGNED_MODES = frozenset({PayloadMode.STREAMING_SIGNED, PayloadMode.STREAMING_SIGNED_TRAILER})
-STREAMING_MODES = SIGNED_MODES | {PayloadMode.STREAMING_UNSIGNED_TRAILER}
+SIGNED_MODES = (PayloadMode.STREAMING_SIGNED, PayloadMode.STREAMING_SIGNED_TRAILER)
+STREAMING_MODES = (*SIGNED_MODES, PayloadMode.STREAMING_UNSIGNED_TRAILER)
 
 
 _NAMED_MODES = {m.value: m for m in PayloadMode if m is not PayloadMode.SIGNED_SHA256}
+UNSIGNED_PAYLOAD = PayloadMode.UNSIGNED.value
 SHA256_HEADER = "x-amz-content-sha256"
 
 
@@ -80,7 +81,7 @@ def payload_mode(
         if in_header:
             message = f"Missing required header for this request: {SHA256_HEADER}"
             raise S3Error("InvalidRequest", message)
-        return PayloadMode.UNSIGNED, PayloadMode.UNSIGNED.value
+        return PayloadMode.UNSIGNED, UNSIGNED_PAYLOAD
     text = given[0]
     mode = _NAMED_MODES.get(text)
     if mode is not None:
@@ -88,7 +89,7 @@ def payload_mode(
             message = f"{SHA256_HEADER} {text} needs a signature in the Authorization header."
             raise S3Error("InvalidRequest", message)
         return mode, text
-    if len(text) == 64 and not text.strip("0123456789abcdef"):
+    if text == _EMPTY_SHA256 or (len(text) == 64 and not text.strip("0123456789abcdef")):
         return PayloadMode.SIGNED_SHA256, text
     if text.startswith("STREAMING-AWS4-ECDSA-"):
         raise S3Error("NotImplemented", f"{SHA256_HEADER} {text} is not implemented.")

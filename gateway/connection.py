@@ -91,7 +91,8 @@ class Connection(RequestHandler):
         try:
             while not self._force_close and not self._close:
                 if not self._messages:
-                    await self._next_message()
+                    await self._arrival()
+                    self._waiter = None
                 message, payload = self._messages.popleft()
                 late = not payload.is_eof()
                 if self._parser is not None and not late:
@@ -121,18 +122,17 @@ class Connection(RequestHandler):
             if not self._buffer_paused:
                 self.data_received(b"")
 
-    async def _next_message(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    def _arrival(self) -> asyncio.Future[None]:
+        """Done when a message has come; cancelled when the connection ends."""
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
 
     async def _serve_one(self, message: RawRequestMessage, payload: StreamReader) -> bool:
         """Whether another request may follow."""
         request = Request(message, payload, self)
+        current: Any = request  # aiohttp only tells it of a lost connection
         self._request_in_progress = True
-        self._current_request = cast(web.BaseRequest, request)
+        self._current_request = current
         try:
             await self._serve(request)
             if self._paused:

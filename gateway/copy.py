@@ -32,7 +32,7 @@ from gateway.metadata import REDIRECT_LOCATION, STORAGE_CLASS, copied_meta, read
 from gateway.model.matching import COPY_SOURCE
 from gateway.notifications.records import of, told
 from gateway.put import FULL_OBJECT
-from gateway.read import permitted_version
+from gateway.read import look_up, permitted
 from gateway.reply import XMLNS, Reply, xml_reply
 from gateway.request import Request
 from gateway.tags import TAGGING_DIRECTIVE, TAGS, register_text, tags_in
@@ -107,7 +107,8 @@ async def find_source(context: Context, request: Request) -> Source:
     facts = {"s3:versionid": None if version_id is None else [version_id]}
     access = Access(context.names.directory, request, bucket, key, action, READ, facts)
     try:
-        source = await permitted_version(context, access, bucket.id, key, version_id)
+        found = await look_up(context.names, bucket.id, key, version_id)
+        source = permitted(access, key, found, version_id)
     except S3Error as error:
         if error.code != "MethodNotAllowed":
             raise S3Error(error.code, extra=error.extra) from None

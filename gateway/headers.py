@@ -19,7 +19,9 @@ _PLAIN_NAMES = (
     *("authorization", "x-amz-date", "x-amz-content-sha256", "connection", "date"),
     *("amz-sdk-invocation-id", "amz-sdk-request", "expect"),
 )
-_PLAIN = frozenset((*_PLAIN_NAMES, *(name.title() for name in _PLAIN_NAMES)))
+_PLAIN = frozenset(
+    (*_PLAIN_NAMES, *(name.title() for name in _PLAIN_NAMES), "X-Amz-Content-SHA256")
+)
 """Also as most clients write them, which saves making them lower-case."""
 COMMON = frozenset(
     f"x-amz-{name}"

@@ -16,6 +16,7 @@ from gateway.reply import header_line
 from gateway.tags import tags_in
 
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
+_DEFAULT_TYPE_LINE = header_line("Content-Type", DEFAULT_CONTENT_TYPE)
 _META_PREFIX = "x-amz-meta-"
 STORAGE_CLASS = "x-amz-storage-class"
 STANDARD = "STANDARD"
@@ -121,7 +122,8 @@ def object_head(version: Version) -> str:
         f'ETag: "{version.etag}"\r\nLast-Modified: {http_date(stamp_ms(version.stamp) // 1000)}\r\n'
         "Accept-Ranges: bytes\r\n"
     )
-    head += header_line("Content-Type", meta.content_type or DEFAULT_CONTENT_TYPE)
+    kind = meta.content_type
+    head += header_line("Content-Type", kind) if kind else _DEFAULT_TYPE_LINE
     for name, value in meta.headers.items():
         head += header_line(name, value)
     for name, value in meta.user.items():

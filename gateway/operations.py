@@ -236,8 +236,10 @@ def find_row(request: Request) -> Row:
     """InvalidRequest, MethodNotAllowed, NotImplemented."""
     target, method = request.target, request.method
     if target.key:
-        if not target.query and method in _OBJECT and not _copies(request):
-            return _OBJECT[method]
+        if not target.query:
+            row = _OBJECT.get(method)
+            if row is not None and (row is not PUT_OBJECT or COPY_SOURCE not in request.headers):
+                return row
         kind = OBJECT
     elif target.bucket:
         kind = BUCKET
@@ -258,10 +260,6 @@ def find_row(request: Request) -> Row:
 def why_not(name: str) -> str:
     """Why there is no such operation, "" when there may be one later."""
     return next((reason for part, reason in WHY_NOT.items() if part in name), "")
-
-
-def _copies(request: Request) -> bool:
-    return request.method == "PUT" and COPY_SOURCE in request.headers
 
 
 async def run(context: Context, request: Request, row: Row) -> Reply:

@@ -6,12 +6,13 @@ the client takes them. When a piece turns out to be corrupt in the middle of an 
 connection is cut: the client sees an answer that is too short, not one that is wrong.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any, cast
 
 import structlog
 
+from dc.names.api import Names
 from dc.names.model import Kind, Version
 from dc.objects.api import ObjectsError
 from dc.ports import Buffer
@@ -50,46 +51,40 @@ async def find_version(
     """The version of an object that a request means, if its sender may do to it what is asked.
     `facts`: what its body says, to policies. NoSuchKey, NoSuchVersion, MethodNotAllowed,
     AccessDenied."""
-    bucket_id, key = request.bucket.id, request.key
-    return await permitted_version(context, request.access, bucket_id, key, version_id, facts)
+    key = request.key
+    version = await look_up(context.names, request.bucket.id, key, version_id)
+    return permitted(request.access, key, version, version_id, facts)
 
 
-async def permitted_version(
-    context: Context,
+def look_up(
+    names: Names, bucket_id: str, key: str, version_id: str | None
+) -> Awaitable[Version | None]:
+    """What there is of the version that a client means. InvalidArgument."""
+    if version_id is None:
+        return names.current(bucket_id, key)
+    return names.version(bucket_id, key, vid_of(version_id))
+
+
+def permitted(
     access: Access,
-    bucket_id: str,
     key: str,
+    version: Version | None,
     version_id: str | None,
     facts: Mapping[str, list[str] | None] | None = None,
 ) -> Version:
-    """The same, of any bucket."""
-    if version_id is None:
-        version = await context.names.current(bucket_id, key)
-    else:
-        version = await context.names.version(bucket_id, key, vid_of(version_id))
+    """The version that `look_up` found, if it is an object and may be used; see `find_version`."""
     access.check(version, facts)
     if version is None or version.kind is not Kind.OBJECT:
         raise no_object(key, version, version_id)
     return version
 
 
-async def _current_or_asked(context: Context, request: Request) -> Version:
-    """`find_version` by the request's query, the short way where there is none."""
-    target = request.target
-    if target.query:
-        return await find_version(context, request, target.query.get("versionId"))
-    version = await context.names.current(request.bucket.id, target.key)
-    if version is None or version.registers or not request.access.is_short:
-        request.access.check(version)
-    if version is None or version.kind is not Kind.OBJECT:
-        raise no_object(target.key, version, None)
-    return version
-
-
 async def get_object(context: Context, request: Request) -> Reply | None:
     """None when the answer was streamed."""
     target = request.target
-    version = await _current_or_asked(context, request)
+    key, version_id = target.key, target.query.get("versionId")
+    version = await look_up(context.names, request.bucket.id, key, version_id)
+    version = permitted(request.access, key, version, version_id)
     opening = None
     if version.meta.sse is not None or not request.plain:
         opening = opened(context, request, version)
@@ -111,7 +106,9 @@ async def get_object(context: Context, request: Request) -> Reply | None:
 
 
 async def head_object(context: Context, request: Request) -> Reply:
-    version = await _current_or_asked(context, request)
+    key, version_id = request.target.key, request.target.query.get("versionId")
+    version = await look_up(context.names, request.bucket.id, key, version_id)
+    version = permitted(request.access, key, version, version_id)
     if version.meta.sse is not None or not request.plain:
         opened(context, request, version)
     if request.plain and not request.target.query:

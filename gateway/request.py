@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from aiohttp import StreamReader
 from aiohttp.http_parser import RawRequestMessage
@@ -54,6 +54,10 @@ class Access(Protocol):
         facts: Mapping[str, list[str] | None] | None = None,
     ) -> None: ...
     def may_bypass(self, key: str) -> bool: ...
+
+
+NOBODY = cast(Access, None)
+"""The `access` of a request of which nothing runs."""
 
 
 class Deleted(NamedTuple):

@@ -9,6 +9,7 @@ none. It is run. 7. The answer, or the error as S3's XML document, is sent, with
 Nothing is logged for a request that succeeded or was refused; errors of ours are, with the id.
 """
 
+from collections.abc import Awaitable
 from traceback import format_exception
 
 import structlog
@@ -57,7 +58,7 @@ from gateway.post import read_upload
 from gateway.refusals import refusal_of
 from gateway.replication_rules import not_here
 from gateway.reply import XML_HEAD, Reply, header_line, serialise
-from gateway.request import Request
+from gateway.request import NOBODY, Request
 from gateway.sigv4 import AuthResult
 from gateway.target import Target, parse_target
 from gateway.uri import decode_path
@@ -122,10 +123,13 @@ class Gateway:
         except Exception as error:
             translated = self._translated(request, error)
             reply, code = self._error_reply(request, translated), translated.code
+        finally:
+            # They know each other: what nobody frees by its count waits for the collector.
+            request.access = NOBODY
         if reply is not None:
             request.connection.send(request, reply)
         if self._logs is not None:
-            self._logs.note(request, code, now_ms, self._clock.wall_ms())
+            self._logs.note(request, code, now_ms)
 
     def _begin(self, request: Request, second: int) -> None:
         """The id, and the header lines of every answer."""
@@ -138,18 +142,20 @@ class Gateway:
         request.id = f"{self._next_id:016X}"
         request.common = f"{self._date}x-amz-request-id: {request.id}\r\n"
 
-    async def _answer(self, request: Request) -> Reply | None:
+    def _answer(self, request: Request) -> Awaitable[Reply | None]:
+        """Find out who asks for what. What is returned does it; this is no coroutine itself, since
+        each that is awaited by another costs every request."""
         config = self._config
         headers = request.headers
         host = headers.get("Host", "")
         site = website_bucket(host, config.website_domains)
         if site is not None:
-            return await self._website(request, site)
+            return self._website(request, site)
         request.target = parse_target(
             request.raw_path, request.raw_query, host, config.base_domains
         )
         if request.method == "OPTIONS":
-            return preflight(self._directory, request)
+            return self._preflight(request)
         if "Origin" in headers:
             request.common += cors_lines(self._directory, request)
         self._found = None
@@ -159,8 +165,11 @@ class Gateway:
             request.take_hoisted()
         row = find_row(request)
         if row is POST_OBJECT:
-            return await self._post(request)
-        return await self._perform(request, row)
+            return self._post(request)
+        return self._perform(request, row)
+
+    async def _preflight(self, request: Request) -> Reply:
+        return preflight(self._directory, request)
 
     async def _website(self, request: Request, bucket: str) -> Reply | None:
         request.target = Target(bucket, "", {})
@@ -170,36 +179,45 @@ class Gateway:
             request.common += cors_lines(self._directory, request)
 
         async def perform(page: Request) -> Reply | None:
-            return await self._perform(page, HEAD_OBJECT if page.method == "HEAD" else GET_OBJECT)
+            row = HEAD_OBJECT if page.method == "HEAD" else GET_OBJECT
+            return await self._perform_for(page, row)
 
         return await Website(self._context, perform, request, bucket).answer()
 
     async def _post(self, request: Request) -> Reply:
         upload = await read_upload(request, self._credentials, request.time, self._config)
-        reply = await self._perform(upload, PUT_OBJECT)
+        reply = await self._perform_for(upload, PUT_OBJECT)
         assert reply is not None
         return upload.answer(reply)
 
-    async def _perform(self, request: Request, row: Row) -> Reply | None:
-        """Run an operation for who was authenticated, if that may be."""
+    async def _perform_for(self, request: Request, row: Row) -> Reply | None:
+        """The same as `_perform`, for a request that stands for another."""
+        try:
+            return await self._perform(request, row)
+        finally:
+            request.access = NOBODY
+
+    def _perform(self, request: Request, row: Row) -> Awaitable[Reply | None]:
+        """What runs an operation for who was authenticated, if that may be."""
         request.plain = plain = are_plain(request.headers)
         if not plain:
             check_headers(request.headers, row.name)
         if not request.target.bucket or row is CREATE_BUCKET:
             if request.target.bucket and not request.user:
                 raise S3Error("AccessDenied")
-            return await run(self._context, request, row)
+            return run(self._context, request, row)
         access = self._access(request, row)
-        try:
-            if not access.is_short:
-                await access.admit(self._context.names)
-            if row.hot:
-                reply: Reply | None = await row.handler(self._context, request)
-                return reply
-            return await run(self._context, request, row)
-        finally:
-            # They know each other: what nobody frees by its count waits for the collector.
-            del request.access
+        if not access.is_short:
+            return self._admitted(access, request, row)
+        return row.handler(self._context, request) if row.hot else run(self._context, request, row)
+
+    async def _admitted(self, access: Access, request: Request, row: Row) -> Reply | None:
+        """The same for who has to be let in first."""
+        await access.admit(self._context.names)
+        if row.hot:
+            reply: Reply | None = await row.handler(self._context, request)
+            return reply
+        return await run(self._context, request, row)
 
     def _secret(self, access_key: str) -> str | None:
         """For `authenticate`, which asks once; whose the key is stays in `_found` meanwhile."""
@@ -221,13 +239,13 @@ class Gateway:
         if bucket is None:
             check_bucket_name(name)
             raise S3Error("NoSuchBucket", extra={"BucketName": name})
-        expected = request.headers.get("x-amz-expected-bucket-owner")
-        if expected is not None and expected != bucket.owner:
-            raise S3Error("AccessDenied")
+        if not request.plain:
+            expected = request.headers.get("x-amz-expected-bucket-owner")
+            if expected is not None and expected != bucket.owner:
+                raise S3Error("AccessDenied")
         request.bucket = bucket
         target = request.target
-        named = bool(target.query) and "versionId" in target.query
-        action = row.version_action if named else row.action
+        action = row.version_action if "versionId" in target.query else row.action
         access = Access(self._directory, request, bucket, target.key, action, row.permission)
         request.access = access
         return access

@@ -66,10 +66,11 @@ _HOISTED = ("content-md5", "content-type")
 
 def is_version_2(request: SignedRequest) -> bool:
     """Whether a request claims to be signed by this version, well or badly."""
-    authorization = request.headers.get("Authorization")
-    if authorization is not None and authorization.startswith(_SCHEME):
+    if request.headers.get("Authorization", "").startswith(_SCHEME):
         return True
     query = request.raw_query
+    if not query:
+        return False
     # `X-Amz-Signature` of Version 4 ends in one of the names.
     if _KEY not in query and not query.startswith(_SIGNATURE) and f"&{_SIGNATURE}" not in query:
         return False

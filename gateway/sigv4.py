@@ -15,9 +15,11 @@ would change what a valid signature permits. The one exception is `x-amz-content
 UNSIGNED-PAYLOAD` beside a presigned URL, where it says what holds without it.
 
 An access key that is not known is verified against a fixed secret before it is refused, so that it
-takes as long as a wrong signature. Signing keys are kept by (access key, date, region) together
-with the secret they came from: a changed secret never meets an old key. Dates and regions are
-checked first, so only keys that exist can fill the cache, and it is bounded besides.
+takes as long as a wrong signature. Dates and regions are checked first, so only keys that exist can
+fill the cache of `gateway.signing_keys`, and it is bounded besides.
+
+Nearly all presigned queries are written alike, which one regular expression finds out. The others
+are taken apart, and mean the same.
 
 It does not decide what an identity may do (an anonymous request is a result, not an error), does
 not read the body (`gateway.chunked`, `gateway.checksums`), and does not speak SigV4A; SigV2 is in
@@ -28,6 +30,7 @@ from __future__ import annotations
 
 import enum
 import hmac
+import re
 from collections.abc import Callable, Mapping, Set
 from functools import lru_cache
 from hashlib import sha256
@@ -37,10 +40,18 @@ from typing import NamedTuple, Protocol
 from multidict import MultiMapping
 
 from gateway import errors
-from gateway.chunked import SHA256_HEADER, SIGNED_MODES, PayloadMode, StreamSeed, payload_mode
+from gateway.chunked import (
+    SHA256_HEADER,
+    SIGNED_MODES,
+    UNSIGNED_PAYLOAD,
+    PayloadMode,
+    StreamSeed,
+    payload_mode,
+)
 from gateway.dates import ascii_digits, iso_time, parse_timestamp, timestamp_of_date
 from gateway.errors import S3Error
 from gateway.limits import HEADERS_MAX
+from gateway.signing_keys import signing_key
 from gateway.uri import NO_QUERY, SIGNATURE, Query, canonical_path, scan_query, text_of
 from gateway.uri import decode_path as decode_path
 from gateway.uri import parse_query as parse_query
@@ -48,7 +59,6 @@ from gateway.uri import parse_query as parse_query
 ALGORITHM = "AWS4-HMAC-SHA256"
 SKEW_SECONDS_MAX = 900  # S3's own; a presigned URL may lie as far in the future
 EXPIRES_SECONDS_MAX = 604_800  # seven days, S3's own
-SIGNING_KEYS_MAX = 4096  # about 0.5 KiB each
 # What strangers send is remembered below, so it is short: all of it together is a few MiB.
 CREDENTIAL_CHARS_MAX = 512
 SIGNED_HEADERS_CHARS_MAX = 4096  # the names of all metadata that may be, and as much again
@@ -222,13 +232,31 @@ def _header_claim(request: SignedRequest, now: float, region: str, aliases: Set[
     return _Claim(AuthKind.HEADER, credential, signed_headers, signature, stamp)
 
 
+_USUAL = re.compile(
+    "(X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=([A-Za-z0-9._~-]+(?:%2F[A-Za-z0-9._~-]+)*)"
+    "&X-Amz-Date=([0-9]{8}T[0-9]{6}Z)&X-Amz-Expires=([0-9]+)"
+    "&X-Amz-SignedHeaders=([a-z0-9._~-]+(?:%3B[a-z0-9._~-]+)*))&X-Amz-Signature=([A-Za-z0-9]+)"
+)
 _QUERY_AUTH = frozenset(
     f"X-Amz-{name}"
     for name in ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature")
 )
 
 
-def _query_claim(query: Query, now: float, region: str, aliases: Set[str]) -> _Claim:
+class _Presigned(NamedTuple):
+    """What a presigned query says of its signature, but the signature itself; `text` is the
+    canonical query."""
+
+    text: str
+    credential: str
+    stamp: str
+    signed_at: int
+    expires: str
+    expires_at: int
+    signed_headers: str
+
+
+def _presigned(query: Query) -> _Presigned:
     kind = AuthKind.PRESIGNED
     fields = query.fields
     if query.doubled:
@@ -246,14 +274,37 @@ def _query_claim(query: Query, now: float, region: str, aliases: Set[str]) -> _C
     signed_at = parse_timestamp(stamp)
     if signed_at is None:
         raise _malformed(kind, "X-Amz-Date must be in the ISO8601 Long Format yyyyMMddTHHmmssZ")
-    expires_at = signed_at + _expires_seconds(_plain(fields["X-Amz-Expires"]))
-    credential = _credential(kind, _plain(fields["X-Amz-Credential"]), stamp, region, aliases)
-    if signed_at - now > SKEW_SECONDS_MAX:
+    expires = fields["X-Amz-Expires"]
+    expires_at = signed_at + _expires_seconds(_plain(expires))
+    credential, signed = _plain(fields["X-Amz-Credential"]), _plain(fields["X-Amz-SignedHeaders"])
+    return _Presigned(query.text, credential, stamp, signed_at, expires, expires_at, signed)
+
+
+def _usual_presigned(raw_query: str) -> tuple[_Presigned, str] | None:
+    """That, and the signature, of a query that has nothing else and is written as clients write it:
+    in order, and encoded as it is signed."""
+    match = _USUAL.fullmatch(raw_query)
+    if match is None:
+        return None
+    text, credential, stamp, expires, signed, signature = match.groups()
+    signed_at = parse_timestamp(stamp)
+    if signed_at is None:
+        return None
+    expires_at = signed_at + _expires_seconds(expires)
+    credential, signed = credential.replace("%2F", "/"), signed.replace("%3B", ";")
+    return _Presigned(text, credential, stamp, signed_at, expires, expires_at, signed), signature
+
+
+def _query_claim(
+    said: _Presigned, signature: str, now: float, region: str, aliases: Set[str]
+) -> _Claim:
+    kind = AuthKind.PRESIGNED
+    credential = _credential(kind, said.credential, said.stamp, region, aliases)
+    if said.signed_at - now > SKEW_SECONDS_MAX:
         raise S3Error("AccessDenied", "Request is not valid yet")
-    if now > expires_at:
-        raise errors.request_expired(fields["X-Amz-Expires"], iso_time(expires_at), iso_time(now))
-    signed_headers = _plain(fields["X-Amz-SignedHeaders"])
-    return _Claim(kind, credential, signed_headers, _plain(fields[SIGNATURE]), stamp)
+    if now > said.expires_at:
+        raise errors.request_expired(said.expires, iso_time(said.expires_at), iso_time(now))
+    return _Claim(kind, credential, said.signed_headers, signature, said.stamp)
 
 
 def _plain(value: str) -> str:
@@ -278,52 +329,6 @@ def _expires_seconds(text: str) -> int:
 
 
 UNKNOWN_SECRET = "the secret of every access key that does not exist"
-
-
-class _SigningKey:
-    """A signing key, and the two hashes that every HMAC with it begins with (RFC 2104): to go on
-    from copies of these takes a third of the time of a new HMAC."""
-
-    __slots__ = ("_inner", "_outer", "key", "secret")
-
-    def __init__(self, secret: Secret, date: str, region: str) -> None:
-        key = b"AWS4" + secret.encode()
-        for part in (date, region, "s3", "aws4_request"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        self.secret = secret
-        self.key = key
-        padded = key.ljust(64, b"\0")
-        self._inner = sha256(bytes([byte ^ 0x36 for byte in padded]))
-        self._outer = sha256(bytes([byte ^ 0x5C for byte in padded]))
-
-    def sign(self, message: bytes) -> str:
-        """HMAC-SHA256 of a message, in hex."""
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(message)
-        outer.update(inner.digest())
-        return outer.hexdigest()
-
-
-_SIGNING_KEYS: dict[tuple[str, str, str], _SigningKey] = {}
-
-
-def signing_key(access_key: str, secret: Secret, date: str, region: str) -> bytes:
-    """The key of one day and region."""
-    return _signing_key(access_key, secret, date, region).key
-
-
-def _signing_key(access_key: str, secret: Secret, date: str, region: str) -> _SigningKey:
-    """From the cache if the secret is still the same."""
-    slot = (access_key, date, region)
-    kept = _SIGNING_KEYS.get(slot)
-    if kept is not None and (
-        kept.secret is secret or hmac.compare_digest(kept.secret.encode(), secret.encode())
-    ):
-        return kept
-    while len(_SIGNING_KEYS) >= SIGNING_KEYS_MAX:
-        del _SIGNING_KEYS[next(iter(_SIGNING_KEYS))]
-    _SIGNING_KEYS[slot] = made = _SigningKey(secret, date, region)
-    return made
 
 
 @lru_cache(maxsize=256)
@@ -352,9 +357,7 @@ def _canonical_headers(headers: MultiMapping[str], claim: _Claim) -> str:
             before = values[name]
             values[name] = value if before is None else f"{before},{value}"
         elif name.startswith("x-amz-") and not (
-            name == SHA256_HEADER
-            and value == PayloadMode.UNSIGNED.value
-            and claim.kind is AuthKind.PRESIGNED
+            name == SHA256_HEADER and value == UNSIGNED_PAYLOAD and claim.kind is AuthKind.PRESIGNED
         ):
             unsigned.append(name)
     if unsigned:
@@ -402,9 +405,9 @@ def _compare(to_sign: str, canonical_request: str, claim: _Claim, lookup: Lookup
     credential = claim.credential
     secret = lookup(credential.access_key)
     if secret is None:
-        key = _signing_key("", UNKNOWN_SECRET, credential.date, credential.region)
+        key = signing_key("", UNKNOWN_SECRET, credential.date, credential.region)
     else:
-        key = _signing_key(credential.access_key, secret, credential.date, credential.region)
+        key = signing_key(credential.access_key, secret, credential.date, credential.region)
     expected = key.sign(to_sign.encode())
     provided = claim.signature.encode("utf-8", "surrogateescape")
     matches = hmac.compare_digest(expected.encode(), provided)
@@ -460,24 +463,29 @@ def authenticate(
     """
     headers = request.headers
     path = canonical_path(request.raw_path)
-    query = scan_query(request.raw_query) if request.raw_query else NO_QUERY
-    kind = _auth_place(headers, query.fields)
-    if kind is AuthKind.ANONYMOUS:
-        mode, text = payload_mode(headers, None, in_header=False)
-        digest = text if mode is PayloadMode.SIGNED_SHA256 else None
-        return AuthResult(None, kind, mode, digest)
-    hoisted = NOTHING
-    if kind is AuthKind.HEADER:
-        claim = _header_claim(request, now, region, aliases)
+    query, hoisted = NO_QUERY, NOTHING
+    in_header = "Authorization" in headers
+    usual = _usual_presigned(request.raw_query) if request.raw_query and not in_header else None
+    if usual is not None:
+        kind, said = AuthKind.PRESIGNED, usual[0].text
+        claim = _query_claim(*usual, now, region, aliases)
     else:
-        claim = _query_claim(query, now, region, aliases)
-        if len(query.fields) > len(_QUERY_AUTH):
+        query = scan_query(request.raw_query) if request.raw_query else NO_QUERY
+        kind, said = _auth_place(headers, query.fields), query.text
+        if kind is AuthKind.ANONYMOUS:
+            mode, text = payload_mode(headers, None, in_header=False)
+            digest = text if mode is PayloadMode.SIGNED_SHA256 else None
+            return AuthResult(None, kind, mode, digest)
+        if kind is AuthKind.HEADER:
+            claim = _header_claim(request, now, region, aliases)
+        else:
+            found = _presigned(query)
+            claim = _query_claim(found, _plain(query.fields[SIGNATURE]), now, region, aliases)
             hoisted = _hoisted(query.fields)
-    mode, text = payload_mode(
-        headers, hoisted.get(SHA256_HEADER), in_header=kind is AuthKind.HEADER
-    )
+    given = hoisted.get(SHA256_HEADER)
+    mode, text = payload_mode(headers, given, in_header=kind is AuthKind.HEADER)
     signed = _canonical_headers(headers, claim)
-    canonical = f"{request.method}\n{path}\n{query.text}\n{signed}\n{claim.signed_headers}\n{text}"
+    canonical = f"{request.method}\n{path}\n{said}\n{signed}\n{claim.signed_headers}\n{text}"
     key = _verify(canonical, claim, lookup)
     if "x-amz-security-token" in headers or "x-amz-security-token" in hoisted:
         raise S3Error("InvalidToken")

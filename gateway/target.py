@@ -17,6 +17,7 @@ from gateway.limits import KEY_BYTES_MAX
 from gateway.uri import decode_path, parse_query
 
 _AUTH_PREFIX = "X-Amz-"
+_AUTH_NEXT = f"&{_AUTH_PREFIX}"
 _HOST_CHARS_MAX = 255
 _HOSTS_REMEMBERED = 256
 _NO_QUERY: dict[str, str] = {}
@@ -81,6 +82,8 @@ def check_key(key: str) -> None:
 
 def parse_parameters(raw_query: str) -> dict[str, str]:
     """The parameters that are not of the signature; one given twice is refused."""
+    if raw_query.startswith(_AUTH_PREFIX) and raw_query.count("&") == raw_query.count(_AUTH_NEXT):
+        return _NO_QUERY
     found: dict[str, str] = {}
     for part in raw_query.split("&"):
         if part.startswith(_AUTH_PREFIX):

@@ -87,13 +87,13 @@ class AccessLogs:
         self.dropped = 0
         """Lines, since the start."""
 
-    def note(self, request: Request, code: str, began_ms: int, ended_ms: int) -> None:
+    def note(self, request: Request, code: str, began_ms: int) -> None:
         """A request was answered, with an error's code or ""."""
         target = getattr(request, "target", None)
         bucket = self._directory.bucket(target.bucket) if target is not None else None
         if bucket is None or not bucket.registers or not setting_text(bucket, LOGGING):
             return
-        times = Times(began_ms, max(0, ended_ms - began_ms))
+        times = Times(began_ms, max(0, self._clock.wall_ms() - began_ms))
         self._add(
             bucket, began_ms, log_line(bucket, request, request.reply, code, times, self._host_id)
         )

@@ -24,7 +24,7 @@ from gateway.chunked import (
     strip_aws_chunked,
 )
 from gateway.errors import S3Error
-from gateway.sigv4 import signing_key
+from gateway.signing_keys import signing_key
 
 SIGNED = PayloadMode.STREAMING_SIGNED
 SIGNED_TRAILER = PayloadMode.STREAMING_SIGNED_TRAILER
@@ -34,7 +34,7 @@ MODES = [SIGNED, SIGNED_TRAILER, UNSIGNED_TRAILER]
 SCOPE, STAMP = "20130524/us-east-1/s3/aws4_request", "20130524T000000Z"
 KEY = signing_key(
     "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20130524", "us-east-1"
-)
+).key
 CRC = "x-amz-checksum-crc32c"
 TRAILER = (CRC, "sOO8/Q==")
 EMPTY = sha256().hexdigest()

@@ -18,13 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway import sigv4
+from gateway import signing_keys, sigv4
 from gateway.authentication import authenticate
 from gateway.chunked import PayloadMode
 from gateway.context import Config
 from gateway.dates import timestamp_of_date
 from gateway.errors import S3Error
 from gateway.sigv4 import AuthKind, AuthResult, decode_path, parse_query
+from gateway.target import parse_parameters
 
 KEY, SECRET, REGION = (
     "AKIAIOSFODNN7EXAMPLE",
@@ -466,6 +467,66 @@ def test_presigned_hoisted_headers_are_given_back() -> None:
     assert refused(request).code == "AuthorizationQueryParametersError"
 
 
+def test_parameters_after_those_of_the_signature_are_not_overlooked() -> None:
+    request = sign(url="http://h/b/k?x-amz-meta-a=b", expires=60)
+    *parts, signature = request.raw_query.split("&")
+    request = replace(request, raw_query="&".join([*sorted(parts), signature]))
+    assert request.raw_query.split("&")[-2] == "x-amz-meta-a=b"
+    assert auth(request).hoisted == {"x-amz-meta-a": "b"}
+
+
+_PARTS = ("X-Amz-Date", "X-Amz-Expires", "X-Amz-Credential", "acl", "x-id=a", "x-amz-meta-a=b")
+_CHANGES = (
+    *(("%2F", "/"), ("%2F", "%2f"), ("24T", "25T"), ("86400", "1"), ("86400", "-1")),
+    *(("=host", "="), ("=host", "=host%3Brange"), ("Signature=", "Signature=%41"), ("&", "%")),
+    *(("&X-Amz-Expires", "&&X-Amz-Expires"), ("HMAC", "%48MAC"), ("us-east-1", "paris")),
+    *(("Signature=a", "Signature=b"), ("Signature=", "Signature=\u00e9")),
+)
+
+
+@given(
+    st.lists(st.sampled_from(_CHANGES), max_size=2),
+    st.lists(st.sampled_from(_PARTS), max_size=2),
+    st.integers(0, 7),
+    st.sampled_from([{}, {"Authorization": "AWS4-HMAC-SHA256 x"}, {"Range": "bytes=0-1"}]),
+    st.sampled_from([0, 100, 90_000, -1000]),
+)
+def test_a_query_written_as_usual_is_read_as_any_other(
+    changes: list[tuple[str, str]], more: list[str], place: int, headers: Any, later: int
+) -> None:
+    request = presigned_example()
+    parts = request.raw_query.split("&")
+    parts[place:place] = more
+    query = "&".join(parts)
+    for old, new in changes:
+        query = query.replace(old, new, 1)
+    request = replace(request, raw_query=query, headers=CIMultiDict(request.headers, **headers))
+
+    def outcome() -> Any:
+        try:
+            return authenticate(request, {KEY: SECRET}.get, NOW + later, Config(region=REGION))
+        except S3Error as error:
+            return error.code, error.message, error.extra
+
+    found = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sigv4, "_usual_presigned", lambda _: None)
+        assert outcome() == found
+
+
+@given(
+    st.lists(st.sampled_from(["X-Amz-Date=1", "X-Amz-", "x-amz-a=", "a=%20", "", "b=X-Amz-c", "d"]))
+)
+def test_parameters_of_the_signature_are_left_out(parts: list[str]) -> None:
+    query = "&".join(parts)
+    try:
+        found = {"first": "", **parse_parameters(query)}
+    except S3Error as error:
+        assert error.code == "InvalidArgument" and len(set(parts)) < len(parts)
+    else:
+        assert parse_parameters(f"first=&{query}") == found
+
+
 def test_session_token_is_refused_with_permanent_keys() -> None:
     assert refused(sign(headers={"x-amz-security-token": "t"})).code == "InvalidToken"
     request = sign(url="http://h/b/k?X-Amz-Security-Token=t", expires=60)
@@ -515,9 +576,9 @@ def test_nothing_at_all_is_anonymous() -> None:
 
 @pytest.fixture
 def empty_cache() -> Iterator[None]:
-    sigv4._SIGNING_KEYS.clear()
+    signing_keys._SIGNING_KEYS.clear()
     yield
-    sigv4._SIGNING_KEYS.clear()
+    signing_keys._SIGNING_KEYS.clear()
 
 
 def test_changed_secret_does_not_meet_the_old_key(empty_cache: None) -> None:
@@ -532,14 +593,14 @@ def test_changed_secret_does_not_meet_the_old_key(empty_cache: None) -> None:
 def test_unknown_keys_do_not_fill_the_cache(empty_cache: None) -> None:
     for number in range(50):
         assert refused(sign(key=f"AKIA{number}")).code == "InvalidAccessKeyId"
-    assert len(sigv4._SIGNING_KEYS) == 1
+    assert len(signing_keys._SIGNING_KEYS) == 1
 
 
 def test_cache_is_bounded(empty_cache: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sigv4, "SIGNING_KEYS_MAX", 10)
+    monkeypatch.setattr(signing_keys, "SIGNING_KEYS_MAX", 10)
     for number in range(50):
-        sigv4.signing_key(f"AKIA{number}", "s", "20130524", REGION)
-    assert len(sigv4._SIGNING_KEYS) == 10
+        signing_keys.signing_key(f"AKIA{number}", "s", "20130524", REGION)
+    assert len(signing_keys._SIGNING_KEYS) == 10
 
 
 def test_unknown_key_with_the_fixed_secret_is_refused() -> None:
