@@ -21,6 +21,7 @@ from dc.names.service import SqliteNames, open_names
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.compaction import Compactor
 from dc.objects.container import ContainerDisk
+from dc.objects.disk_place import local_places
 from dc.objects.redundancy import parse_mode
 from dc.objects.store import ContainerStore
 from dc.ports import Clock, Disk, Network, Randomness
@@ -156,7 +157,7 @@ def object_disk(files: Files, disk: Disk, clock: Clock) -> ContainerDisk:
     check_redundancy(layout, files.config)
     return CodedDisks(
         disk,
-        disk_folders(layout, files.config),
+        local_places(disk, disk_folders(layout, files.config)),
         files.identity.dc_id,
         parse_mode(wanted.redundancy),
         clock=clock,

@@ -10,6 +10,7 @@ from bench.errors import BenchError
 from bench.small import Figures
 from bench.world import World
 from dc.objects.coded_disks import CodedDisks
+from dc.objects.disk_place import local_places
 from dc.objects.marks import MARK, mark_of
 from dc.objects.redundancy import Mode
 from dc.objects.store import ContainerStore
@@ -121,5 +122,7 @@ def _prepare(folder: Path) -> None:
 
 def _store(folders: list[Path]) -> ContainerStore:
     clock = SystemClock()
-    disks = CodedDisks(SystemDisk(), folders, "bench", MODE, clock=clock, side=SideBySide())
+    disk = SystemDisk()
+    places = local_places(disk, folders)
+    disks = CodedDisks(disk, places, "bench", MODE, clock=clock, side=SideBySide())
     return ContainerStore(folders[0], disk=disks, clock=clock, randomness=SystemRandomness())

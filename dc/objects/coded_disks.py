@@ -25,16 +25,16 @@ import structlog
 
 from dc.objects.coded_file import CodedFile, Side
 from dc.objects.container import created_ms
+from dc.objects.disk_place import DiskPlace
+from dc.objects.disk_set import DiskSet
 from dc.objects.format import HEADER_BYTES, Header, container_of, encode_header, file_name
-from dc.objects.marks import MARK, mark_of
+from dc.objects.marks import mark_of
 from dc.objects.redundancy import Coder, Mode
 from dc.objects.stripes import slot_name, slot_of
 from dc.ports import Clock, Disk, File
 
 log = structlog.get_logger("objects")
 T = TypeVar("T")
-
-BAD_SECONDS = 60.0
 
 
 class ContainerRemoved(Exception):
@@ -43,12 +43,13 @@ class ContainerRemoved(Exception):
 
 class DisksState(NamedTuple):
     """For the status page: the mode, how many disks there are, and the folders of those that were
-    missing at the start, and that are left out since they failed."""
+    missing at the start, that are left out since they failed, and that are to become empty."""
 
     redundancy: str
     disks: int
     disks_missing: list[str]
     disks_failing: list[str]
+    disks_draining: list[str]
 
 
 class CodedDisks:
@@ -57,7 +58,7 @@ class CodedDisks:
     def __init__(
         self,
         disk: Disk,
-        folders: Sequence[Path],
+        places: Sequence[DiskPlace],
         dc_id: str,
         mode: Mode,
         *,
@@ -65,10 +66,9 @@ class CodedDisks:
         side: Side,
     ) -> None:
         self._disk = disk
-        self._folders = [folder / "containers" for folder in folders]
+        self.disks = DiskSet(places, clock)
         self._mark = mark_of(dc_id)
         self._coder = Coder(mode)
-        self._clock = clock
         self._side = side
         self._lock = threading.Lock()
         """Held by who changes what follows."""
@@ -76,10 +76,6 @@ class CodedDisks:
         """Of each container: the disk of each slot."""
         self._others: dict[int, frozenset[tuple[int, int]]] = {}
         """Of containers: slots that are on a second disk as well, with that disk."""
-        self._absent: set[int] = set()
-        self._bad_until: dict[int, float] = {}
-        self._used = [0] * len(folders)
-        """Slots on each disk."""
         self._writing: set[int] = set()
         self._unfinished: dict[int, set[int]] = {}
         """Of containers: the slots whose disk failed while they were written."""
@@ -90,37 +86,33 @@ class CodedDisks:
 
     def make_dirs(self, path: Path, mode: int = 0o755) -> None:
         """Find what is on the disks; `path` is nothing here."""
-        self._absent = set(range(len(self._folders)))
+        self.disks.absent = set(self.disks.numbers())
         self.look()
-        for number in sorted(self._absent):
-            log.error("a disk is missing", disk=str(self._folders[number].parent))
+        for label in self.disks.labels(self.disks.absent):
+            log.error("a disk is missing", disk=label)
 
     def look(self) -> set[int]:
         """Take the disks that were missing and are there, and know of those that have gone, and of
         slots that have. Returns the containers with slots on them."""
         changed: set[int] = set()
-        for number, folder in enumerate(self._folders):
-            if number in self._absent:
-                changed |= self._take(number) if self._is_here(folder) else set()
+        for number in self.disks.numbers():
+            place = self._place(number)
+            if number in self.disks.absent:
+                changed |= self._take(number) if place.is_here(self._mark) else set()
                 continue
             known = self._on(number)
             try:
-                names = set(self._disk.list_dir(folder)) if self._is_here(folder) else None
+                here = place.is_here(self._mark)
+                names = set(place.disk.list_dir(place.containers)) if here else None
             except OSError:
                 names = None
             if names is None:
-                log.error("a disk has gone", disk=str(folder.parent))
+                log.error("a disk has gone", disk=place.label)
                 changed |= self._drop(number, known)
             elif gone := {one for one in known if slot_name(*one) not in names} & self._on(number):
-                log.error("slots have gone", disk=str(folder.parent), slots=len(gone))
+                log.error("slots have gone", disk=place.label, slots=len(gone))
                 changed |= self._drop(number, gone, absent=False)
         return changed
-
-    def _is_here(self, folder: Path) -> bool:
-        try:
-            return self._disk.read_bytes(folder.parent / MARK) == self._mark
-        except OSError:
-            return False
 
     def _on(self, number: int) -> set[tuple[int, int]]:
         """The slots that are known to be on a disk, with their containers."""
@@ -133,19 +125,19 @@ class CodedDisks:
             }
 
     def _take(self, number: int) -> set[int]:
-        folder = self._folders[number]
+        place, folder = self._place(number), self._place(number).containers
         try:
-            self._disk.make_dirs(folder)
-            names = self._disk.list_dir(folder)
+            place.disk.make_dirs(folder)
+            names = place.disk.list_dir(folder)
         except OSError as error:
-            log.error("a disk cannot be used", disk=str(folder.parent), error=str(error))
+            log.error("a disk cannot be used", disk=place.label, error=str(error))
             return set()
         taken = set()
         for name in names:
             found = slot_of(name)
             if name.endswith(".new"):
                 with contextlib.suppress(OSError):
-                    self._disk.remove(folder / name)  # A repair was interrupted.
+                    place.disk.remove(folder / name)  # A repair was interrupted.
             elif found is not None and found[1] < self.mode.slots:
                 container, slot = found
                 taken.add(container)
@@ -154,8 +146,8 @@ class CodedDisks:
                         self._keep_other(container, slot, number)
                     else:
                         self._note(container, slot, number)
-        self._bad_until.pop(number, None)
-        self._absent.discard(number)
+        self.disks.good_again(number)
+        self.disks.absent.discard(number)
         return taken
 
     def _drop(self, number: int, gone: Iterable[tuple[int, int]], absent: bool = True) -> set[int]:
@@ -166,9 +158,9 @@ class CodedDisks:
                 if places.get(slot) == number:
                     left = {one: place for one, place in places.items() if one != slot}
                     self._slots[container] = left
-                    self._used[number] -= 1
+                    self.disks.used[number] -= 1
             if absent:
-                self._absent.add(number)
+                self.disks.absent.add(number)
                 for container, others in list(self._others.items()):
                     self._others[container] = frozenset(
                         other for other in others if other[1] != number
@@ -179,9 +171,9 @@ class CodedDisks:
         # With the lock. Others read without it: a dictionary that is in use is never changed.
         places = self._slots.get(container, {})
         if slot in places:
-            self._used[places[slot]] -= 1
+            self.disks.used[places[slot]] -= 1
         self._slots[container] = {**places, slot: number}
-        self._used[number] += 1
+        self.disks.used[number] += 1
 
     def _keep_other(self, container: int, slot: int, number: int) -> None:
         self._others[container] = self._others.get(container, frozenset()) | {(slot, number)}
@@ -196,7 +188,7 @@ class CodedDisks:
             sizes = [0]
             for slot, number in self._slots.get(container, {}).items():
                 with contextlib.suppress(OSError):
-                    file = self._disk.open(self._folders[number] / slot_name(container, slot))
+                    file = self._place(number).disk.open(self._path(container, slot, number))
                     try:
                         sizes.append((file.size() - HEADER_BYTES) * self.mode.k)
                     finally:
@@ -229,9 +221,9 @@ class CodedDisks:
     def _begin(self, container: int, files: dict[int, File], mode: int) -> dict[int, int]:
         """Begin the slots of a container on as many disks as it should be on; OSError when there
         are fewer than it must be on."""
-        code, numbers = self.mode, self._candidates()
+        code, numbers = self.mode, self.disks.spread(self.disks.candidates())
         if len(numbers) < code.slots_min:
-            numbers += [one for one in self._by_use() if one not in numbers]
+            numbers += [one for one in self.disks.by_use() if one not in numbers]
         places: dict[int, int] = {}
         full: OSError | None = None
         while numbers and len(places) < code.slots:
@@ -256,30 +248,20 @@ class CodedDisks:
             self._discard(container, slot, number, files.pop(slot))
         raise OSError(
             errno.EIO if full is None else full.errno,
-            f"{len(places)} of {len(self._folders)} disks can be written, and a container "
+            f"{len(places)} of {len(self.disks.numbers())} disks can be written, and a container "
             f"of {code} takes {code.slots_min}",
         )
-
-    def _by_use(self) -> list[int]:
-        """The disks that are there, those with the fewest slots first."""
-        here = [number for number in range(len(self._folders)) if number not in self._absent]
-        return sorted(here, key=lambda number: self._used[number])
-
-    def _candidates(self) -> list[int]:
-        """Those that have not failed lately."""
-        now = self._clock.monotonic()
-        return [one for one in self._by_use() if self._bad_until.get(one, now) <= now]
 
     def _create(
         self, container: int, slot: int, number: int, files: dict[int, File], mode: int
     ) -> None:
         """Begin a slot. Its name is made durable here and now: who came back to it later might
         take another view of which disks there are."""
-        folder = self._folders[number]
-        file = self._disk.create(folder / slot_name(container, slot), mode)
+        place = self._place(number)
+        file = place.disk.create(self._path(container, slot, number), mode)
         try:
             file.writev([self._header(container, slot)], 0)
-            self._disk.sync_dir(folder)
+            place.disk.sync_dir(place.containers)
         except BaseException:
             self._discard(container, slot, number, file)
             raise
@@ -292,16 +274,13 @@ class CodedDisks:
     def _discard(self, container: int, slot: int, number: int, file: File) -> None:
         try:
             file.close()
-            self._disk.remove(self._folders[number] / slot_name(container, slot))
+            self._place(number).disk.remove(self._path(container, slot, number))
         except OSError as error:
             log.warning("a slot was not removed", container=container, error=str(error))
 
     def failed(self, number: int, error: OSError) -> None:
         """A disk could not be written."""
-        now = self._clock.monotonic()
-        if self._bad_until.get(number, now) <= now:
-            log.error("a disk failed", disk=str(self._folders[number].parent), error=str(error))
-        self._bad_until[number] = now + BAD_SECONDS
+        self.disks.failed(number, error)
 
     def open(self, path: Path) -> File:
         return self.coded(_container(path))
@@ -324,7 +303,7 @@ class CodedDisks:
 
     def _open(self, container: int, slot: int, number: int) -> File | None:
         try:
-            return self._disk.open(self._folders[number] / slot_name(container, slot))
+            return self._place(number).disk.open(self._path(container, slot, number))
         except OSError as error:
             log.warning("a slot cannot be read", container=file_name(container), error=str(error))
             return None
@@ -343,6 +322,16 @@ class CodedDisks:
         absent = set(range(self.mode.slots)) - self._slots.get(container, {}).keys()
         return frozenset(absent | self._unfinished.get(container, set()))
 
+    def leaving(self, container: int) -> frozenset[int]:
+        """The slots on disks that are to become empty."""
+        places, draining = self._slots.get(container, {}), self.disks.draining
+        return frozenset(slot for slot, number in places.items() if number in draining)
+
+    def left_on(self, number: int) -> int:
+        """How many slots are on a disk, second ones as well."""
+        others = sum(other[1] == number for some in self._others.copy().values() for other in some)
+        return self.disks.used[number] + others
+
     def others(self, container: int) -> frozenset[tuple[int, int]]:
         """Slots that are on a second disk as well, with that disk: what is there is not needed
         when the container is whole."""
@@ -351,7 +340,7 @@ class CodedDisks:
     def remove_others(self, container: int) -> None:
         for slot, number in self.others(container):
             try:
-                self._disk.remove(self._folders[number] / slot_name(container, slot))
+                self._place(number).disk.remove(self._path(container, slot, number))
             except FileNotFoundError:
                 pass
             except OSError as error:
@@ -363,30 +352,42 @@ class CodedDisks:
             if not self._others.get(container):
                 self._others.pop(container, None)
 
+    def add_place(self, place: DiskPlace) -> None:
+        """A further disk, to be looked at soon."""
+        with self._lock:
+            self.disks.add(place)
+
+    def remove_place(self, number: int) -> None:
+        """A disk that is empty, or is not there and will not come back."""
+        self._drop(number, self._on(number))
+        with self._lock:
+            self.disks.remove(number)
+
     def place_of(self, container: int, slot: int) -> int | None:
         return self._slots.get(container, {}).get(slot)
 
     def usable(self) -> frozenset[int]:
         """The disks that can be written."""
-        return frozenset(self._candidates())
+        return frozenset(self.disks.candidates())
 
     def place_for(
         self, container: int, slot: int, taken: frozenset[int] = frozenset()
     ) -> int | None:
         """The disk to write a slot anew on: its own, or one that has none of the container. None
         when there is none that can be written."""
-        places, good = self._slots.get(container, {}), self._candidates()
+        places, good = self._slots.get(container, {}), self.disks.candidates()
         if places.get(slot) in good:
             return places[slot]
-        free = (one for one in good if one not in places.values() and one not in taken)
-        return next(free, None)
+        has = {number for one, number in places.items() if one != slot} | taken
+        free = [one for one in good if one not in places.values() and one not in taken]
+        return next(iter(self.disks.spread(free, has)), None)
 
     def begin_slot(self, container: int, slot: int, number: int) -> File:
         """A new file that is to become a slot, with its header."""
-        path = self._temporary(container, slot, number)
+        path, disk = self._temporary(container, slot, number), self._place(number).disk
         with contextlib.suppress(FileNotFoundError):
-            self._disk.remove(path)
-        file = self._disk.create(path)
+            disk.remove(path)
+        file = disk.create(path)
         try:
             file.writev([self._header(container, slot)], 0)
         except BaseException:
@@ -396,18 +397,19 @@ class CodedDisks:
 
     def end_slot(self, container: int, slot: int, number: int, file: File) -> None:
         """Make it durable, and put it in the place of the slot that was there."""
-        folder, name = self._folders[number], slot_name(container, slot)
+        place, name = self._place(number), slot_name(container, slot)
         file.sync()
         with self._lock:
             if container not in self._slots:
                 raise ContainerRemoved(name)
-            self._disk.rename(self._temporary(container, slot, number), folder / name)
+            new = self._temporary(container, slot, number)
+            place.disk.rename(new, place.containers / name)
             before = self._slots[container].get(slot)
             self._others[container] = self.others(container) - {(slot, number)}
             if before is not None and before != number:
                 self._keep_other(container, slot, before)
             self._note(container, slot, number)
-        self._disk.sync_dir(folder)
+        place.disk.sync_dir(place.containers)
         with self._lock:
             self._unfinished.get(container, set()).discard(slot)
 
@@ -415,19 +417,25 @@ class CodedDisks:
         """The end of a new file that did not become a slot."""
         file.close()
         with contextlib.suppress(OSError):
-            self._disk.remove(self._temporary(container, slot, number))
+            self._place(number).disk.remove(self._temporary(container, slot, number))
 
     def _temporary(self, container: int, slot: int, number: int) -> Path:
-        return self._folders[number] / f".{slot_name(container, slot)}.new"
+        return self._place(number).containers / f".{slot_name(container, slot)}.new"
+
+    def _place(self, number: int) -> DiskPlace:
+        return self.disks.places[number]
+
+    def _path(self, container: int, slot: int, number: int) -> Path:
+        return self._place(number).containers / slot_name(container, slot)
 
     def state(self) -> DisksState:
-        now = self._clock.monotonic()
-        failing = {number for number, until in dict(self._bad_until).items() if until > now}
+        disks = self.disks
         return DisksState(
             str(self._coder.mode),
-            len(self._folders),
-            [str(self._folders[number].parent) for number in sorted(self._absent)],
-            [str(self._folders[number].parent) for number in sorted(failing - self._absent)],
+            len(disks.numbers()),
+            disks.labels(disks.absent),
+            disks.labels(disks.failing() - disks.absent),
+            disks.labels(disks.draining),
         )
 
     def _file(
@@ -460,10 +468,10 @@ class CodedDisks:
             others = self._others.pop(container, frozenset())
             self._unfinished.pop(container, None)
             for number in places.values():
-                self._used[number] -= 1
+                self.disks.used[number] -= 1
         for slot, number in {*places.items(), *others}:
             try:
-                self._disk.remove(self._folders[number] / slot_name(container, slot))
+                self._place(number).disk.remove(self._path(container, slot, number))
             except OSError as error:
                 log.warning("a slot was not removed", container=path.name, error=str(error))
 

@@ -151,7 +151,7 @@ class Mender:
         """A container with a missing slot that can be written somewhere, or one too many."""
         usable = self._disks.usable()
         for container in self._disks.sealed():
-            missing, others = self._disks.missing(container), self._disks.others(container)
+            missing, others = self._bad(container), self._disks.others(container)
             if not (missing or others) or self._tried.get(container) == (missing, usable):
                 continue
             if any(number in usable for _, number in others):
@@ -159,6 +159,10 @@ class Mender:
             if any(self._disks.place_for(container, slot) is not None for slot in missing):
                 return container
         return None
+
+    def _bad(self, container: int) -> frozenset[int]:
+        """The slots that are missing, or are to go to another disk."""
+        return self._disks.missing(container) | self._disks.leaving(container)
 
     def _next(self) -> int | None:
         """The next one of this round."""
@@ -195,7 +199,7 @@ class Mender:
             file.close()
             self._tried.pop(container, None)
             if not done:
-                self._tried[container] = self._disks.missing(container), self._disks.usable()
+                self._tried[container] = self._bad(container), self._disks.usable()
 
     def _can_be_read(self, file: CodedFile, container: int) -> bool:
         count, k = len(self._with_header(file, container)), self._disks.mode.k
@@ -210,7 +214,7 @@ class Mender:
     def _check(self, file: CodedFile, container: int) -> Generator[int, None, tuple[set[int], int]]:
         """Which slots have something wrong that can be mended, and how many stripes are lost."""
         slots, k = set(range(self._disks.mode.slots)), self._disks.mode.k
-        bad = slots - self._with_header(file, container) | self._disks.missing(container)
+        bad = slots - self._with_header(file, container) | self._bad(container)
         lost = last = 0
         for stripe in file.stripes():
             wrong = {slot for slot in slots if file.fragment(stripe, slot) is None}

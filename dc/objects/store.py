@@ -125,7 +125,7 @@ class ContainerStore:
     def status(self) -> dict[str, Any]:
         """For the status page: the disks that containers are on, and how they are looked after."""
         if self._mender is None or not isinstance(self._disk, CodedDisks):
-            return DisksState("1+0", 1, [], [])._asdict()
+            return DisksState("1+0", 1, [], [], [])._asdict()
         return {**self._disk.state()._asdict(), **self._mender.status()}
 
     # -- for compaction ---------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from crash_trace import Image, Trace, lay_out
 
 from dc.objects.api import ObjectsError
 from dc.objects.coded_disks import CodedDisks
+from dc.objects.disk_place import local_places
 from dc.objects.marks import MARK, mark_of
 from dc.objects.mending import Mender
 from dc.objects.redundancy import parse_mode
@@ -51,8 +52,8 @@ def in_turn(work: Sequence[Callable[[], None]]) -> list[OSError | None]:
 
 
 def disks_on(root: Path, disk: Disk) -> CodedDisks:
-    folders = [root / name for name in NAMES]
-    return CodedDisks(disk, folders, "dc", MODE, clock=FixedClock(), side=in_turn)
+    places = local_places(disk, [root / name for name in NAMES])
+    return CodedDisks(disk, places, "dc", MODE, clock=FixedClock(), side=in_turn)
 
 
 def store_on(root: Path, disk: Disk, seed: str) -> ContainerStore:

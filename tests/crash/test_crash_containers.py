@@ -129,6 +129,7 @@ class _SameIds:
 
     def __init__(self, clock: object, randomness: object) -> None:
         self._last = 0
+        self.unsealed: set[int] = set()
 
     def next(self) -> tuple[int, int]:
         self._last += 1

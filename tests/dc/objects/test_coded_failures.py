@@ -23,6 +23,7 @@ from test_container_failures import KINDS, small_frames, work
 
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.coded_file import CodedFile
+from dc.objects.disk_place import local_places
 from dc.objects.format import file_name
 from dc.objects.marks import MARK, mark_of
 from dc.objects.redundancy import parse_mode
@@ -128,7 +129,7 @@ def test_syncs_beside_appends(tmp_path: Path, seed: int) -> None:
     disk = Disk(random.Random(seed))
     disks = CodedDisks(
         disk,
-        [tmp_path / str(number) for number in range(6)],
+        local_places(disk, [tmp_path / str(number) for number in range(6)]),
         "dc",
         MODE,
         clock=FixedClock(),

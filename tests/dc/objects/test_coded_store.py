@@ -12,6 +12,7 @@ from object_disks import ROOT, FixedClock, MemoryDisk, SeededRandomness
 
 from dc.objects.api import ObjectsError
 from dc.objects.coded_disks import CodedDisks
+from dc.objects.disk_place import local_places
 from dc.objects.marks import MARK, mark_of
 from dc.objects.redundancy import Mode, parse_mode
 from dc.objects.scan import scan
@@ -46,7 +47,8 @@ def disks_on(disk: MemoryDisk, mode: Mode, more: int = 0) -> CodedDisks:
 
 
 def coded(disk: MemoryDisk, mode: Mode, more: int = 0) -> CodedDisks:
-    return CodedDisks(disk, folders(mode, more), "dc", mode, clock=FixedClock(), side=one_by_one)
+    places = local_places(disk, folders(mode, more))
+    return CodedDisks(disk, places, "dc", mode, clock=FixedClock(), side=one_by_one)
 
 
 async def store_on(

@@ -11,6 +11,7 @@ from object_checks import Stored, noise, upload, whole
 
 from dc.objects.api import ObjectsError
 from dc.objects.coded_disks import CodedDisks
+from dc.objects.disk_place import local_places
 from dc.objects.marks import MARK, mark_of
 from dc.objects.redundancy import parse_mode
 from dc.objects.store import ContainerStore
@@ -22,9 +23,10 @@ TURNS = 40
 
 
 def store_on(root: Path) -> ContainerStore:
+    disk = SystemDisk()
     disks = CodedDisks(
-        SystemDisk(),
-        [root / f"disk{number}" for number in range(DISKS)],
+        disk,
+        local_places(disk, [root / f"disk{number}" for number in range(DISKS)]),
         "dc",
         MODE,
         clock=SystemClock(),
@@ -102,8 +104,8 @@ class Life:
         assert isinstance(disks, CodedDisks)
         while True:
             await asyncio.sleep(0.01)
-            disks._bad_until.clear()
-            here = not disks._absent
+            disks.disks._bad_until.clear()
+            here = not disks.disks.absent
             if here and not any(disks.missing(one) for one in disks.sealed()):
                 return
 

@@ -323,7 +323,7 @@ def test_what_can_be_removed_of_a_container_is_removed() -> None:
     disks.create(FOLDER / file_name(1 << 16)).close()
     del disk.names[min(slots(disk))]
     disks.remove(FOLDER / file_name(1 << 16))
-    assert not slots(disk) and disks._used == [0, 0, 0]
+    assert not slots(disk) and disks.disks.used == [0, 0, 0]
 
 
 # -- cost -----------------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ async def test_a_slot_that_moved_is_not_left_where_it_was() -> None:
     await mend(mender)
     assert mender.mended > 0
     assert len(slots(disk)) == len(before) + mender.mended
-    disks._bad_until.clear()
+    disks.disks._bad_until.clear()
     await mend(mender)
     assert {path.name: data for path, data in slots(disk).items()} == before
     assert len(slots(disk)) == len(before)

@@ -194,7 +194,7 @@ async def test_a_slot_whose_disk_failed_in_writing_is_mended_first() -> None:
     assert state["containers_whole"] < state["containers"]
     assert len(state["disks_failing"]) == 1
     await store.close()
-    store._disk._bad_until.clear()  # type: ignore[union-attr]
+    store._disk.disks._bad_until.clear()  # type: ignore[union-attr]
     while not await store._mender.step():
         pass
     state = store.status()

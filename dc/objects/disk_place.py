@@ -1,0 +1,40 @@
+"""One of the disks that containers are spread over: where it is, and what it is called."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from dc.objects.marks import MARK
+from dc.ports import Disk
+
+
+class DiskPlace(NamedTuple):
+    """A folder on a disk of this machine, or of another (`dc/objects/nodes`)."""
+
+    label: str
+    """What operators call it: the folder's path, after the node's name and a colon on a node."""
+    folder: Path
+    disk: Disk
+    """By which the folder is reached."""
+    host: str = ""
+    """The failure domain: slots of one container go to different ones as far as there are enough.
+    "": the disk is one of its own."""
+
+    @property
+    def domain(self) -> str:
+        return self.host or self.label
+
+    @property
+    def containers(self) -> Path:
+        return self.folder / "containers"
+
+    def is_here(self, mark: bytes) -> bool:
+        """Whether the disk is there, and the datacenter's."""
+        try:
+            return self.disk.read_bytes(self.folder / MARK) == mark
+        except OSError:
+            return False
+
+
+def local_places(disk: Disk, folders: list[Path]) -> list[DiskPlace]:
+    """Folders of this machine."""
+    return [DiskPlace(str(folder), folder, disk) for folder in folders]

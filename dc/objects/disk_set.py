@@ -1,0 +1,97 @@
+"""The disks of a datacenter: which there are, which can be written, and in which order."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+import structlog
+
+from dc.objects.disk_place import DiskPlace
+from dc.ports import Clock
+
+log = structlog.get_logger("objects")
+
+BAD_SECONDS = 60.0
+"""How long a disk that failed is not written to, as long as there are enough others."""
+
+
+class DiskSet:
+    """Disks by number. One that was removed keeps its number. Whoever changes `used` or `absent`
+    holds the lock of `CodedDisks`."""
+
+    def __init__(self, places: Sequence[DiskPlace], clock: Clock) -> None:
+        self._clock = clock
+        self.places = list(places)
+        self.used = [0] * len(places)
+        """Slots on each disk."""
+        self.absent: set[int] = set()
+        """Disks that are not there."""
+        self.draining: set[int] = set()
+        """Disks that are to become empty: nothing new goes there."""
+        self._removed: set[int] = set()
+        self._bad_until: dict[int, float] = {}
+
+    def add(self, place: DiskPlace) -> int:
+        """A further disk, absent until it is looked at; its number."""
+        self.used.append(0)
+        number = len(self.places)
+        self.absent.add(number)
+        self.places.append(place)
+        return number
+
+    def remove(self, number: int) -> None:
+        self._removed.add(number)
+        self.draining.discard(number)
+        self.absent.discard(number)
+
+    def numbers(self) -> list[int]:
+        """All that were not removed."""
+        return [one for one in range(len(self.places)) if one not in self._removed]
+
+    def number_of(self, label: str) -> int | None:
+        return next((one for one in self.numbers() if self.places[one].label == label), None)
+
+    def labels(self, numbers: Iterable[int]) -> list[str]:
+        return [self.places[number].label for number in sorted(numbers)]
+
+    # -- which to write to ----------------------------------------------------------------------
+
+    def by_use(self) -> list[int]:
+        """Those that are there and not to become empty, those with the fewest slots first."""
+        here = [one for one in self.numbers() if one not in self.absent | self.draining]
+        return sorted(here, key=lambda number: self.used[number])
+
+    def candidates(self) -> list[int]:
+        """Those of them that have not failed lately."""
+        failing = self.failing()
+        return [one for one in self.by_use() if one not in failing]
+
+    def spread(self, numbers: Sequence[int], taken: Collection[int] = ()) -> list[int]:
+        """The same disks, so ordered that slots go to other failure domains than those of the
+        disks `taken` first, and to each of these once before to any of them twice."""
+        count: dict[str, int] = {}
+        for number in taken:
+            domain = self.places[number].domain
+            count[domain] = count.get(domain, 0) + 1
+        turns = []
+        for number in numbers:
+            domain = self.places[number].domain
+            turns.append((count.get(domain, 0), number))
+            count[domain] = count.get(domain, 0) + 1
+        # Sorting is stable: within a turn those with the fewest slots stay first.
+        return [number for _, number in sorted(turns, key=lambda turn: turn[0])]
+
+    # -- failures -------------------------------------------------------------------------------
+
+    def failed(self, number: int, error: OSError) -> None:
+        """A disk could not be written."""
+        now = self._clock.monotonic()
+        if self._bad_until.get(number, now) <= now:
+            log.error("a disk failed", disk=self.places[number].label, error=str(error))
+        self._bad_until[number] = now + BAD_SECONDS
+
+    def good_again(self, number: int) -> None:
+        self._bad_until.pop(number, None)
+
+    def failing(self) -> set[int]:
+        """Those that failed lately."""
+        now = self._clock.monotonic()
+        return {number for number, until in dict(self._bad_until).items() if until > now}
