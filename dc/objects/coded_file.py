@@ -38,6 +38,7 @@ from dc.ports import Buffer, File
 STRIPE_BYTES_MAX = 1 << 20
 """Of the stream: what is read and decoded to serve one byte whose fragment is lost."""
 
+Read = Callable[[int, int], bytes | None]
 _WINDOW_BYTES = 64 << 10
 """Of heads, read at a time where they are closer than this:"""
 _CLOSE_BYTES = 8 << 10
@@ -72,6 +73,7 @@ class CodedFile:
         self._slots = list(slots)
         self._sources = [(slot, file) for slot, file in enumerate(slots) if file is not None]
         self._sources += others
+        self._soon = [None if file is None else _soon(file) for file in slots]
         self._side = side
         self._on_failure = failed
         self._on_close = closed
@@ -221,14 +223,14 @@ class CodedFile:
     def _direct(self, stripe: Stripe, low: int, high: int) -> bytes:
         pieces = []
         for slot, first, last in self._spans(stripe, low, high):
-            file = self._slots[slot]
-            if file is None:
+            read = self._soon[slot]
+            if read is None:
                 return self._decoded(stripe, low, high)
             try:
-                piece = file.read(last - first, _place(stripe, first))
+                piece = read(last - first, _place(stripe, first))
             except OSError:
                 return self._decoded(stripe, low, high)
-            if len(piece) != last - first:
+            if piece is None or len(piece) != last - first:
                 return self._decoded(stripe, low, high)
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -244,9 +246,21 @@ class CodedFile:
         return self._coder.decode(list(good.values()))[low:high]
 
     def good(self, stripe: Stripe) -> dict[int, bytes]:
-        """Fragments that are what was written, by slot: as many as it takes, or all there are."""
+        """Fragments that are what was written, by slot: as many as it takes, or all there are.
+        Disks that are slow are waited for only when the others will not do."""
         found: dict[int, bytes] = {}
+        late: list[tuple[int, File]] = []
         for slot, file in self._sources:
+            if slot in found:
+                continue
+            raw = _tried(_soon(file), HEAD_BYTES + stripe.fragment, stripe.offset)
+            if raw is None:
+                late.append((slot, file))
+            elif (fragment := self._good(raw, stripe, slot)) is not None:
+                found[slot] = fragment
+            if len(found) == self._coder.mode.k:
+                return found
+        for slot, file in late:
             if slot not in found and (fragment := self._checked(file, stripe, slot)) is not None:
                 found[slot] = fragment
             if len(found) == self._coder.mode.k:
@@ -254,11 +268,12 @@ class CodedFile:
         return found
 
     def _checked(self, file: File, stripe: Stripe, slot: int) -> bytes | None:
+        raw = _tried(file.read, HEAD_BYTES + stripe.fragment, stripe.offset)
+        return None if raw is None else self._good(raw, stripe, slot)
+
+    def _good(self, raw: bytes, stripe: Stripe, slot: int) -> bytes | None:
+        """The fragment in what was read, if it is what was written."""
         seed = self._seeds[slot]
-        try:
-            raw = file.read(HEAD_BYTES + stripe.fragment, stripe.offset)
-        except OSError:
-            return None
         head, fragment = decode_head(raw, slot, seed, stripe.offset), raw[HEAD_BYTES:]
         if head is None or head.stripe != stripe or len(fragment) != stripe.fragment:
             return None
@@ -394,6 +409,20 @@ class _Heads:
         raw = self._window[start : start + HEAD_BYTES]
         head = decode_head(raw, self.slot, self._seed, offset)
         return None if head is None else head.stripe
+
+
+def _soon(file: File) -> Read:
+    """How to read from a file that is not to be waited for: of one that is never slow, as ever."""
+    found: Read = getattr(file, "read_soon", file.read)
+    return found
+
+
+def _tried(read: Read, length: int, offset: int) -> bytes | None:
+    """What a read gives; None when it fails, or is late."""
+    try:
+        return read(length, offset)
+    except OSError:
+        return None
 
 
 def _place(stripe: Stripe, first: int) -> int:
