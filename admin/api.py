@@ -11,6 +11,7 @@
     DELETE /datacenters/{name}
     GET    /replication                 how far each peer is
     /buckets                            admin/buckets.py
+    /disks, /nodes                      admin/fleet_api.py
     /conflicts                          admin/conflicts.py
     /objects                            admin/objects.py
     POST   /replication/verify, /datacenters/preview: admin/comparisons.py
@@ -33,6 +34,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from admin.conflicts import twins
+from admin.errors import AdminError
 from admin.reply import answer, body, utc
 from dc.accounts import Accounts, InvalidEmail, NewKey, SeveralUsers
 from dc.names import api as names_api
@@ -69,6 +71,7 @@ ERRORS: list[tuple[type[Exception], int, str]] = [
     (names_api.NamesClosed, 503, "unavailable"),
     (names_api.NamesFull, 507, "disk_full"),
     (OutOfSpace, 507, "disk_full"),
+    (AdminError, 409, "refused"),
 ]
 
 

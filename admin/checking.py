@@ -14,7 +14,7 @@ from awscrt.checksums import crc64nvme
 
 from admin.errors import AdminError
 from admin.layout import Layout, Lock, existing
-from admin.parts import object_disk, read_files
+from admin.parts import fleet_of, object_disk, read_files
 from dc.names import inventory
 from dc.names.inventory import Body
 from dc.objects.api import ObjectsError
@@ -94,7 +94,7 @@ async def _check(
     path = layout.names / "names.db"
     if not path.exists():
         raise AdminError(f"{path} is not there: this datacenter has never run")
-    kept = object_disk(files, disk, clock)
+    kept = object_disk(files, disk, clock, fleet_of(files, clock, disk, randomness))
     store = ContainerStore(layout.root, disk=kept, clock=clock, randomness=randomness)
     database = await databases.open(path)
     report = Report()

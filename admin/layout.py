@@ -8,6 +8,7 @@
     admin.token       what the command line shows to the admin API                  secret
     names/            the name server's database
     containers/       the objects' bytes
+    disks.json        disks and machines that were added since `init`
     farshore.lock     locked by the process that serves DIR; says its pid
     run.json          pid and bound addresses of the last process that served DIR
 
@@ -70,6 +71,10 @@ class Layout:
         return self.root / "containers"
 
     @property
+    def disks(self) -> Path:
+        return self.root / "disks.json"
+
+    @property
     def lock(self) -> Path:
         return self.root / "farshore.lock"
 
@@ -83,8 +88,8 @@ class Layout:
 
     @property
     def all(self) -> list[Path]:
-        rest = [self.config, self.certificate, self.names, self.containers, self.lock, self.run]
-        return self.secrets + rest
+        rest = [self.config, self.certificate, self.names, self.containers, self.disks]
+        return [*self.secrets, *rest, self.lock, self.run]
 
 
 def disk_folders(layout: Layout, config: Config) -> list[Path]:

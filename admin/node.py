@@ -29,6 +29,7 @@ from admin.comparisons import ComparisonsApi
 from admin.conflicts import ConflictsApi
 from admin.drain import drain
 from admin.errors import AdminError, os_reason, taken
+from admin.fleet_api import FleetApi
 from admin.layout import Layout, Lock, existing, read_run
 from admin.objects import ObjectsApi
 from admin.parts import Files, Parts, open_parts, read_files
@@ -139,6 +140,7 @@ class Node:
             ConflictsApi(parts.names).routes()
             + BucketsApi(parts.names, parts.files.config.name).routes()
             + ObjectsApi(parts.compactor, parts.objects, self._clock).routes()
+            + FleetApi(parts.fleet, self._clock, parts.files.config.name).routes()
             + ComparisonsApi(
                 parts.replicator, parts.names.peers, parts.names.directory.bucket
             ).routes(),
@@ -228,6 +230,7 @@ class Node:
             await _within(PART_STOP_SECONDS, parts.replicator.stop(), "replication")
             await _within(PART_STOP_SECONDS, parts.objects.close(), "objects")
             await _within(PART_STOP_SECONDS, parts.names.close(), "names")
+            parts.fleet.close()
             if started:
                 log.info("stopped")
         self._lock.release()

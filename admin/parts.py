@@ -12,7 +12,8 @@ from aiohttp import web
 
 from admin.disks import check_folders, check_redundancy
 from admin.errors import AdminError, os_reason
-from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, Layout, disk_folders
+from admin.fleet import Fleet
+from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, Layout
 from dc import config as configuration
 from dc.accounts import Accounts
 from dc.config import Config, ConfigError, Mqtt
@@ -21,7 +22,6 @@ from dc.names.service import SqliteNames, open_names
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.compaction import Compactor
 from dc.objects.container import ContainerDisk
-from dc.objects.disk_place import local_places
 from dc.objects.redundancy import parse_mode
 from dc.objects.store import ContainerStore
 from dc.ports import Clock, Disk, Network, Randomness
@@ -72,6 +72,7 @@ class Parts:
     s3: web.Server
     background: Background
     replicator: Replicator
+    fleet: Fleet
 
 
 class _Credentials:
@@ -143,10 +144,11 @@ def _damaged(path: Path) -> AdminError:
     return AdminError(f"{path} is damaged: restore it from a backup")
 
 
-def object_disk(files: Files, disk: Disk, clock: Clock) -> ContainerDisk:
-    """Where containers are kept: in DIR, or on several disks."""
+def object_disk(files: Files, disk: Disk, clock: Clock, fleet: Fleet) -> ContainerDisk:
+    """Where containers are kept: in DIR, or on several disks, of several machines."""
     layout, wanted = files.layout, files.config.objects
-    if not wanted.disks:
+    mode = parse_mode(wanted.redundancy)
+    if not mode.m:
         return disk
     if any(layout.containers.glob("*.fsc")):
         raise AdminError(
@@ -155,13 +157,22 @@ def object_disk(files: Files, disk: Disk, clock: Clock) -> ContainerDisk:
         )
     check_folders(layout, files.config)
     check_redundancy(layout, files.config)
-    return CodedDisks(
-        disk,
-        local_places(disk, disk_folders(layout, files.config)),
-        files.identity.dc_id,
-        parse_mode(wanted.redundancy),
+    disks = CodedDisks(
+        disk, fleet.places(), files.identity.dc_id, mode, clock=clock, side=SideBySide()
+    )
+    fleet.opened(disks)
+    return disks
+
+
+def fleet_of(files: Files, clock: Clock, disk: Disk, randomness: Randomness) -> Fleet:
+    """The disks and machines that DIR names."""
+    return Fleet(
+        files.layout,
+        files.config,
+        files.identity,
         clock=clock,
-        side=SideBySide(),
+        disk=disk,
+        randomness=randomness,
     )
 
 
@@ -214,7 +225,8 @@ async def open_parts(
     """Open the databases and containers."""
     layout, config = files.layout, files.config
     secrets = SecretStore(files.data_key, randomness.token)
-    containers = object_disk(files, disk, clock)
+    fleet = fleet_of(files, clock, disk, randomness)
+    containers = object_disk(files, disk, clock, fleet)
     names = await open_names(
         layout.names / "names.db",
         databases=SystemDatabases(),
@@ -242,6 +254,9 @@ async def open_parts(
             randomness=randomness,
             network=network,
         )
+        fleet.seal = objects.seal
+        fleet.place = lambda: replicator.place
+        replicator.open_door("node", fleet.accept)
         logs = AccessLogs(
             names=names,
             objects=objects,
@@ -269,4 +284,4 @@ async def open_parts(
     compactor = Compactor(names, objects, clock, config.compaction)
     background = _background(files, names, objects, compactor, logs, clock)
     server = gateway.server()
-    return Parts(files, names, objects, compactor, accounts, server, background, replicator)
+    return Parts(files, names, objects, compactor, accounts, server, background, replicator, fleet)

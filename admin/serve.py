@@ -11,13 +11,27 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from admin.errors import AdminError, exit_code
 
+NODE_FILE = "node.json"
+"""With it a folder is a node's (`admin/os_node.py`)."""
 STOP_SECONDS_MAX = 9.5
 GC_THRESHOLDS = (50_000, 20, 20)
 """Requests make few cycles: the default of 700 objects looks for them far too often."""
+
+
+class Served(Protocol):
+    """A datacenter or a node."""
+
+    async def start(self) -> None:
+        """AdminError."""
+        ...
+
+    async def stop(self) -> None: ...
 
 
 def run(root: Path) -> None:
@@ -26,6 +40,10 @@ def run(root: Path) -> None:
     from admin.layout import existing
     from dc import config as configuration
 
+    if (root / NODE_FILE).is_file():
+        logs.configure(configuration.Log())
+        _serve(lambda: _node(root))
+        return
     layout = existing(root)
     try:
         config = configuration.load(layout.config)
@@ -33,13 +51,28 @@ def run(root: Path) -> None:
         raise AdminError(str(error)) from None
     logs.configure(config.log)
 
+    def datacenter() -> Served:
+        from admin.node import Node
+        from dc.system import SystemClock, SystemDisk, SystemNetwork, SystemRandomness
+
+        return Node(layout, SystemClock(), SystemDisk(), SystemRandomness(), SystemNetwork())
+
+    _serve(datacenter)
+
+
+def _node(root: Path) -> Served:
+    from admin.os_node import OsNode
+    from dc.system import SystemClock, SystemDisk, SystemRandomness
+
+    return OsNode(root, SystemClock(), SystemDisk(), SystemRandomness())
+
+
+def _serve(make: Callable[[], Served]) -> None:
+    """Serve what `make` gives until a signal."""
     import uvloop
 
-    from admin.node import Node
-    from dc.system import SystemClock, SystemDisk, SystemNetwork, SystemRandomness
-
     async def serve() -> None:
-        node = Node(layout, SystemClock(), SystemDisk(), SystemRandomness(), SystemNetwork())
+        node = make()
         ended = _Ended()
         await node.start()
         _tune_memory()

@@ -360,7 +360,7 @@ def _check_objects(objects: Objects, lines: _Lines) -> None:
             raise lines.error(f"objects.disks[{number}]", f"{each[:80]!r} {reason}")
     if disks and not mode.m:
         raise lines.error("objects.redundancy", "disks are given: say for instance 2+1 or 4+2")
-    if mode.m and len(disks) < mode.slots:
+    if mode.m and 0 < len(disks) < mode.slots:
         raise lines.error(
             "objects.disks", f"{mode} takes at least {mode.slots} disks, there are {len(disks)}"
         )

@@ -12,7 +12,8 @@
 Every request but the last two must carry an access token of a DC that is a peer *now*; this is
 decided before anything else is looked at, and who is not let in gets the same 403 whatever he
 asked. A DC that has shown a pairing token may be a guest for some minutes, and ask what only reads
-trees. When a peer is removed its open streams end at once. There is no other door: nothing here
+trees. What a machine asks that becomes a node of this DC (`admin/fleet.py`) comes in here, too, by
+a token. When a peer is removed its open streams end at once. There is no other door: nothing here
 takes an address to connect to, or a change; `pull` fetches from the caller where it is known to be.
 """
 
@@ -87,6 +88,10 @@ class PeerServer:
         """Answer what comparisons ask, too."""
         for name, answer in comparisons.routes.items():
             self._routes["POST", name] = _reading(answer)
+
+    def open_door(self, name: str, answer: Pair) -> None:
+        """Answer POST /v2/`name` of anybody: what it takes is in the body."""
+        self._doors[_PREFIX + name] = answer
 
     def outbound(self, dc_id: str) -> Outbound:
         """What is known of a peer's progress."""

@@ -1,7 +1,7 @@
 """The replicator of one DC: its listener for peers, its links to them, pairing, status."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from aiohttp import web
@@ -32,7 +32,10 @@ from replicator.status import Absent, ReplicationStatus
 from replicator.verify import Options, Progress, VerifyReport
 from tokens.identity import Identity
 from tokens.limits import PAIRING_LIFETIME_SECONDS_DEFAULT
+from tokens.place import Place
 from tokens.secret_store import SecretStore
+
+Door = Callable[[bytes], Awaitable[PairReply | None]]
 
 
 class Replicator:
@@ -121,6 +124,15 @@ class Replicator:
         self._web.pre_shutdown()
         with suppress(TimeoutError):
             await self._web.shutdown(STOP_SECONDS)
+
+    def open_door(self, name: str, answer: Door) -> None:
+        """Answer what anybody asks of POST /v2/`name`; None is a refusal without a reason."""
+        self._server.open_door(name, answer)
+
+    @property
+    def place(self) -> Place:
+        """What this DC says of itself, when it listens."""
+        return self._home.place
 
     def issue_token(self, lifetime_seconds: int = PAIRING_LIFETIME_SECONDS_DEFAULT) -> IssuedToken:
         """A pairing token for one other DC."""

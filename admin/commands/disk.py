@@ -5,14 +5,10 @@ from typing import Annotated
 
 import typer
 
-from admin.commands.common import family
+from admin.commands.common import AsJson, client, family
+from admin.output import print_json, print_table
 
 app = family("The disks that objects are spread over.")
-
-
-@app.callback()
-def disk() -> None:
-    """Keeps `prepare` a command of its own."""
 
 
 @app.command()
@@ -38,3 +34,81 @@ def prepare(
 
     prepare_disk(directory(context), folder, SystemDisk())
     print(f"{folder} is a disk of {directory(context)} now")
+
+
+Disk = Annotated[str, typer.Argument(metavar="DISK", help="As `disk list` shows it.")]
+
+
+@app.command("list")
+def list_disks(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the disks: those of this machine by their folders, those of nodes as NODE:FOLDER.
+
+    \b
+    Example:
+      farshore -C rome disk list
+    """
+    disks = client(context).get("disks")["disks"]
+    if as_json:
+        print_json(disks)
+        return
+    columns = {"disk": "DISK", "host": "HOST", "state": "STATE", "slots": "SLOTS"}
+    print_table([one | {"host": one["host"] or None} for one in disks], columns)
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder.")],
+) -> None:
+    """Make an empty folder of this machine one more disk. New containers go there at once.
+
+    \b
+    Example:
+      farshore -C rome disk add /mnt/d/rome
+    """
+    added = client(context).post("disks", body={"path": str(folder.absolute())})
+    print(f"{added['disk']} is a disk now")
+
+
+@app.command()
+def drain(
+    context: typer.Context,
+    disk: Disk,
+    undo: Annotated[bool, typer.Option("--undo", help="Keep it after all.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a disk become empty: what is on it is moved to the others, and nothing new goes there.
+    `disk list` tells when it is drained. Refused while the others are too few.
+
+    \b
+    Examples:
+      farshore -C rome disk drain /mnt/a/rome
+      farshore -C rome disk drain os1:/mnt/a/os1 --undo
+    """
+    asked = {"disks": [disk], "undo": undo}
+    disks = client(context).post("disks", "drain", body=asked)["disks"]
+    if as_json:
+        print_json(disks)
+        return
+    (found,) = [one for one in disks if one["disk"] == disk]
+    print(f"{disk} is {found['state']}, with {found['slots']} slots on it")
+
+
+@app.command()
+def remove(
+    context: typer.Context,
+    disk: Disk,
+    lost: Annotated[
+        bool, typer.Option("--lost", help="It is not there, and will not come back.")
+    ] = False,
+) -> None:
+    """Forget a disk that is drained; with --lost one that is gone, if the others have enough of
+    every container.
+
+    \b
+    Examples:
+      farshore -C rome disk remove /mnt/a/rome
+      farshore -C rome disk remove os1:/mnt/a/os1 --lost
+    """
+    client(context).post("disks", "remove", body={"disk": disk, "lost": lost})
+    print(f"{disk} is no disk of the datacenter any more")

@@ -16,7 +16,7 @@ where one will not do, until the container was found whole (`dc/objects/mending.
 import contextlib
 import errno
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -326,6 +326,10 @@ class CodedDisks:
         """The slots on disks that are to become empty."""
         places, draining = self._slots.get(container, {}), self.disks.draining
         return frozenset(slot for slot, number in places.items() if number in draining)
+
+    def on(self, numbers: Collection[int]) -> set[int]:
+        """The containers that have slots on any of these disks."""
+        return {container for number in numbers for container, _ in self._on(number)}
 
     def left_on(self, number: int) -> int:
         """How many slots are on a disk, second ones as well."""

@@ -1,10 +1,30 @@
 """One of the disks that containers are spread over: where it is, and what it is called."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from dc.objects.marks import MARK
-from dc.ports import Disk
+from dc.ports import File
+
+
+class PlaceDisk(Protocol):
+    """What slots need of a disk: a part of `dc.ports.Disk`. All calls block."""
+
+    def create(self, path: Path, mode: int = 0o644) -> File: ...
+
+    def open(self, path: Path) -> File: ...
+
+    def read_bytes(self, path: Path) -> bytes: ...
+
+    def list_dir(self, path: Path) -> list[str]: ...
+
+    def make_dirs(self, path: Path, mode: int = 0o755) -> None: ...
+
+    def remove(self, path: Path) -> None: ...
+
+    def rename(self, path: Path, to: Path) -> None: ...
+
+    def sync_dir(self, path: Path) -> None: ...
 
 
 class DiskPlace(NamedTuple):
@@ -13,7 +33,7 @@ class DiskPlace(NamedTuple):
     label: str
     """What operators call it: the folder's path, after the node's name and a colon on a node."""
     folder: Path
-    disk: Disk
+    disk: PlaceDisk
     """By which the folder is reached."""
     host: str = ""
     """The failure domain: slots of one container go to different ones as far as there are enough.
@@ -35,6 +55,6 @@ class DiskPlace(NamedTuple):
             return False
 
 
-def local_places(disk: Disk, folders: list[Path]) -> list[DiskPlace]:
+def local_places(disk: PlaceDisk, folders: list[Path]) -> list[DiskPlace]:
     """Folders of this machine."""
     return [DiskPlace(str(folder), folder, disk) for folder in folders]

@@ -370,10 +370,14 @@ def _contested(plan: Plan, events: list[Event]) -> list[Event]:
 
 def _placed(plan: Plan, events: list[Event]) -> list[Event]:
     """In some worlds rules say which DCs hold the bytes of which keys, and are changed now and
-    then. Not where a DC forgets or leaves: it may have had the only copy. Drawn apart, like
+    then. Not where a DC forgets or leaves: it may have had the only copy. Nor where a bucket is
+    deleted and changes are relayed: its rules can be changed no more then. Drawn apart, like
     `_rewound`."""
     rng = random.Random(f"{plan.seed}/placed")
-    if rng.random() > 0.25 or any(event.kind in ("leave", "old_backup") for event in events):
+    hinders = {"leave", "old_backup"}
+    if plan.topology not in ("pair", "mesh"):
+        hinders.add("bucket_delete")
+    if rng.random() > 0.4 or any(event.kind in hinders for event in events):
         return []
     buckets = sorted({event.args["bucket"] for event in events if event.kind == "bucket_create"})
     drawn = []

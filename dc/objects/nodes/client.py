@@ -61,7 +61,7 @@ class _Connection:
     """One connection, used by one thread at a time."""
 
     def __init__(self, address: NodeAddress, token: str) -> None:
-        self._socket = _connect(address)
+        self._socket = pinned(address)
         try:
             self._send(wire.frame(wire.Hello(token)))
             answer, _ = self.receive()
@@ -105,8 +105,8 @@ class _Connection:
         return bytes(data)
 
 
-def _connect(address: NodeAddress) -> ssl.SSLSocket:
-    """A connection to the first endpoint that answers, if it is the node's. OSError."""
+def pinned(address: NodeAddress) -> ssl.SSLSocket:
+    """A TLS connection to the first endpoint that answers and has the certificate. OSError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     # The certificate is recognised by its fingerprint, below, and by nothing else.

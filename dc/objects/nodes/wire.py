@@ -34,7 +34,7 @@ CREATE, OPEN, WRITE, SYNC, READ, SIZE = "create", "open", "write", "sync", "read
 LIST, REMOVE, RENAME, SYNC_DIR, READ_MARK = "list", "remove", "rename", "sync_dir", "mark"
 
 Name = Annotated[str, msgspec.Meta(max_length=64)]
-Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 63)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class WireError(OSError):

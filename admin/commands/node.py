@@ -1,0 +1,183 @@
+"""`farshore node`: the machines that give their disks to a datacenter."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from admin.commands.common import AsJson, client, directory, family
+from admin.output import print_fields, print_json, print_note, print_table
+
+if TYPE_CHECKING:
+    from admin.client import AdminClient
+
+Name = Annotated[str, typer.Argument(metavar="NODE", help="The node's name.")]
+
+app = family("The machines that give their disks to a datacenter.")
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    hours: Annotated[int, typer.Option(min=1, max=168, help="How long the token can be used.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Print a token with which one machine can join the datacenter as a node. It works once.
+
+    \b
+    Examples:
+      farshore -C paris node add
+      farshore -C paris node add --hours 24 --json
+    """
+    facts = client(context).post("nodes", "token", body={"lifetime_seconds": hours * 3600})
+    if as_json:
+        print_json(facts)
+        return
+    print(facts["token"])
+    print_note(f"usable once, until {facts['expires']}: on the machine, run")
+    print_note("  farshore node join TOKEN DIR --name NAME --listen HOST:PORT --disk DIR ...")
+
+
+@app.command()
+def join(
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help="From `farshore node add`.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A new folder for the node's keys.")
+    ],
+    name: Annotated[str, typer.Option(help="The node's name.")],
+    disk: Annotated[
+        list[Path], typer.Option(metavar="DIR", help="A folder on a disk; one for each disk.")
+    ],
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where the datacenter connects.")
+    ] = "127.0.0.1:7100",
+    advertise: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="An address at which the datacenter reaches it; may be repeated.",
+            show_default="the --listen address",
+        ),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The failure domain, a rack for instance: what is lost at once.",
+            show_default="the node's name",
+        ),
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make this machine a node of the datacenter that made the token.
+
+    \b
+    Examples:
+      farshore node join TOKEN /srv/os1 --name os1 --listen 10.0.0.11:7100 --disk /mnt/a/os1
+      farshore serve /srv/os1
+    """
+    from admin.os_node import join as join_node
+    from dc.system import SystemClock, SystemDisk, SystemRandomness
+
+    config = join_node(
+        folder,
+        token,
+        name=name,
+        listen=listen,
+        advertise=advertise or [],
+        host=host or name,
+        disks=disk,
+        clock=SystemClock(),
+        disk=SystemDisk(),
+        randomness=SystemRandomness(),
+    )
+    facts = {
+        "name": config.name,
+        "datacenter": config.dc_name,
+        "dc_id": config.dc_id,
+        "listen": config.listen,
+        "disks": config.disks,
+    }
+    if as_json:
+        print_json(facts)
+        return
+    print_fields(facts)
+    print(f"\nStart it with: farshore serve {folder}")
+
+
+@app.command("list")
+def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the nodes: whether they answer, and how many slots of containers are on them.
+
+    \b
+    Example:
+      farshore -C paris node list
+    """
+    nodes = client(context).get("nodes")["nodes"]
+    if as_json:
+        print_json(nodes)
+        return
+    rows = [node | {"disks": len(node["disks"])} for node in nodes]
+    columns = {
+        "name": "NAME",
+        "host": "HOST",
+        "state": "STATE",
+        "disks": "DISKS",
+        "slots": "SLOTS",
+        "endpoints": "ENDPOINTS",
+    }
+    print_table(rows, columns)
+
+
+@app.command()
+def release(
+    context: typer.Context,
+    node: Name,
+    lost: Annotated[
+        bool, typer.Option("--lost", help="It is gone and will not come back: do not empty it.")
+    ] = False,
+    destroy: Annotated[
+        str,
+        typer.Option(
+            metavar="DATACENTER",
+            help="The datacenter's name, where the node has its last disks: all is destroyed.",
+        ),
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let a node go: move what is on its disks to the others, then forget it.
+
+    Refused while too few disks would be left. Ctrl-C ends the waiting, not the moving: release it
+    again to go on. The last node goes with all objects, and then the datacenter is deleted, too.
+
+    \b
+    Examples:
+      farshore -C paris node release os1
+      farshore -C paris node release os1 --lost
+    """
+    asked = client(context)
+    report = _released(asked, {"node": node, "lost": lost, "destroy": destroy}, as_json)
+    if report["destroyed"]:
+        from admin.destroying import destroy as destroy_datacenter
+        from dc.system import SystemClock
+
+        asyncio.run(destroy_datacenter(directory(context), SystemClock()))
+    if as_json:
+        print_json(report)
+    elif report["destroyed"]:
+        print(f"{node} was released, and the datacenter {destroy} is no more")
+    else:
+        print(f"{node} was released: end it there, its folders can be deleted")
+
+
+def _released(asked: "AdminClient", wanted: dict[str, Any], quiet: bool) -> dict[str, Any]:
+    report: dict[str, Any] = {}
+    told = -1
+    for line in asked.lines("nodes", "release", body=wanted):
+        if "report" in line:
+            report = line["report"]
+        elif not quiet and line["progress"]["slots"] != told:
+            told = line["progress"]["slots"]
+            print_note(f"{told:,} slots are still on it")
+    return report

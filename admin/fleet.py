@@ -1,0 +1,426 @@
+"""The disks and machines of a datacenter while it runs: joining, draining, leaving.
+
+A node joins with a token that `farshore node add` makes (`tokens/joining.py`), by the listener for
+other datacenters; it is recorded, with the token as used, before it is answered. What is recorded
+counts at once and after each start (`admin/fleet_state.py`).
+
+A disk leaves in two steps: it is *drained*, which moves what is on it to the others, as a repair
+does, while everything goes on; and *removed* when it is empty. A disk that is lost can be removed
+as it is, if every container can do without it. A node leaves by releasing all of its disks.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from admin.errors import AdminError
+from admin.fleet_state import FleetState, NodeRecord, read_state, write_state
+from admin.layout import Layout, disk_folders
+from dc.config import Config
+from dc.objects.coded_disks import CodedDisks
+from dc.objects.disk_place import DiskPlace
+from dc.objects.format import file_name
+from dc.objects.marks import MARK, mark_of
+from dc.objects.nodes.client import NodeAddress, RemoteDisk, RemoteNode
+from dc.ports import Clock, Disk, Randomness
+from replicator import messages
+from replicator.errors import WireError
+from tokens import joining
+from tokens.access import issue_access
+from tokens.claims import new_jti
+from tokens.errors import TokenError
+from tokens.identity import Identity
+from tokens.limits import ACCESS_LIFETIME_SECONDS_MAX, CLOCK_SKEW_SECONDS
+from tokens.place import Place, parse_endpoint
+
+log = structlog.get_logger("fleet")
+
+NODES_MAX = 64
+
+
+class Fleet:
+    """Of one datacenter. `disks` is set when they are open."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        config: Config,
+        identity: Identity,
+        *,
+        clock: Clock,
+        disk: Disk,
+        randomness: Randomness,
+    ) -> None:
+        """Reads DIR/disks.json: AdminError."""
+        self._layout = layout
+        self._config = config
+        self._identity = identity
+        self._clock = clock
+        self._disk = disk
+        self._randomness = randomness
+        self._state = read_state(layout)
+        self._nodes: dict[str, RemoteNode] = {}
+        self._changing = asyncio.Lock()
+        self.disks: CodedDisks | None = None
+        self.seal: Callable[[Collection[int]], Awaitable[None]] | None = None
+        """Ends the writing of containers."""
+        self.place: Callable[[], Place] | None = None
+        """What this datacenter says of itself."""
+
+    @property
+    def state(self) -> FleetState:
+        return self._state
+
+    # -- what there is --------------------------------------------------------------------------
+
+    def places(self) -> list[DiskPlace]:
+        """All disks: of this machine, then of the nodes."""
+        folders = [*disk_folders(self._layout, self._config), *map(Path, self._state.disks)]
+        found = [self._local(folder) for folder in folders]
+        for node in self._state.nodes:
+            found += self._of_node(node)
+        return [place for place in found if place.label not in self._state.removed]
+
+    def _local(self, folder: Path) -> DiskPlace:
+        return DiskPlace(str(folder), folder, self._disk)
+
+    def _of_node(self, node: NodeRecord) -> list[DiskPlace]:
+        remote = self._remote(node)
+        return [
+            DiskPlace(node.label(number), Path(f"/{number}"), RemoteDisk(remote, number), node.host)
+            for number in range(len(node.disks))
+        ]
+
+    def _remote(self, node: NodeRecord) -> RemoteNode:
+        if node.name not in self._nodes:
+            endpoints = tuple((at.host, at.port) for at in map(parse_endpoint, node.endpoints))
+            address = NodeAddress(node.name, endpoints, node.fingerprint)
+            token = self._tokens(node.node_id)
+            self._nodes[node.name] = RemoteNode(address, token, self._clock)
+        return self._nodes[node.name]
+
+    def _tokens(self, node_id: str) -> Callable[[], str]:
+        """Access tokens for a node, each used for half of its life."""
+        made: list[tuple[float, str]] = []
+
+        def token() -> str:
+            now = self._clock.monotonic()
+            if not made or now >= made[-1][0]:
+                seconds = self._clock.wall_ms() // 1000
+                issued = issue_access(self._identity, node_id, seconds, self._randomness.token)
+                made[:] = [(now + ACCESS_LIFETIME_SECONDS_MAX / 2, issued)]
+            return made[-1][1]
+
+        return token
+
+    def opened(self, disks: CodedDisks) -> None:
+        """The disks are open: those that are to become empty, are to."""
+        self.disks = disks
+        for label in self._state.draining:
+            number = disks.disks.number_of(label)
+            if number is not None:
+                disks.disks.draining.add(number)
+
+    def close(self) -> None:
+        for node in self._nodes.values():
+            node.close()
+
+    def _coded(self) -> CodedDisks:
+        if self.disks is None:
+            raise AdminError(
+                "the objects of this datacenter are in its own folder, on one disk: only one that"
+                " was made with --redundancy can have more disks"
+            )
+        return self.disks
+
+    def shown_disks(self) -> list[dict[str, Any]]:
+        """For the admin API."""
+        if self.disks is None:
+            return []
+        disks, failing = self.disks.disks, self.disks.disks.failing()
+        found = []
+        for number in disks.numbers():
+            left = self.disks.left_on(number)
+            state = "ok"
+            if number in disks.absent:
+                state = "missing"
+            elif number in disks.draining:
+                state = "draining" if left else "drained"
+            elif number in failing:
+                state = "failing"
+            place = disks.places[number]
+            found.append({"disk": place.label, "host": place.host, "state": state, "slots": left})
+        return found
+
+    def shown_nodes(self) -> list[dict[str, Any]]:
+        by_label = {one["disk"]: one for one in self.shown_disks()}
+        found = []
+        for node in self._state.nodes:
+            disks = [
+                by_label[label]
+                for number in range(len(node.disks))
+                if (label := node.label(number)) in by_label
+            ]
+            words = {one["state"] for one in disks}
+            if words <= {"missing"}:
+                state = "unreachable"
+            elif words & {"draining", "drained"}:
+                state = "leaving"
+            else:
+                state = "ok" if words == {"ok"} else "degraded"
+            found.append(
+                {
+                    "name": node.name,
+                    "id": node.node_id,
+                    "host": node.host,
+                    "endpoints": node.endpoints,
+                    "joined": node.joined,
+                    "state": state,
+                    "disks": disks,
+                    "slots": sum(one["slots"] for one in disks),
+                }
+            )
+        return found
+
+    # -- joining --------------------------------------------------------------------------------
+
+    def token(self, lifetime_seconds: int) -> tuple[str, int]:
+        """A token for one node, and when it expires (epoch seconds)."""
+        self._coded()
+        assert self.place is not None
+        now = self._clock.wall_ms() // 1000
+        token = joining.issue(
+            self._identity,
+            self.place(),
+            now=now,
+            jti=new_jti(self._randomness.token),
+            lifetime_seconds=lifetime_seconds,
+        )
+        return token, now + lifetime_seconds
+
+    async def accept(self, body: bytes) -> messages.PairReply | None:
+        """What is answered to who wants to be a node; None to who has no token of this DC."""
+        try:
+            call = messages.decode_body(body, messages.PairCall)
+            now = self._clock.wall_ms() // 1000
+            offer = joining.read(call.offer, now)
+            if offer.dc != self._identity.public:
+                return None
+            asked = joining.read_request(call.request, self._identity.dc_id, now)
+        except (TokenError, WireError):
+            return None
+        if asked.offer_jti != offer.jti:
+            return None
+        try:
+            async with self._changing:
+                await self._join(offer, asked)
+        except AdminError as error:
+            return messages.PairReply(problem=str(error))
+        return messages.PairReply(answer=self._identity.dc_id)
+
+    async def _join(self, offer: joining.JoinOffer, asked: joining.JoinRequest) -> None:
+        disks, state = self._coded(), self._state
+        by = state.used.get(offer.jti)
+        if by is not None and by[1] != asked.node.dc_id:
+            raise AdminError("the token was used already: make a new one with `farshore node add`")
+        name = asked.place.name
+        there = state.node(name)
+        if there is not None and there.node_id != asked.node.dc_id:
+            raise AdminError(f"there is a node {name} already: give this one another name")
+        if len(state.nodes) >= NODES_MAX:
+            raise AdminError(f"a datacenter has at most {NODES_MAX} nodes")
+        now = self._clock.wall_ms()
+        node = NodeRecord(
+            name=name,
+            node_id=asked.node.dc_id,
+            endpoints=list(asked.place.endpoints),
+            fingerprint=asked.place.fingerprint,
+            signing_key=asked.node.signing_key,
+            host=asked.host,
+            disks=asked.disks,
+            joined=datetime.fromtimestamp(now // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        )
+        used = {jti: one for jti, one in state.used.items() if one[0] > now // 1000}
+        used[offer.jti] = (offer.expires_at + CLOCK_SKEW_SECONDS, node.node_id)
+        labels = {node.label(number) for number in range(len(node.disks))}
+        await self._write(
+            msgspec.structs.replace(
+                state,
+                nodes=[one for one in state.nodes if one.name != name] + [node],
+                removed=[one for one in state.removed if one not in labels],
+                used=used,
+            )
+        )
+        if there is None:
+            for place in self._of_node(node):
+                disks.add_place(place)
+            log.info("a node has joined", node=name, disks=len(node.disks))
+
+    async def _write(self, state: FleetState) -> None:
+        path = self._layout.disks
+        try:
+            await self._disk.run(lambda: write_state(path, state, self._disk))
+        except OSError as error:
+            raise AdminError(f"{path} cannot be written: {error.strerror}") from None
+        self._state = state
+
+    # -- disks ------------------------------------------------------------------------------------
+
+    async def add_disk(self, folder: Path) -> None:
+        """An empty folder of this machine becomes a disk. AdminError."""
+        async with self._changing:
+            disks, label = self._coded(), str(folder)
+            if disks.disks.number_of(label) is not None:
+                raise AdminError(f"{label} is a disk of this datacenter already")
+            await self._disk.run(lambda: self._make_disk(folder))
+            await self._write(
+                msgspec.structs.replace(
+                    self._state,
+                    disks=[one for one in self._state.disks if one != label] + [label],
+                    removed=[one for one in self._state.removed if one != label],
+                )
+            )
+            disks.add_place(self._local(folder))
+            log.info("a disk was added", disk=label)
+
+    def _make_disk(self, folder: Path) -> None:
+        mark = mark_of(self._identity.dc_id)
+        try:
+            if not folder.is_absolute():
+                raise AdminError(f"{folder} is no path from the root")
+            for place in self.places():
+                other = place.folder.resolve()
+                if not place.host and (
+                    other in folder.resolve().parents or folder.resolve() in other.parents
+                ):
+                    raise AdminError(f"of {folder} and {other} one is in the other")
+            if (folder / MARK).exists() and (folder / MARK).read_bytes() == mark:
+                return  # It was removed, and comes back.
+            entries = sorted(folder.iterdir()) if folder.exists() else []
+            strange = [entry.name for entry in entries if entry.name != "lost+found"]
+            if strange:
+                raise AdminError(f"{folder} is not empty, there is {strange[0]!r} in it")
+            self._disk.make_dirs(folder, 0o700)
+            self._disk.write_atomic(folder / MARK, mark)
+        except OSError as error:
+            raise AdminError(f"{folder} cannot be used: {error.strerror}") from None
+
+    async def drain(self, labels: Sequence[str], *, undo: bool = False) -> None:
+        """Let disks become empty, or no more. AdminError when the others would be too few."""
+        async with self._changing:
+            disks = self._coded()
+            numbers = {self._number(label) for label in labels}
+            after = set(self._state.draining) - set(labels) if undo else {*self._state.draining}
+            if not undo:
+                after |= set(labels)
+                left = [one for one in disks.disks.by_use() if one not in numbers]
+                if len(left) < disks.mode.slots:
+                    raise AdminError(
+                        f"{disks.mode} takes {disks.mode.slots} disks, and {len(left)} would be"
+                        " left: add others first"
+                    )
+            await self._write(msgspec.structs.replace(self._state, draining=sorted(after)))
+            if undo:
+                disks.disks.draining -= numbers
+                return
+            disks.disks.draining |= numbers
+            # What is written to stays where it is; so let nothing be written to these any more.
+            assert self.seal is not None
+            await self.seal(disks.on(numbers))
+
+    def _number(self, label: str) -> int:
+        number = self._coded().disks.number_of(label)
+        if number is None:
+            known = ", ".join(one["disk"] for one in self.shown_disks())
+            raise AdminError(f"there is no disk {label[:200]!r}: there are {known}")
+        return number
+
+    async def remove_disk(self, label: str, *, lost: bool = False) -> None:
+        """Forget a disk that is empty; with `lost` one that is not there and will not come back.
+        AdminError when something is on it that others do not have."""
+        async with self._changing:
+            await self._remove([label], lost)
+
+    async def _remove(self, labels: Sequence[str], lost: bool) -> None:
+        disks = self._coded()
+        numbers = [self._number(label) for label in labels]
+        for number, label in zip(numbers, labels, strict=True):
+            left = disks.left_on(number)
+            if left and number not in disks.disks.absent:
+                raise AdminError(f"{label} has {left} slots on it: drain it first")
+            if number in disks.disks.absent and not lost:
+                raise AdminError(
+                    f"{label} is not there, and nobody knows what is on it: say --lost if it will"
+                    " not come back"
+                )
+        if lost and (bad := await disks.run(lambda: _without(disks, set(numbers)))):
+            raise AdminError(
+                f"{bad} containers have too few fragments without it: bring it back, or wait for"
+                " the repair of others"
+            )
+        gone = set(labels)
+        await self._write(
+            msgspec.structs.replace(
+                self._state,
+                draining=[one for one in self._state.draining if one not in gone],
+                removed=sorted({*self._state.removed, *gone}),
+            )
+        )
+        for number in numbers:
+            disks.remove_place(number)
+        log.info("disks were removed", disks=list(labels))
+
+    async def destroy(self) -> None:
+        """Delete all containers. AdminError when some are left."""
+        disks = self._coded()
+
+        def work() -> int:
+            for container in disks.containers():
+                disks.remove(Path(file_name(container)))
+            return len(disks.containers())
+
+        if await disks.run(work):
+            raise AdminError("containers are being written: end all clients first")
+        log.warning("all containers were deleted")
+
+    # -- nodes ------------------------------------------------------------------------------------
+
+    def _node(self, name: str) -> NodeRecord:
+        node = self._state.node(name)
+        if node is None:
+            raise AdminError(f"there is no node {name[:80]!r}")
+        return node
+
+    def labels_of(self, name: str) -> list[str]:
+        """The disks of a node that were not removed."""
+        node = self._node(name)
+        labels = [node.label(number) for number in range(len(node.disks))]
+        return [label for label in labels if label not in self._state.removed]
+
+    async def forget_node(self, name: str, *, lost: bool = False) -> None:
+        """Let a node go whose disks are empty; with `lost` one that will not come back."""
+        async with self._changing:
+            labels = self.labels_of(name)
+            await self._remove(labels, lost)
+            nodes = [one for one in self._state.nodes if one.name != name]
+            removed = [one for one in self._state.removed if not one.startswith(f"{name}:")]
+            await self._write(msgspec.structs.replace(self._state, nodes=nodes, removed=removed))
+            remote = self._nodes.pop(name, None)
+            if remote is not None:
+                remote.close()
+            log.info("a node was released", node=name)
+
+
+def _without(disks: CodedDisks, numbers: set[int]) -> int:
+    """How many containers cannot be read without these disks."""
+    bad = 0
+    for container in disks.containers():
+        places = [disks.place_of(container, slot) for slot in range(disks.mode.slots)]
+        left = [one for one in places if one is not None and one not in numbers]
+        bad += len([one for one in left if one not in disks.disks.absent]) < disks.mode.k
+    return bad

@@ -1,0 +1,248 @@
+"""A node: a machine that gives its disks to a datacenter. `farshore node join` makes one.
+
+Its folder (NODE):
+
+    node.json       whose node it is, where it listens, which disks it gives; written last
+    identity        the keys that say who this node is                      secret
+    node.crt        certificate of its listener
+    node.key        its key                                                 secret
+    farshore.lock   locked by the process that serves NODE
+    run.json        pid and bound address of the last process that served NODE
+"""
+
+import asyncio
+import http.client
+import os
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from admin.errors import AdminError, os_reason
+from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock
+from dc.config import bracketed, parse_listen
+from dc.objects.marks import MARK, mark_of
+from dc.objects.nodes.client import NodeAddress, pinned
+from dc.objects.nodes.server import NodeServer
+from dc.ports import Clock, Disk, Randomness
+from replicator import messages
+from replicator.channel import server_context
+from replicator.errors import WireError
+from replicator.wire import PROTOCOL
+from tokens import joining
+from tokens.access import AccessVerifier
+from tokens.errors import AccessDenied, PlaceInvalid, TokensError
+from tokens.fingerprint import fingerprint
+from tokens.identity import Identity
+from tokens.place import Place, parse_endpoint
+from tokens.private_file import check_private_mode
+
+log = structlog.get_logger("node")
+
+NODE_FILE = "node.json"
+_ANSWER_BYTES_MAX = 64 << 10
+
+
+class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """node.json."""
+
+    name: str
+    host: str
+    listen: str
+    disks: list[str]
+    dc_id: str
+    dc_name: str
+    dc_key: bytes
+    """The datacenter's signing key: who can sign with it, is it."""
+
+
+def is_node(root: Path) -> bool:
+    return (root / NODE_FILE).is_file()
+
+
+def join(
+    root: Path,
+    token: str,
+    *,
+    name: str,
+    listen: str,
+    advertise: list[str],
+    host: str,
+    disks: list[Path],
+    clock: Clock,
+    disk: Disk,
+    randomness: Randomness,
+) -> NodeConfig:
+    """Make this machine a node of the datacenter that issued the token. AdminError when that is
+    refused, by anybody; nothing counts then, and it can be tried again."""
+    if is_node(root):
+        raise AdminError(f"{root} is a node already: start it with `farshore serve {root}`")
+    now = clock.wall_ms() // 1000
+    try:
+        offer = joining.read(token, now)
+        _check_listen(listen, advertise)
+        identity, mark = _keys(root, clock, disk, randomness)
+        place = Place(name, offer.place.region, tuple(advertise or [listen]), mark)
+        folders = [folder.absolute() for folder in disks]
+        _check_disks(folders, offer.dc.dc_id)
+        request = joining.issue_request(
+            identity, place, offer, host=host, disks=[str(one) for one in folders], now=now
+        )
+        _ask(offer, token.strip(), request)
+        for folder in folders:
+            disk.make_dirs(folder, PRIVATE_FOLDER)
+            disk.write_atomic(folder / MARK, mark_of(offer.dc.dc_id))
+        config = NodeConfig(
+            name=name,
+            host=host,
+            listen=listen,
+            disks=[str(folder) for folder in folders],
+            dc_id=offer.dc.dc_id,
+            dc_name=offer.place.name,
+            dc_key=offer.dc.signing_key,
+        )
+        text = msgspec.json.format(msgspec.json.encode(config)) + b"\n"
+        disk.write_atomic(root / NODE_FILE, text, PRIVATE)
+    except TokensError as error:
+        raise AdminError(str(error)) from None
+    except OSError as error:
+        raise AdminError(os_reason(error, root)) from None
+    return config
+
+
+def _check_listen(listen: str, advertise: list[str]) -> None:
+    try:
+        _, port = parse_listen(listen)
+    except ValueError as error:
+        raise AdminError(str(error)) from None
+    if not port:
+        raise AdminError("a node listens on a port of its own: port 0 will not do")
+    for each in advertise or [listen]:
+        try:
+            parse_endpoint(each)
+        except PlaceInvalid as error:
+            raise AdminError(f"{error}; say --advertise HOST:PORT") from None
+
+
+def _keys(root: Path, clock: Clock, disk: Disk, randomness: Randomness) -> tuple[Identity, str]:
+    """The node's identity and the fingerprint of its certificate; made if they are not there."""
+    from tokens.certificate import make_certificate  # it loads a large library
+
+    disk.make_dirs(root, PRIVATE_FOLDER)
+    path = root / "identity"
+    if path.exists():
+        return Identity.load(path.read_bytes()), fingerprint((root / "node.crt").read_bytes())
+    if strange := sorted(root.iterdir()):
+        raise AdminError(f"{root} is not empty, there is {strange[0].name!r} in it")
+    identity = Identity.generate(randomness.token)
+    yesterday = datetime.fromtimestamp(clock.wall_ms() / 1000, UTC) - timedelta(days=1)
+    certificate, key = make_certificate(identity.dc_id, yesterday)
+    disk.write_atomic(root / "node.key", key, PRIVATE)
+    disk.write_atomic(root / "node.crt", certificate)
+    disk.write_atomic(path, identity.dump(), PRIVATE)
+    return identity, fingerprint(certificate)
+
+
+def _check_disks(folders: list[Path], dc_id: str) -> None:
+    if not folders:
+        raise AdminError("name at least one folder for a disk: --disk DIR")
+    if len(set(folders)) != len(folders):
+        raise AdminError("a folder is named twice: each disk needs one of its own")
+    for folder in folders:
+        mark = folder / MARK
+        if mark.exists() and mark.read_bytes() == mark_of(dc_id):
+            continue
+        entries = sorted(folder.iterdir()) if folder.exists() else []
+        strange = [entry.name for entry in entries if entry.name != "lost+found"]
+        if strange:
+            raise AdminError(f"{folder} is not empty, there is {strange[0]!r} in it")
+
+
+def _ask(offer: joining.JoinOffer, token: str, request: str) -> None:
+    """Ask the datacenter to be its node. AdminError when it does not agree."""
+    endpoints = tuple((at.host, at.port) for at in map(parse_endpoint, offer.place.endpoints))
+    body = messages.encode_body(messages.PairCall(offer=token, request=request))
+    where = f"the datacenter {offer.place.name}"
+    try:
+        connection = http.client.HTTPConnection(offer.place.endpoints[0])
+        connection.sock = pinned(NodeAddress(where, endpoints, offer.place.fingerprint))
+        try:
+            connection.request("POST", f"/{PROTOCOL}/node", body)
+            response = connection.getresponse()
+            data = response.read(_ANSWER_BYTES_MAX)
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException) as error:
+        raise AdminError(f"{where} cannot be asked: {error}") from None
+    if response.status not in (200, 409):
+        raise AdminError(
+            f"{where} does not accept the token: make a new one there with `farshore node add`,"
+            " and see that both clocks are right"
+        )
+    try:
+        reply = messages.decode_body(data, messages.PairReply)
+    except WireError as error:
+        raise AdminError(f"{where} does not answer as it should: {error}") from None
+    if not reply.answer:
+        raise AdminError(f"{where} refuses: {reply.problem}")
+
+
+# -- serving ------------------------------------------------------------------------------------
+
+
+class OsNode:
+    """One NODE, served by this process."""
+
+    def __init__(self, root: Path, clock: Clock, disk: Disk, randomness: Randomness) -> None:
+        self._root = root
+        self._clock = clock
+        self._disk = disk
+        self._randomness = randomness
+        self._lock = Lock(root / "farshore.lock", f"the node in {root}")
+        self._server: NodeServer | None = None
+
+    async def start(self) -> None:
+        """AdminError when it cannot be."""
+        self._lock.acquire()
+        try:
+            await self._start()
+        except (OSError, TokensError, msgspec.MsgspecError, ssl.SSLError) as error:
+            self._lock.release()
+            raise AdminError(f"the node in {self._root} cannot start: {error}") from None
+
+    async def _start(self) -> None:
+        root = self._root
+        config = msgspec.json.decode((root / NODE_FILE).read_bytes(), type=NodeConfig)
+        for name in ("identity", "node.key"):
+            check_private_mode(root / name)
+        identity = Identity.load((root / "identity").read_bytes())
+        tls = server_context(root / "node.crt", root / "node.key")
+        verifier = AccessVerifier(identity.dc_id)
+
+        def verify(token: str) -> bool:
+            now = self._clock.wall_ms() // 1000
+            try:
+                verifier.verify(token, {config.dc_id: config.dc_key}.get, now)
+            except AccessDenied as error:
+                log.warning("a caller was refused", reason=error.reason)
+                return False
+            return True
+
+        folders = [Path(each) for each in config.disks]
+        boot = self._randomness.token(16).hex()
+        server = NodeServer(self._disk, folders, verify, boot)
+        host, port = parse_listen(config.listen)
+        bound = await server.start(host, port, tls)
+        self._server = server
+        run = {"pid": os.getpid(), "listen": f"{bracketed(host)}:{bound}"}
+        encoded = msgspec.json.format(msgspec.json.encode(run)) + b"\n"
+        await self._disk.run(lambda: self._disk.write_atomic(root / "run.json", encoded))
+        log.info("serving", node=config.name, datacenter=config.dc_name, listen=run["listen"])
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await asyncio.wait_for(self._server.stop(), 5.0)
+            log.info("stopped")
+        self._lock.release()
