@@ -197,6 +197,8 @@ class Gateway:
                 reply: Reply | None = await row.handler(self._context, request)
                 return reply
             return await run(self._context, request, row)
+        except BytesElsewhere:
+            raise not_here(self._context, request) from None
         finally:
             # They know each other: what nobody frees by its count waits for the collector.
             del request.access
@@ -246,8 +248,6 @@ class Gateway:
             return S3Error("NoSuchBucket", extra={"BucketName": request.target.bucket})
         if (refusal := refusal_of(error)) is not None:
             return refusal
-        if isinstance(error, BytesElsewhere):
-            return not_here(self._context, request)
         if isinstance(error, RequestPayloadError):
             request.close = True
             return S3Error("IncompleteBody", "The body is not well-formed.")
