@@ -25,10 +25,12 @@ _PAGES = {
 }
 _COUNT = f"""
 SELECT count(*), coalesce(sum(size), 0) FROM (
-    SELECT size FROM versions INDEXED BY versions_elsewhere WHERE {_NOT_HERE}
+    SELECT size FROM versions INDEXED BY versions_elsewhere WHERE {_NOT_HERE} {{some}}
     UNION ALL
-    SELECT size FROM conflicts INDEXED BY conflicts_elsewhere WHERE {_NOT_HERE})
+    SELECT size FROM conflicts INDEXED BY conflicts_elsewhere WHERE {_NOT_HERE} {{some}})
 """
+_COUNT_ALL = _COUNT.format(some="")
+_COUNT_SOME = _COUNT.format(some="AND bucket = ?1 AND key >= ?2 AND key < ?3")
 
 
 def same_bytes(here: Version, other: Version) -> bool:
@@ -75,5 +77,13 @@ class Elsewhere:
 
     async def count(self) -> tuple[int, int]:
         """How many there are, and how many bytes they have."""
-        found: tuple[int, int] = await self._read(lambda db: db.execute(_COUNT).fetchone())
+        found: tuple[int, int] = await self._read(lambda db: db.execute(_COUNT_ALL).fetchone())
+        return found
+
+    async def count_of(self, bucket_id: str, prefix: str) -> tuple[int, int]:
+        """The same of those of a bucket whose keys begin with `prefix`."""
+        asked = (self._number(bucket_id), prefix, prefix + _LAST)
+        found: tuple[int, int] = await self._read(
+            lambda db: db.execute(_COUNT_SOME, asked).fetchone()
+        )
         return found

@@ -1,5 +1,6 @@
 """Bytes go where the rules of their bucket send them; names go everywhere."""
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -14,7 +15,7 @@ from dc.names.api import BytesMissing
 from dc.names.model import Bucket, Known
 from dc.objects.api import BytesElsewhere
 from dc.placement import REPLICATION, is_elsewhere
-from replicator import messages
+from replicator import filling, messages
 from replicator.errors import BodyUnavailable
 
 LARGE = 3_000_000
@@ -322,3 +323,59 @@ async def test_filling_in_takes_no_bytes_that_are_not_the_ones(tmp_path: Path) -
         await eventually(lambda: tokyo.peer(oslo).behind == 0)
         assert await is_absent(tokyo, bucket, "k")
         await paris.up()
+
+
+async def test_what_is_written_to_all_the_time_can_be_verified(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket, busy = await paris.bucket(), await paris.bucket("busy")
+        await say(paris, bucket, rules(paris=[""]))
+        await paris.put(bucket, "k", b"bytes")
+        await settled(paris, tokyo)
+
+        async def write() -> None:
+            while True:
+                await paris.put(busy, "k", b"a")
+                await tokyo.put(busy, "l", b"b")
+                await asyncio.sleep(0.01)
+
+        writing = asyncio.create_task(write())
+        try:
+            for one, other in ((paris, tokyo), (tokyo, paris)):
+                found = await verify(one, other, bucket=bucket.id)
+                assert found.identical, found
+        finally:
+            writing.cancel()
+
+
+async def test_many_bodies_that_fail_do_not_hold_up_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor are more asked for at once than a peer has room for, or remembered than is bearable."""
+    monkeypatch.setattr(filling, "FILL_INBOX_MAX", 20)
+    monkeypatch.setattr(filling, "COMPARE_ITEMS_ASKED_MAX", 20)
+    monkeypatch.setattr(filling, "FILL_SECONDS", 0.1)
+    monkeypatch.setattr(filling, "FILL_ASKED_MAX", 60)
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(paris=[""]))
+        for number in range(60):
+            await paris.put(bucket, f"bad{number}", b"x" * 1000)
+        await settled(paris, tokyo)
+        for file in (paris.root / "containers").glob("*.fsc"):
+            file.write_bytes(b"\0" * file.stat().st_size)
+        paris.objects._files.close()
+        await paris.down()
+        await paris.up()
+        for number in range(90):
+            await paris.put(bucket, f"good{number}", b"y" * 1000)
+        await say(paris, bucket, rules(tokyo=["bad", "good"]))
+
+        async def filled() -> bool:
+            return (await tokyo.names.elsewhere.count())[0] == 60
+
+        await eventually(filled)
+        assert await tokyo.get(bucket, "good89") == b"y" * 1000
+        assert len(tokyo.replicator._filling._asked) <= 60
+        await eventually(lambda: tokyo.replicator._filling.known()[0] == 60)
