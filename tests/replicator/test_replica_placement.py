@@ -155,6 +155,9 @@ async def test_nothing_is_identical_while_bytes_are_to_come(tmp_path: Path) -> N
         assert "IDENTICAL" not in (paris.peer(tokyo).state, tokyo.peer(paris).state)
         # Nor is it acknowledged; and why it does not come is shown.
         await eventually(lambda: tokyo.peer(paris).failing == 1)
+        version = await paris.names.version(bucket.id, "k", "")
+        assert version is not None
+        await eventually(lambda: paris.replicator.mark(version) == "FAILED")
         assert "cannot read its bytes" in tokyo.peer(paris).problems[0].reason
 
 
