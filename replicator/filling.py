@@ -10,7 +10,7 @@ Nothing else is remembered: after a restart it looks again. Where the rules stop
 here, nothing is deleted: what is here stays, what comes later has its bytes elsewhere.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
 import structlog
@@ -18,7 +18,6 @@ import structlog
 from dc.names.api import NamesError
 from dc.names.elsewhere import AbsentBody
 from dc.names.kinds import CONFLICT
-from dc.names.model import Bucket
 from dc.placement import REPLICATION, Placement, placement
 from dc.stamps import stamp_origin
 from replicator.compare_wire import Item
@@ -47,7 +46,7 @@ class ToCome(NamedTuple):
 
 
 class _Page(NamedTuple):
-    bucket: Bucket
+    bucket_id: str
     rules: Placement | None
     bodies: list[AbsentBody]
 
@@ -76,69 +75,75 @@ class Filling:
         self._pages: AsyncIterator[_Page] | None = None
         self._found: ToCome | None = None
         self._looked_end = 0
+        self._any = True
+        """Whether the last look found absent bodies at all, wherever they belong."""
 
     def to_come(self) -> ToCome | None:
         """What is to come; None while that is not known, as after a change."""
-        if not self._buckets():
+        if self._without_rules():
             return ToCome(0, 0)
         return self._found if self._looked_end == self._home.names.feed_end else None
 
     def known(self) -> tuple[int, int]:
         """How many bodies are to come, and up to which position of the feed that is known."""
-        if not self._buckets():
+        if self._without_rules():
             return 0, self._home.names.feed_end
         return (self._found.objects if self._found else 0), self._looked_end
 
-    def _buckets(self) -> list[Bucket]:
-        """Those that have rules, or had."""
+    def _without_rules(self) -> bool:
+        """Whether no bucket has rules, or had any that mattered."""
         every = self._home.names.directory.all_buckets()
-        return [bucket for bucket in every if REPLICATION in bucket.registers]
+        return not self._any and not any(REPLICATION in one.registers for one in every)
 
     async def look(self) -> float:
         """Look for what is to come, and ask for it; returns the seconds until the next look."""
-        clock, end, buckets = self._home.clock, self._home.names.feed_end, self._buckets()
-        if not buckets or (self._looked_end == end and self._found == (0, 0)):
-            await self._home.names.feed_wait(end)
+        clock, names = self._home.clock, self._home.names
+        end, began = names.feed_end, clock.monotonic()
+        if self._looked_end == end and self._found == (0, 0):
+            await names.feed_wait(end)
             return FILL_TICK_SECONDS
-        began = clock.monotonic()
         objects = size = 0
-        for bucket in buckets:
-            for prefix in self._prefixes(placement(bucket)):
-                counted = await self._home.names.elsewhere.count_of(bucket.id, prefix)
-                objects, size = objects + counted[0], size + counted[1]
-        self._found, self._looked_end = ToCome(objects, size), end
+        absent = await names.elsewhere.by_bucket()
+        for bucket_id, all_of_it in absent.items():
+            rules = self._rules(bucket_id)
+            counted = [all_of_it]
+            if rules is not None:
+                prefixes = rules.prefixes(self._home.place.name)
+                counted = [await names.elsewhere.count_of(bucket_id, one) for one in prefixes]
+            objects += sum(one[0] for one in counted)
+            size += sum(one[1] for one in counted)
+        self._found, self._looked_end, self._any = ToCome(objects, size), end, bool(absent)
         if objects:
-            await self._ask_some()
+            await self._ask_some(absent)
         else:
             self._asked.clear()
         return max(FILL_SECONDS if objects else FILL_TICK_SECONDS, clock.monotonic() - began)
 
-    def _prefixes(self, rules: Placement | None) -> tuple[str, ...]:
-        """What belongs here."""
-        return ("",) if rules is None else rules.prefixes(self._home.place.name)
+    def _rules(self, bucket_id: str) -> Placement | None:
+        return placement(self._home.names.directory.bucket_by_id(bucket_id))
 
-    async def _absent(self) -> AsyncIterator[_Page]:
+    async def _absent(self, buckets: Iterable[str]) -> AsyncIterator[_Page]:
         """What belongs here and is not here, page by page."""
-        for bucket in self._buckets():
-            rules = placement(bucket)
-            for prefix in self._prefixes(rules):
+        for bucket_id in buckets:
+            rules = self._rules(bucket_id)
+            for prefix in ("",) if rules is None else rules.prefixes(self._home.place.name):
                 for kind in (0, CONFLICT):
                     after: AbsentBody | None = None
                     while page := await self._home.names.elsewhere.page(
-                        bucket.id, kind, prefix, after, COMPARE_ITEMS_ASKED_MAX
+                        bucket_id, kind, prefix, after, COMPARE_ITEMS_ASKED_MAX
                     ):
-                        yield _Page(bucket, rules, page)
+                        yield _Page(bucket_id, rules, page)
                         after = page[-1]
 
     # -- asking ---------------------------------------------------------------------------------
 
-    async def _ask_some(self) -> None:
+    async def _ask_some(self, buckets: Iterable[str]) -> None:
         """Go on where the last look ended, as far as peers have room."""
         for _ in range(FILL_PAGES_MAX):
             if not any(map(_has_room, self._links())):
                 return
             if self._pages is None:
-                self._pages = self._absent()
+                self._pages = self._absent(buckets)
             page = await anext(self._pages, None)
             if page is None:
                 self._pages = None
@@ -153,7 +158,7 @@ class Filling:
         links, now = self._links(), self._home.clock.monotonic()
         wanted: dict[str, list[Item]] = {}
         for one in page.bodies:
-            item = (page.bucket.id, one.kind, one.key, one.id)
+            item = (page.bucket_id, one.kind, one.key, one.id)
             asked = self._asked.get(item)
             if asked is not None and asked.until > now:
                 continue

@@ -30,6 +30,17 @@ SELECT count(*), coalesce(sum(size), 0) FROM (
     SELECT size FROM conflicts INDEXED BY conflicts_elsewhere WHERE {_NOT_HERE} {{some}})
 """
 _COUNT_ALL = _COUNT.format(some="")
+_GROUPS = """
+SELECT bucket, count(*) n, sum(size) size FROM {table} INDEXED BY {table}_elsewhere
+WHERE {where} GROUP BY bucket
+"""
+_BY_BUCKET = f"""
+SELECT b.id, sum(e.n), sum(e.size) FROM (
+    {_GROUPS.format(table="versions", where=_NOT_HERE)}
+    UNION ALL
+    {_GROUPS.format(table="conflicts", where=_NOT_HERE)}) e
+JOIN buckets b ON b.number = e.bucket GROUP BY b.id
+"""
 _COUNT_SOME = _COUNT.format(some="AND bucket = ?1 AND key >= ?2 AND key < ?3")
 
 
@@ -79,6 +90,11 @@ class Elsewhere:
         """How many there are, and how many bytes they have."""
         found: tuple[int, int] = await self._read(lambda db: db.execute(_COUNT_ALL).fetchone())
         return found
+
+    async def by_bucket(self) -> dict[str, tuple[int, int]]:
+        """The same of each bucket that has any, by its id."""
+        rows = await self._read(lambda db: db.execute(_BY_BUCKET).fetchall())
+        return {bucket: (objects, size) for bucket, objects, size in rows}
 
     async def count_of(self, bucket_id: str, prefix: str) -> tuple[int, int]:
         """The same of those of a bucket whose keys begin with `prefix`."""

@@ -6,15 +6,16 @@ import os
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 from awscrt.checksums import crc64nvme
 from replica_kit import Dc, datacenters, eventually, pair, settled
 from verify_kit import verify
 
 from dc.names.api import BytesMissing
-from dc.names.model import Bucket, Known
+from dc.names.model import Bucket, Known, Version
 from dc.objects.api import BytesElsewhere
-from dc.placement import REPLICATION, is_elsewhere
+from dc.placement import REPLICATION, elsewhere, is_elsewhere
 from replicator import filling, messages
 from replicator.errors import BodyUnavailable
 
@@ -61,6 +62,13 @@ async def has(dc: Dc, bucket: Bucket, key: str, body: bytes) -> bool:
         return await dc.get(bucket, key) == body
     except BytesElsewhere:
         return False
+
+
+async def known_only(dc: Dc, bucket: Bucket, key: str) -> Version:
+    """An object as others know it that do not hold it."""
+    version = await dc.names.version(bucket.id, key, "")
+    assert version is not None
+    return msgspec.structs.replace(version, extents=elsewhere(version.size))
 
 
 def stored(dc: Dc) -> int:
@@ -326,6 +334,24 @@ async def test_filling_in_takes_no_bytes_that_are_not_the_ones(tmp_path: Path) -
         await eventually(lambda: tokyo.peer(oslo).behind == 0)
         assert await is_absent(tokyo, bucket, "k")
         await paris.up()
+
+
+async def test_bytes_come_when_rules_are_void(tmp_path: Path) -> None:
+    """A bucket that was made in two datacenters has the attributes of the later one. Rules that
+    were older are gone, not changed."""
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(paris=[""]))
+        await paris.put(bucket, "k", b"bytes")
+        await asyncio.sleep(0.01)
+        assert (await tokyo.bucket()).id == bucket.id
+        await tokyo.names.apply([await known_only(paris, bucket, "k")])
+        assert await is_absent(tokyo, bucket, "k")
+        await pair(paris, tokyo)
+        await eventually(lambda: has(tokyo, bucket, "k", b"bytes"))
+        for dc in (paris, tokyo):
+            found = dc.names.directory.bucket_by_id(bucket.id)
+            assert found is not None and REPLICATION not in found.registers
 
 
 async def test_what_is_written_to_all_the_time_can_be_verified(tmp_path: Path) -> None:

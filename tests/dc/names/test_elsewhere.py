@@ -47,6 +47,7 @@ async def test_absent_bodies_are_found_by_prefix_page_by_page(tmp_path: Path) ->
         assert await found("b/") == await found("b/", 1) == ["b/1", "b/2", "b/\U0010ffff"]
         assert await found("x") == []
         assert await look.count() == (7, sum(version.size for version in made))
+        assert await look.by_bucket() == {bucket.id: await look.count()}
         for prefix, keys_of in (("", 7), ("b", 5), ("b/", 3), ("ba", 1), ("x", 0)):
             assert (await look.count_of(bucket.id, prefix))[0] == keys_of
         [first] = await look.page(bucket.id, 0, "a", None, 9)
