@@ -13,11 +13,12 @@ from replica_kit import Dc, datacenters, eventually, pair, settled
 from verify_kit import verify
 
 from dc.names.api import BytesMissing
-from dc.names.model import Bucket, Known, Version
+from dc.names.model import Bucket, Conflict, Known, Version
 from dc.objects.api import BytesElsewhere
 from dc.placement import REPLICATION, elsewhere, is_elsewhere
-from replicator import filling, messages
+from replicator import filling, messages, wire
 from replicator.errors import BodyUnavailable
+from replicator.placing import Placing
 
 LARGE = 3_000_000
 
@@ -204,6 +205,37 @@ async def test_who_holds_rules_does_not_give_what_they_keep_back(tmp_path: Path)
                     assert given and (await content.readexactly(6)) == b"public"
             except BodyUnavailable as error:
                 assert not given and "409" in str(error)
+            there = await paris.names.version(bucket.id, version.key, "")
+            assert there is not None
+            entry = await client.entry(messages.EntryAsk(paris.names.epoch, there.seq))
+            assert type(entry) is wire.VersionRecord
+            assert entry.body == (None if given else wire.WITHHELD)
+
+
+@pytest.mark.parametrize("size", [50, LARGE])
+async def test_who_follows_no_rules_gets_nothing_by_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """A datacenter that takes all it can get: from the feed, and by asking for it."""
+    monkeypatch.setattr(Placing, "is_here", lambda *_: True)
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(tokyo=["in/"]))
+        await settled(paris, tokyo)
+        before = stored(tokyo)
+        lost = await paris.put(bucket, "out", os.urandom(size))
+
+        def refused() -> int:
+            return sum("409" in one.reason for one in tokyo.peer(paris).problems)
+
+        await eventually(lambda: refused() == 1)
+        # As the loser of a conflict it is no different.
+        winner = msgspec.structs.replace(lost, stamp=paris.names.clock.now())
+        await paris.names.apply([Conflict(loser=lost, winner=winner.stamp)])
+        await eventually(lambda: refused() == 2)
+        assert await tokyo.names.version(bucket.id, "out", "") is None
+        assert stored(tokyo) - before < 100
 
 
 async def test_a_relay_that_holds_no_bytes_is_passed_by(tmp_path: Path) -> None:
