@@ -4,19 +4,21 @@ import asyncio
 import json
 import os
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
 from awscrt.checksums import crc64nvme
 from replica_kit import Dc, datacenters, eventually, pair, settled
-from verify_kit import verify
+from verify_kit import damage, forget, verify
 
 from dc.names.api import BytesMissing
 from dc.names.model import Bucket, Conflict, Known, Version
 from dc.objects.api import BytesElsewhere
 from dc.placement import REPLICATION, elsewhere, is_elsewhere
 from replicator import filling, messages, wire
+from replicator.compare_client import CompareClient
 from replicator.errors import BodyUnavailable
 from replicator.placing import Placing
 
@@ -207,6 +209,9 @@ async def test_who_holds_rules_does_not_give_what_they_keep_back(tmp_path: Path)
                 assert not given and "409" in str(error)
             there = await paris.names.version(bucket.id, version.key, "")
             assert there is not None
+            [record] = await CompareClient(client).records([(bucket.id, 0, version.key, "")])
+            assert type(record) is wire.VersionRecord
+            assert record.body == (None if given else wire.WITHHELD)
             entry = await client.entry(messages.EntryAsk(paris.names.epoch, there.seq))
             assert type(entry) is wire.VersionRecord
             assert entry.body == (None if given else wire.WITHHELD)
@@ -255,6 +260,40 @@ async def test_a_relay_that_holds_no_bytes_is_passed_by(tmp_path: Path) -> None:
         await eventually(lambda: has(c, bucket, "k", body))
         await settled(a, b, c)
         assert (await verify(c, b)).identical
+
+
+async def test_who_has_no_bytes_is_asked_in_vain_and_others_next(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "a", "b", "c") as (a, b, c):
+        for one, other in ((a, b), (b, c), (a, c)):
+            await pair(one, other)
+        bucket = await a.bucket()
+        await say(a, bucket, rules(a=[""]))
+        body = os.urandom(2000)
+        await a.put(bucket, "k", body)
+        await settled(a, b, c)
+        await a.down()
+        await say(b, bucket, rules(a=[""], b=["k"], c=["k"]))
+        asked = c.replicator._filling._asked
+        await eventually(lambda: any(b.dc_id in one.tried for one in asked.values()))
+        await asyncio.sleep(0.2)
+        assert c.peer(b).inbox == 0 and await is_absent(c, bucket, "k")
+        await a.up()
+        for dc in (b, c):
+            await eventually(partial(has, dc, bucket, "k", body))
+
+
+async def test_what_is_known_only_is_repaired_without_its_bytes(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(paris=[""]))
+        await paris.put(bucket, "k", b"bytes")
+        await settled(paris, tokyo)
+        await damage(tokyo, forget("versions", "TRUE"))
+        await eventually(lambda: tokyo.peer(paris).streaming_to)
+        found = await verify(tokyo, paris, repair=True)
+        assert found.identical and found.repaired == 1
+        assert await is_absent(tokyo, bucket, "k")
 
 
 async def test_conflicts_keep_to_the_rules_too(tmp_path: Path) -> None:
