@@ -17,14 +17,15 @@ from msgspec import Meta
 
 from admin.reply import answer, body, utc
 from dc.names.api import Names, NoSuchBucket
+from dc.names.attributes import REGISTER_CHARACTERS_MAX
 from dc.names.model import Bucket
 from dc.placement import DATACENTER_ARN, ENABLED, REPLICATION, placement
 from dc.stamps import stamp_ms
 
 RULES_MAX = 1000
 """As many as S3 takes."""
-PREFIX_BYTES_MAX = 1024
-Prefix = Annotated[str, Meta(max_length=PREFIX_BYTES_MAX)]
+PREFIX_CHARACTERS_MAX = 1024
+Prefix = Annotated[str, Meta(max_length=PREFIX_CHARACTERS_MAX)]
 Rule = dict[str, Any]
 
 
@@ -64,7 +65,8 @@ class BucketsApi:
         return answer(self._shown(request.match_info["name"], bucket))
 
     async def _put(self, request: web.Request) -> web.Response:
-        bucket, wanted = self._bucket(request), await body(request, PutRules)
+        wanted = await body(request, PutRules)
+        bucket = self._bucket(request)
         if wanted.everywhere:
             if wanted.to or wanted.prefix:
                 raise msgspec.ValidationError("`everywhere` is for the whole bucket, and alone")
@@ -91,7 +93,12 @@ class BucketsApi:
             )
         if len(rules) > RULES_MAX:
             raise msgspec.ValidationError(f"a bucket may have {RULES_MAX} rules")
-        return msgspec.json.encode(configuration | {"Rules": rules}).decode()
+        text = msgspec.json.encode(configuration | {"Rules": rules}).decode()
+        if len(text.encode()) > REGISTER_CHARACTERS_MAX:
+            raise msgspec.ValidationError(
+                f"the rules of a bucket may have {REGISTER_CHARACTERS_MAX} bytes together"
+            )
+        return text
 
     def _datacenters(self) -> list[str]:
         """The names of all that are known of."""

@@ -25,7 +25,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from admin.reply import answer, body, utc_ms
-from dc.names.api import Names, NoSuchBucket, NoSuchConflict
+from dc.names.api import BytesMissing, Names, NoSuchBucket, NoSuchConflict
 from dc.names.model import Bucket, Conflict, Kind, User, Version
 from dc.stamps import Stamp, stamp_ms, stamp_origin
 
@@ -148,7 +148,7 @@ class ConflictsApi:
                 if found.conflict is None or found.conflict.gone:
                     raise NoSuchConflict(_why_not(found.id))
                 done.append({"id": found.id, **await act(found.conflict)})
-            except NoSuchConflict as error:
+            except (NoSuchConflict, BytesMissing) as error:
                 failed.append({"id": found.id, "reason": str(error)})
             except NoSuchBucket:
                 reason = "its bucket was deleted: let its owner make it again, under the same name"

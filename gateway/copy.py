@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 from msgspec.structs import replace
 
 from dc.names.model import NULL_VERSION, Bucket, Extent, Kind, Sealed, Version
-from dc.objects.api import CorruptData
+from dc.objects.api import BytesElsewhere, CorruptData
 from dc.objects.ident import body_ident
 from dc.ports import Buffer
 from gateway.access.acl import READ
@@ -33,6 +33,7 @@ from gateway.model.matching import COPY_SOURCE
 from gateway.notifications.records import of, told
 from gateway.put import FULL_OBJECT
 from gateway.read import look_up, permitted
+from gateway.replication_rules import not_here
 from gateway.reply import XMLNS, Reply, xml_reply
 from gateway.request import Request
 from gateway.tags import TAGGING_DIRECTIVE, TAGS, register_text, tags_in
@@ -169,9 +170,11 @@ async def copy_bytes(
         if writer is None:
             return passage.result(await context.objects.put(about, b"".join(gathered)))
         return passage.result(await writer.finish())
-    except BaseException:
+    except BaseException as error:
         if writer is not None:
             writer.abort()
+        if isinstance(error, BytesElsewhere):
+            raise not_here(context, source) from None
         raise
 
 

@@ -14,7 +14,7 @@ import structlog
 
 from dc.names.api import Names
 from dc.names.model import Kind, Version
-from dc.objects.api import ObjectsError
+from dc.objects.api import BytesElsewhere, ObjectsError
 from dc.ports import Buffer
 from gateway.conditions import check_read
 from gateway.context import Context
@@ -26,6 +26,7 @@ from gateway.locks import lock_lines
 from gateway.metadata import check_value, object_head
 from gateway.put import FULL_OBJECT, checksum_head, crc64_text
 from gateway.ranges import parse_range
+from gateway.replication_rules import not_here
 from gateway.reply import Reply
 from gateway.request import Access, Request
 from gateway.versioning import no_object, read_line, vid_of
@@ -102,7 +103,10 @@ async def get_object(context: Context, request: Request) -> Reply | None:
                 body = await decrypted(context, opening.decrypter(0), body)
             return Reply(status, head, body)
     pieces = read_body(context, version, opening, start, stop)
-    return await _stream(request, version, Reply(status, head, length=size), pieces)
+    try:
+        return await _stream(request, version, Reply(status, head, length=size), pieces)
+    except BytesElsewhere:
+        raise not_here(context, version) from None
 
 
 async def head_object(context: Context, request: Request) -> Reply:

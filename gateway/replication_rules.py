@@ -13,6 +13,7 @@ Source: "PutBucketReplication" in the S3 API Reference.
 from collections.abc import Container
 from typing import Any
 
+from dc.names.model import Version
 from dc.placement import DATACENTER_ARN, REPLICATION, placement
 from dc.placement import ENABLED as ENABLED_RULE
 from gateway.context import Context
@@ -61,12 +62,10 @@ def check(configuration: Any, datacenters: Container[str]) -> None:
         raise _invalid("Found duplicate priority in replication configuration")
 
 
-def not_here(context: Context, request: Request) -> S3Error:
+def not_here(context: Context, version: Version) -> S3Error:
     """The answer to who asks for bytes that other datacenters hold: for good, or still to come."""
-    own, key = context.config.host_id, request.target.key
-    rules = placement(request.bucket)
-    if request.method not in ("GET", "HEAD"):
-        return S3Error("InvalidObjectState", "The bytes of the source are in other datacenters.")
+    own, key = context.config.host_id, version.key
+    rules = placement(context.names.directory.bucket_by_id(version.bucket))
     if rules is None or rules.holds(own, key):
         message = "The bytes of this object are on their way to this datacenter. Try again later."
         return S3Error("ServiceUnavailable", message)

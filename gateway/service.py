@@ -23,7 +23,7 @@ from dc.names.api import (
     NoSuchBucket,
     StampTooOld,
 )
-from dc.objects.api import BytesElsewhere, ObjectsError, ObjectStore, OutOfSpace
+from dc.objects.api import ObjectsError, ObjectStore, OutOfSpace
 from dc.ports import Clock, Randomness
 from gateway.access.gate import Access
 from gateway.access_logs.delivery import AccessLogs
@@ -56,7 +56,6 @@ from gateway.operations import (
 )
 from gateway.post import read_upload
 from gateway.refusals import refusal_of
-from gateway.replication_rules import not_here
 from gateway.reply import XML_HEAD, Reply, header_line, serialise
 from gateway.request import NOBODY, Request
 from gateway.sigv4 import AuthResult
@@ -264,8 +263,6 @@ class Gateway:
             return S3Error("NoSuchBucket", extra={"BucketName": request.target.bucket})
         if (refusal := refusal_of(error)) is not None:
             return refusal
-        if isinstance(error, BytesElsewhere):
-            return not_here(self._context, request)
         if isinstance(error, RequestPayloadError):
             request.close = True
             return S3Error("IncompleteBody", "The body is not well-formed.")

@@ -22,7 +22,7 @@ from replicator.measures import waiting
 from replicator.outbound import Outbound
 from replicator.status import Inbound
 
-_Moment = tuple[object, ...]
+_Moment = tuple[str, int, int]
 
 
 class Agreement:
@@ -103,8 +103,9 @@ class Agreement:
         if (state.epoch, state.end) != (cursor.epoch, cursor.seq):
             return ASK_SECONDS
         root = self._home.root()
-        if root == state.root and (state.to_come or self._home.to_come() != 0):
-            # The names are the same; bytes are still to come.
+        here, there = self._home.to_come(), (state.to_come, state.looked)
+        if root == state.root and (here, there) != ((0, moment[2]), (0, state.end)):
+            # The names are the same; bytes are still to come, or that is not known yet.
             return ROOTS_SECONDS
         self._compared, self._root, self._equal = moment, root, root == state.root
         return ROOTS_SECONDS

@@ -94,17 +94,21 @@ class Checks:
             return report
 
     async def _to_come(self) -> tuple[int, int]:
-        """How many bodies are to come here, and there. Right after a change a side does not know
-        it for a second or so: at least one, then."""
+        """How many bodies are to come, here and there, of what is known now. A side that cannot say
+        it soon has one at least."""
         until = self._home.clock.monotonic() + TO_COME_SECONDS_MAX
+        end, their_end = self._home.names.feed_end, None
         while True:
             try:
                 state = await self._client.state()
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 raise Unreachable(f"the connection broke: {printable(error)}") from None
-            here, there = self._home.to_come(), state.to_come
-            if (here == 0 and not there) or self._home.clock.monotonic() >= until:
-                return (1 if here is None else here), there
+            here, looked = self._home.to_come()
+            their_end = state.end if their_end is None else their_end
+            there = max(state.to_come, int(state.looked < their_end))
+            found = (max(here, int(looked < end)), there)
+            if found == (0, 0) or self._home.clock.monotonic() >= until:
+                return found
             await self._home.clock.sleep(COMPARE_POLL_SECONDS)
 
     # -- by itself ------------------------------------------------------------------------------

@@ -263,14 +263,15 @@ class PeerServer:
     async def _state(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         names = self._home.names
         outbound = self.outbound(peer.dc_id)
-        lacking, to_come = outbound.lacking, self._home.to_come()
+        lacking, (to_come, looked) = outbound.lacking, self._home.to_come()
         state = messages.State(
             dc_id=self._home.dc_id,
             epoch=names.epoch,
             end=names.feed_end,
             streaming=outbound.streams > 0,
             root=self._home.root(),
-            to_come=1 if to_come is None else to_come,
+            to_come=to_come,
+            looked=looked,
             lacks=None
             if lacking is None
             else messages.Lacks(

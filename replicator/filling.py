@@ -10,11 +10,12 @@ Nothing else is remembered: after a restart it looks again. Where the rules stop
 here, nothing is deleted: what is here stays, what comes later has its bytes elsewhere.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
 import structlog
 
+from dc.names.api import NamesError
 from dc.names.elsewhere import AbsentBody
 from dc.names.kinds import CONFLICT
 from dc.placement import Placement, placement
@@ -25,7 +26,10 @@ from replicator.home import Home
 from replicator.limits import (
     COMPARE_ITEMS_ASKED_MAX,
     FILL_AGAIN_SECONDS,
+    FILL_ASKED_MAX,
+    FILL_FAILING_MAX,
     FILL_INBOX_MAX,
+    FILL_PAGES_MAX,
     FILL_SECONDS,
     FILL_TICK_SECONDS,
 )
@@ -41,8 +45,16 @@ class ToCome(NamedTuple):
     bytes: int
 
 
+class _Page(NamedTuple):
+    bucket_id: str
+    rules: Placement | None
+    bodies: list[AbsentBody]
+
+
 class _Asked:
     """Whom an absent body was asked of, and until when to wait for it."""
+
+    __slots__ = ("tried", "until")
 
     def __init__(self) -> None:
         self.tried: set[str] = set()
@@ -50,14 +62,19 @@ class _Asked:
 
 
 class Filling:
-    """Of one DC. `look` is the work of a worker."""
+    """Of one DC. `look` is the work of a worker.
+
+    There may be millions of absent bodies: they are counted by the database, and asked for some
+    pages a look, going round. Whom the last ones were asked of is remembered; older ones may be
+    asked for once more, which does no harm."""
 
     def __init__(self, home: Home, peers: Peers) -> None:
         self._home = home
         self._peers = peers
         self._asked: dict[Item, _Asked] = {}
+        self._pages: AsyncIterator[_Page] | None = None
         self._found: ToCome | None = None
-        self._looked_end = -1
+        self._looked_end = 0
 
     def to_come(self) -> ToCome | None:
         """What is to come; None while that is not known, as after a change."""
@@ -65,64 +82,85 @@ class Filling:
             return ToCome(0, 0)
         return self._found if self._looked_end == self._home.names.feed_end else None
 
+    def known(self) -> tuple[int, int]:
+        """How many bodies are to come, and up to which position of the feed that is known."""
+        if not self._home.names.elsewhere.perhaps:
+            return 0, self._home.names.feed_end
+        return (self._found.objects if self._found else 0), self._looked_end
+
     async def look(self) -> float:
         """Look for what is to come, and ask for it; returns the seconds until the next look."""
         clock, names = self._home.clock, self._home.names
-        end = names.feed_end
-        is_known = self._looked_end == end and not (self._found and self._found.objects)
+        end, began = names.feed_end, clock.monotonic()
+        is_known = self._looked_end == end and self._found == (0, 0)
         if is_known or not names.elsewhere.perhaps:
             await names.feed_wait(end)
             return FILL_TICK_SECONDS
-        began = clock.monotonic()
         objects = size = 0
-        asked, self._asked = self._asked, {}
-        for bucket_id in await names.elsewhere.buckets():
-            bucket = names.directory.bucket_by_id(bucket_id)
-            rules = placement(bucket)
-            async for page in self._absent(bucket_id, rules):
-                objects += len(page)
-                size += sum(one.size for one in page)
-                for one in page:
-                    item = _item(bucket_id, one)
-                    self._asked[item] = asked.get(item) or _Asked()
-                await self._ask(bucket_id, rules, page)
+        absent = await names.elsewhere.by_bucket()
+        for bucket_id, all_of_it in absent.items():
+            rules = self._rules(bucket_id)
+            counted = [all_of_it]
+            if rules is not None:
+                prefixes = rules.prefixes(self._home.place.name)
+                counted = [await names.elsewhere.count_of(bucket_id, one) for one in prefixes]
+            objects += sum(one[0] for one in counted)
+            size += sum(one[1] for one in counted)
         self._found, self._looked_end = ToCome(objects, size), end
+        if objects:
+            await self._ask_some(absent)
+        else:
+            self._asked.clear()
         return max(FILL_SECONDS if objects else FILL_TICK_SECONDS, clock.monotonic() - began)
 
-    async def _absent(
-        self, bucket_id: str, rules: Placement | None
-    ) -> AsyncIterator[list[AbsentBody]]:
-        """What of a bucket belongs here and is not here, page by page."""
-        prefixes = [""] if rules is None else rules.prefixes(self._home.place.name)
-        for prefix in prefixes:
-            for kind in (0, CONFLICT):
-                after: AbsentBody | None = None
-                while page := await self._home.names.elsewhere.page(
-                    bucket_id, kind, prefix, after, COMPARE_ITEMS_ASKED_MAX
-                ):
-                    yield page
-                    after = page[-1]
+    def _rules(self, bucket_id: str) -> Placement | None:
+        return placement(self._home.names.directory.bucket_by_id(bucket_id))
+
+    async def _absent(self, buckets: Iterable[str]) -> AsyncIterator[_Page]:
+        """What belongs here and is not here, page by page."""
+        for bucket_id in buckets:
+            rules = self._rules(bucket_id)
+            for prefix in ("",) if rules is None else rules.prefixes(self._home.place.name):
+                for kind in (0, CONFLICT):
+                    after: AbsentBody | None = None
+                    while page := await self._home.names.elsewhere.page(
+                        bucket_id, kind, prefix, after, COMPARE_ITEMS_ASKED_MAX
+                    ):
+                        yield _Page(bucket_id, rules, page)
+                        after = page[-1]
 
     # -- asking ---------------------------------------------------------------------------------
 
-    async def _ask(self, bucket_id: str, rules: Placement | None, page: list[AbsentBody]) -> None:
+    async def _ask_some(self, buckets: Iterable[str]) -> None:
+        """Go on where the last look ended, as far as peers have room."""
+        for _ in range(FILL_PAGES_MAX):
+            if not any(map(_has_room, self._links())):
+                return
+            if self._pages is None:
+                self._pages = self._absent(buckets)
+            page = await anext(self._pages, None)
+            if page is None:
+                self._pages = None
+                return
+            await self._ask(page)
+
+    def _links(self) -> list[Link]:
+        return [link for link in self._peers.links() if link.checks.connected]
+
+    async def _ask(self, page: _Page) -> None:
         """Ask for a page of what is to come, each of one peer that has not been asked yet."""
-        links = [
-            link
-            for link in self._peers.links()
-            if link.checks.connected and link.inbound.inbox < FILL_INBOX_MAX
-        ]
-        now = self._home.clock.monotonic()
+        links, now = self._links(), self._home.clock.monotonic()
         wanted: dict[str, list[Item]] = {}
-        for one in page:
-            item = _item(bucket_id, one)
-            asked = self._asked[item]
-            if asked.until > now:
+        for one in page.bodies:
+            item = (page.bucket_id, one.kind, one.key, one.id)
+            asked = self._asked.get(item)
+            if asked is not None and asked.until > now:
                 continue
-            link = _next(links, rules, one, asked.tried)
+            left = [link for link in links if asked is None or link.peer.dc_id not in asked.tried]
+            link = _best(left, page.rules, one)
             if link is not None:
                 wanted.setdefault(link.peer.dc_id, []).append(item)
-            elif asked.tried:
+            elif asked is not None and not left:
                 asked.tried.clear()
                 asked.until = now + FILL_AGAIN_SECONDS
         for link in links:
@@ -132,33 +170,38 @@ class Filling:
     async def _ask_one(self, link: Link, items: list[Item]) -> None:
         try:
             coming = await link.checks.fill(items)
-        except ReplicatorError as error:
+        except (ReplicatorError, NamesError) as error:
             log.info("nothing to fill in", peer=link.peer.name, error=printable(error))
             return
         if coming:
             log.info("filling in bodies", peer=link.peer.name, objects=len(coming))
         until = self._home.clock.monotonic() + FILL_AGAIN_SECONDS
         for item in items:
-            asked = self._asked[item]
+            # The last that were asked for are the last to be forgotten.
+            asked = self._asked.pop(item) if item in self._asked else _Asked()
+            self._asked[item] = asked
             asked.tried.add(link.peer.dc_id)
             if item in coming:
                 asked.until = until
+        while len(self._asked) > FILL_ASKED_MAX:
+            del self._asked[next(iter(self._asked))]
 
 
-def _item(bucket_id: str, one: AbsentBody) -> Item:
-    return (bucket_id, one.kind, one.key, one.id)
+def _has_room(link: Link) -> bool:
+    """Whether more may be asked of a peer. What fails again and again does not hold up others."""
+    inbound = link.inbound
+    waiting = inbound.inbox - min(inbound.failing, FILL_FAILING_MAX)
+    return waiting < FILL_INBOX_MAX
 
 
-def _next(
-    links: list[Link], rules: Placement | None, one: AbsentBody, tried: set[str]
-) -> Link | None:
-    """Whom to ask: who made it, then those that the rules send it to, then anybody."""
+def _best(links: list[Link], rules: Placement | None, one: AbsentBody) -> Link | None:
+    """Whom to ask now: who made it, then those that the rules send it to; without them, anybody."""
     origin = stamp_origin(one.stamp)
 
     def rank(link: Link) -> int:
         if link.peer.dc_id == origin:
             return 0
-        return 1 if rules is not None and rules.holds(link.peer.name, one.key) else 2
+        return 1 if rules is None or rules.holds(link.peer.name, one.key) else 2
 
-    left = [link for link in links if link.peer.dc_id not in tried]
-    return min(left, key=rank, default=None)
+    likely = [link for link in links if rank(link) < 2] or links
+    return min(filter(_has_room, likely), key=rank, default=None)

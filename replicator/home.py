@@ -29,9 +29,9 @@ class Home:
     randomness: Randomness
     network: Network
     port: int = 0
-    to_come: Callable[[], int | None] = lambda: 0
-    """How many bodies belong here and are not here (`replicator/filling.py`); None while that is
-    not known."""
+    to_come: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    """How many bodies belong here and are not here (`replicator/filling.py`), and up to which
+    position of the feed that is known."""
 
     @property
     def dc_id(self) -> str:

@@ -144,6 +144,12 @@ TO_COME_SECONDS_MAX: Final = 3.0
 """How long a comparison waits for bodies that are to come."""
 FILL_INBOX_MAX: Final = 2_000
 """Bodies are not asked of a peer of whose changes more than so many are unfinished."""
+FILL_FAILING_MAX: Final = 20_000
+"""So many that fail do not count."""
+FILL_PAGES_MAX: Final = 8
+"""Pages of bodies that are asked for in one look."""
+FILL_ASKED_MAX: Final = 50_000
+"""Bodies of which it is remembered whom they were asked of, some 20 MiB."""
 STUCK_SECONDS_MAX: Final = 60.0
 # Frames without news are shorter.
 NEWS_BYTES_MIN: Final = 1 * KIB

@@ -69,7 +69,7 @@ class Marks:
     def _look(self, peers: list[Peer]) -> None:
         self._peers = peers
         self._outbound = [self._outbound_of(peer.dc_id) for peer in peers]
-        self._all_have = min((out.acked or 0 for out in self._outbound), default=0)
+        self._all_have = min((out.has_all for out in self._outbound), default=0)
 
 
 def _of_one(position: int, outbound: list[Outbound]) -> str:

@@ -85,8 +85,8 @@ class State(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
 ):
     """What GET /v2/state says: about the answering DC, its stream to the asking one, and the root
-    of all that it holds at the feed's end; and how many bodies belong there and are not there, at
-    least 1 while it does not know."""
+    of all that it holds at the feed's end; and how many bodies belong there and are not there, as
+    it was at the position `looked`."""
 
     dc_id: str
     epoch: str
@@ -95,6 +95,7 @@ class State(
     root: Annotated[str, msgspec.Meta(max_length=64)] = ""
     lacks: Lacks | None = None
     to_come: Count = 0
+    looked: Count = 0
 
 
 class PairCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -50,9 +50,15 @@ class Outbound:
     def has(self, position: int) -> bool:
         """Whether the change at a position has taken effect there."""
         acked = self.acked
-        if acked is None:
+        if acked is None or position in self.unfinished:
+            # What is fetched anew was acknowledged once, without its bytes.
             return False
-        return position <= acked or (position <= self.taken and position not in self.unfinished)
+        return position <= max(acked, self.taken)
+
+    @property
+    def has_all(self) -> int:
+        """The position up to which it has all changes."""
+        return min([self.acked or 0, *(position - 1 for position in self.unfinished)])
 
     # -- streams ------------------------------------------------------------------------------
 

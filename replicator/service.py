@@ -73,7 +73,7 @@ class Replicator:
         self._peers = Peers(self._home, self._server)
         self._server.serve(CompareServer(self._home, self._peers))
         self._filling = Filling(self._home, self._peers)
-        self._home.to_come = self._count_to_come
+        self._home.to_come = self._filling.known
         self._pairing = Pairing(self._home, self._peers)
         self._preview = Preview(self._home, self._pairing, self._server.guests)
         self._web = web.Server(
@@ -104,10 +104,6 @@ class Replicator:
     async def _keep_up(self) -> float:
         more = await self._home.names.upkeep()
         return UPKEEP_AGAIN_SECONDS if more else UPKEEP_SECONDS
-
-    def _count_to_come(self) -> int | None:
-        found = self._filling.to_come()
-        return None if found is None else found.objects
 
     async def stop(self) -> None:
         """End all streams. What was under way is taken up again after the next start."""

@@ -67,13 +67,14 @@ def merge_conflict(transaction: Transaction, number: int, conflict: Conflict) ->
             return
         loser = msgspec.structs.replace(here, registers=registers)
         leaf, seq = known.leaf, here.seq
-    elif not gone and loser.size and not loser.extents:
+    elif not gone and loser.size and (not loser.extents or is_elsewhere(loser.extents)):
         # It may be here as the current version: then its bytes are.
         current = read_version(transaction.db, number, loser.key, loser.vid, loser.bucket)
-        if current is None or current.stamp != loser.stamp:
+        if current is not None and current.stamp == loser.stamp:
+            registers = join_registers(current.registers, loser.registers)
+            loser = msgspec.structs.replace(current, registers=registers)
+        elif not loser.extents:
             raise BytesMissing(f"the bytes of the lost version of {loser.key!r} are not here")
-        registers = join_registers(current.registers, loser.registers)
-        loser = msgspec.structs.replace(current, registers=registers)
     _write(transaction, number, Conflict(loser=loser, winner=winner, gone=gone), leaf, seq)
 
 

@@ -23,21 +23,25 @@ _PAGES = {
     0: _PAGE.format(kind=0, id="vid", table="versions"),
     CONFLICT: _PAGE.format(kind=CONFLICT, id="stamp", table="conflicts"),
 }
-_BUCKETS = f"""
-WITH RECURSIVE found(number) AS (
-    SELECT min(bucket) FROM {{table}} INDEXED BY {{table}}_elsewhere WHERE {_NOT_HERE}
-    UNION ALL
-    SELECT (SELECT min(bucket) FROM {{table}} INDEXED BY {{table}}_elsewhere
-            WHERE {_NOT_HERE} AND bucket > number)
-    FROM found WHERE number IS NOT NULL)
-SELECT number FROM found WHERE number IS NOT NULL
-"""
 _COUNT = f"""
 SELECT count(*), coalesce(sum(size), 0) FROM (
-    SELECT size FROM versions INDEXED BY versions_elsewhere WHERE {_NOT_HERE}
+    SELECT size FROM versions INDEXED BY versions_elsewhere WHERE {_NOT_HERE} {{some}}
     UNION ALL
-    SELECT size FROM conflicts INDEXED BY conflicts_elsewhere WHERE {_NOT_HERE})
+    SELECT size FROM conflicts INDEXED BY conflicts_elsewhere WHERE {_NOT_HERE} {{some}})
 """
+_COUNT_ALL = _COUNT.format(some="")
+_GROUPS = """
+SELECT bucket, count(*) n, sum(size) size FROM {table} INDEXED BY {table}_elsewhere
+WHERE {where} GROUP BY bucket
+"""
+_BY_BUCKET = f"""
+SELECT b.id, sum(e.n), sum(e.size) FROM (
+    {_GROUPS.format(table="versions", where=_NOT_HERE)}
+    UNION ALL
+    {_GROUPS.format(table="conflicts", where=_NOT_HERE)}) e
+JOIN buckets b ON b.number = e.bucket GROUP BY b.id
+"""
+_COUNT_SOME = _COUNT.format(some="AND bucket = ?1 AND key >= ?2 AND key < ?3")
 
 
 def same_bytes(here: Version, other: Version) -> bool:
@@ -60,17 +64,15 @@ class AbsentBody(NamedTuple):
 
 
 class Elsewhere:
-    """`read` reaches the tables, `number` gives a bucket's and `id_of` its id."""
+    """`read` reaches the tables, `number` gives a bucket's."""
 
     def __init__(
         self,
         read: Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]],
         number: Callable[[str], int],
-        id_of: Callable[[int], str],
     ) -> None:
         self._read = read
         self._number = number
-        self._id_of = id_of
         self.perhaps = True
         """Whether there may be any: True from the moment that one is committed."""
         self._committed = 0
@@ -79,13 +81,6 @@ class Elsewhere:
         """One was committed."""
         self.perhaps = True
         self._committed += 1
-
-    async def buckets(self) -> list[str]:
-        """The ids of the buckets that have some."""
-        before = self._committed
-        numbers = await self._read(_buckets)
-        self.perhaps = bool(numbers) or self._committed != before
-        return sorted(map(self._id_of, numbers))
 
     async def page(
         self, bucket_id: str, kind: int, prefix: str, after: AbsentBody | None, limit: int
@@ -101,12 +96,20 @@ class Elsewhere:
 
     async def count(self) -> tuple[int, int]:
         """How many there are, and how many bytes they have."""
-        found: tuple[int, int] = await self._read(lambda db: db.execute(_COUNT).fetchone())
+        found: tuple[int, int] = await self._read(lambda db: db.execute(_COUNT_ALL).fetchone())
         return found
 
+    async def by_bucket(self) -> dict[str, tuple[int, int]]:
+        """The same of each bucket that has any, by its id."""
+        before = self._committed
+        rows = await self._read(lambda db: db.execute(_BY_BUCKET).fetchall())
+        self.perhaps = bool(rows) or self._committed != before
+        return {bucket: (objects, size) for bucket, objects, size in rows}
 
-def _buckets(db: sqlite3.Connection) -> set[int]:
-    found: set[int] = set()
-    for table in ("versions", "conflicts"):
-        found.update(number for (number,) in db.execute(_BUCKETS.format(table=table)))
-    return found
+    async def count_of(self, bucket_id: str, prefix: str) -> tuple[int, int]:
+        """The same of those of a bucket whose keys begin with `prefix`."""
+        asked = (self._number(bucket_id), prefix, prefix + _LAST)
+        found: tuple[int, int] = await self._read(
+            lambda db: db.execute(_COUNT_SOME, asked).fetchone()
+        )
+        return found

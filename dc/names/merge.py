@@ -199,7 +199,9 @@ def _merge_round(
             continue
         verdict, concurrent = _decide(new.change, there)
         if verdict == Verdict.JOINS:
-            joined = (_replaced if restoring else _joined)(transaction, new, there)
+            # Bytes that are here are not given up for a record of who has none.
+            whole = restoring and (there.absent or not _is_absent(new))
+            joined = (_replaced if whole else _joined)(transaction, new, there)
             if joined is not None:
                 winners.append(joined)
                 replaced.append((joined, there))
@@ -217,6 +219,10 @@ def _merge_round(
         _write(transaction, winners, replaced)
     for tombstone in unheard:
         _tell_again(transaction, tombstone.seq)
+
+
+def _is_absent(new: Record) -> bool:
+    return isinstance(new.change, Version) and is_elsewhere(new.change.extents)
 
 
 def _with_bytes(new: Record) -> Record:

@@ -138,7 +138,7 @@ class SqliteNames(UploadNames):
             self.knowledge.covers,
             self._committed,
         )
-        self.elsewhere = Elsewhere(self._read, self._directory.number, self._directory.id_of)
+        self.elsewhere = Elsewhere(self._read, self._directory.number)
         self.outbox = Outbox(self._read, self._writer.action)
         self.places = Places(self._read, self._writer.action)
         self.sweeper = Sweeper(self._read, self._writer.action, self._live_number, applying.let_go)

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from admin.api import BODY_BYTES_MAX, PUBLIC_PATH, AdminApi
+from admin.buckets import BucketsApi
 from admin.conflicts import ConflictsApi
 from dc.accounts import Accounts
 from dc.names.api import NoSuchPeer
@@ -19,7 +20,7 @@ from dc.system import SystemClock, SystemDatabases, SystemRandomness
 from replicator.errors import PairingError
 from replicator.pairing import IssuedToken, PairingReport
 from replicator.proof import Step
-from replicator.status import ReplicationStatus
+from replicator.status import Absent, ReplicationStatus
 from tokens.errors import TokenExpired
 from tokens.secret_store import SecretStore
 
@@ -74,7 +75,13 @@ class FakeReplicator:
 
     async def counted_status(self) -> ReplicationStatus:
         return ReplicationStatus(
-            dc_id="00000000000000aa", name="paris", epoch="e", end=7, conflicts=0, peers=[]
+            dc_id="00000000000000aa",
+            name="paris",
+            epoch="e",
+            end=7,
+            conflicts=0,
+            absent=Absent(objects=0, bytes=0, to_come=0, to_come_bytes=0),
+            peers=[],
         )
 
 
@@ -116,7 +123,8 @@ async def server(tmp_path: Path, replicator: FakeReplicator) -> AsyncIterator[Se
     )
     accounts = Accounts(names, SecretStore(bytes(32), randomness.token), randomness)
     hosts = frozenset({"admin.internal"})
-    more = ConflictsApi(names).routes()
+    more = ConflictsApi(names).routes() + BucketsApi(names, "paris").routes()
+    await names.create_bucket("photos", "a" * 64, "eu")
 
     async def status() -> dict[str, Any]:
         return {"name": "paris"}
@@ -281,3 +289,16 @@ async def test_what_is_unforeseen_is_told_without_detail(server: Server) -> None
     status, answer = await server.call("POST", "/datacenters", {"token": "bug"})
     assert (status, answer["error"]) == (500, "internal")
     assert "secret detail" not in json.dumps(answer)
+
+
+async def test_rules_that_could_not_travel_are_refused(server: Server) -> None:
+    """Other datacenters would refuse the record, and all that comes after it."""
+    path = "/buckets/photos/replication"
+    for number in range(1000):
+        asked = {"prefix": f"{number:01000}", "to": ["paris"]}
+        status, found = await server.call("PUT", path, asked)
+        if status != 200:
+            break
+    assert status == 400 and "262144 bytes" in found["message"] and number > 150
+    status, found = await server.call("GET", path)
+    assert status == 200 and len(found["rules"]) == number

@@ -50,8 +50,8 @@ def test_the_prefixes_of_a_datacenter_do_not_overlap() -> None:
     text = rules(*(rule("tokyo", Prefix=prefix) for prefix in ("b", "a/b", "a/", "bb", "c")))
     found = placement_in(text)
     assert found is not None
-    assert found.prefixes("tokyo") == ["a/", "b", "c"]
-    assert found.prefixes("paris") == []
+    assert found.prefixes("tokyo") == ("a/", "b", "c")
+    assert found.prefixes("paris") == ()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 from merge_kit import OTHER_OWNER, Stage, stage
@@ -12,7 +13,8 @@ from merge_kit import OTHER_OWNER, Stage, stage
 from admin.api import AdminApi
 from admin.conflicts import ConflictsApi
 from dc.accounts import Accounts
-from dc.names.model import Version
+from dc.names.model import Conflict, Version
+from dc.placement import elsewhere
 from dc.stamps import stamp_ms
 from dc.system import SystemRandomness
 from tokens.secret_store import SecretStore
@@ -140,6 +142,19 @@ async def test_restored_or_dropped_everywhere(seat: Seat) -> None:
         _, again = await seat.ask("POST", f"/conflicts/{action}", {"ids": [*ids.values()]})
         assert len(again["failed"]) == 2 and not again["done"]
     assert (await seat.ask("GET", f"/conflicts/{ids['two']}"))[1]["state"] == "gone"
+
+
+async def test_what_other_datacenters_hold_cannot_be_restored_here(seat: Seat) -> None:
+    """The others that were named are."""
+    t = seat.stage
+    here = await seat.conflict("here")
+    lost = await t.first.put("away", bucket=t.bucket)
+    away = msgspec.structs.replace(lost, extents=elsewhere(lost.size))
+    await t.third.names.apply([Conflict(loser=away, winner=t.second.stamp())])
+    wanted = {"ids": [f"{t.bucket}-{one.stamp}" for one in (away, here)]}
+    status, answer = await seat.ask("POST", "/conflicts/restore", wanted)
+    assert status == 200 and [one["key"] for one in answer["done"]] == ["here"]
+    assert "other datacenters hold the bytes" in answer["failed"][0]["reason"]
 
 
 async def test_a_conflict_of_a_deleted_bucket_waits_for_it(seat: Seat) -> None:

@@ -1,21 +1,26 @@
 """Bytes go where the rules of their bucket send them; names go everywhere."""
 
+import asyncio
 import json
 import os
 import sqlite3
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 from awscrt.checksums import crc64nvme
 from replica_kit import Dc, datacenters, eventually, pair, settled
-from verify_kit import verify
+from verify_kit import damage, forget, verify
 
 from dc.names.api import BytesMissing
-from dc.names.model import Bucket, Known
+from dc.names.model import Bucket, Conflict, Known, Version
 from dc.objects.api import BytesElsewhere
-from dc.placement import REPLICATION, is_elsewhere
-from replicator import messages
+from dc.placement import REPLICATION, elsewhere, is_elsewhere
+from replicator import filling, messages, wire
+from replicator.compare_client import CompareClient
 from replicator.errors import BodyUnavailable
+from replicator.placing import Placing
 
 LARGE = 3_000_000
 
@@ -60,6 +65,13 @@ async def has(dc: Dc, bucket: Bucket, key: str, body: bytes) -> bool:
         return await dc.get(bucket, key) == body
     except BytesElsewhere:
         return False
+
+
+async def known_only(dc: Dc, bucket: Bucket, key: str) -> Version:
+    """An object as others know it that do not hold it."""
+    version = await dc.names.version(bucket.id, key, "")
+    assert version is not None
+    return msgspec.structs.replace(version, extents=elsewhere(version.size))
 
 
 def stored(dc: Dc) -> int:
@@ -154,6 +166,9 @@ async def test_nothing_is_identical_while_bytes_are_to_come(tmp_path: Path) -> N
         assert "IDENTICAL" not in (paris.peer(tokyo).state, tokyo.peer(paris).state)
         # Nor is it acknowledged; and why it does not come is shown.
         await eventually(lambda: tokyo.peer(paris).failing == 1)
+        version = await paris.names.version(bucket.id, "k", "")
+        assert version is not None
+        await eventually(lambda: paris.replicator.mark(version) == "FAILED")
         assert "cannot read its bytes" in tokyo.peer(paris).problems[0].reason
 
 
@@ -192,6 +207,40 @@ async def test_who_holds_rules_does_not_give_what_they_keep_back(tmp_path: Path)
                     assert given and (await content.readexactly(6)) == b"public"
             except BodyUnavailable as error:
                 assert not given and "409" in str(error)
+            there = await paris.names.version(bucket.id, version.key, "")
+            assert there is not None
+            [record] = await CompareClient(client).records([(bucket.id, 0, version.key, "")])
+            assert type(record) is wire.VersionRecord
+            assert record.body == (None if given else wire.WITHHELD)
+            entry = await client.entry(messages.EntryAsk(paris.names.epoch, there.seq))
+            assert type(entry) is wire.VersionRecord
+            assert entry.body == (None if given else wire.WITHHELD)
+
+
+@pytest.mark.parametrize("size", [50, LARGE])
+async def test_who_follows_no_rules_gets_nothing_by_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """A datacenter that takes all it can get: from the feed, and by asking for it."""
+    monkeypatch.setattr(Placing, "is_here", lambda *_: True)
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(tokyo=["in/"]))
+        await settled(paris, tokyo)
+        before = stored(tokyo)
+        lost = await paris.put(bucket, "out", os.urandom(size))
+
+        def refused() -> int:
+            return sum("409" in one.reason for one in tokyo.peer(paris).problems)
+
+        await eventually(lambda: refused() == 1)
+        # As the loser of a conflict it is no different.
+        winner = msgspec.structs.replace(lost, stamp=paris.names.clock.now())
+        await paris.names.apply([Conflict(loser=lost, winner=winner.stamp)])
+        await eventually(lambda: refused() == 2)
+        assert await tokyo.names.version(bucket.id, "out", "") is None
+        assert stored(tokyo) - before < 100
 
 
 async def test_a_relay_that_holds_no_bytes_is_passed_by(tmp_path: Path) -> None:
@@ -211,6 +260,40 @@ async def test_a_relay_that_holds_no_bytes_is_passed_by(tmp_path: Path) -> None:
         await eventually(lambda: has(c, bucket, "k", body))
         await settled(a, b, c)
         assert (await verify(c, b)).identical
+
+
+async def test_who_has_no_bytes_is_asked_in_vain_and_others_next(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "a", "b", "c") as (a, b, c):
+        for one, other in ((a, b), (b, c), (a, c)):
+            await pair(one, other)
+        bucket = await a.bucket()
+        await say(a, bucket, rules(a=[""]))
+        body = os.urandom(2000)
+        await a.put(bucket, "k", body)
+        await settled(a, b, c)
+        await a.down()
+        await say(b, bucket, rules(a=[""], b=["k"], c=["k"]))
+        asked = c.replicator._filling._asked
+        await eventually(lambda: any(b.dc_id in one.tried for one in asked.values()))
+        await asyncio.sleep(0.2)
+        assert c.peer(b).inbox == 0 and await is_absent(c, bucket, "k")
+        await a.up()
+        for dc in (b, c):
+            await eventually(partial(has, dc, bucket, "k", body))
+
+
+async def test_what_is_known_only_is_repaired_without_its_bytes(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(paris=[""]))
+        await paris.put(bucket, "k", b"bytes")
+        await settled(paris, tokyo)
+        await damage(tokyo, forget("versions", "TRUE"))
+        await eventually(lambda: tokyo.peer(paris).streaming_to)
+        found = await verify(tokyo, paris, repair=True)
+        assert found.identical and found.repaired == 1
+        assert await is_absent(tokyo, bucket, "k")
 
 
 async def test_conflicts_keep_to_the_rules_too(tmp_path: Path) -> None:
@@ -322,3 +405,77 @@ async def test_filling_in_takes_no_bytes_that_are_not_the_ones(tmp_path: Path) -
         await eventually(lambda: tokyo.peer(oslo).behind == 0)
         assert await is_absent(tokyo, bucket, "k")
         await paris.up()
+
+
+async def test_bytes_come_when_rules_are_void(tmp_path: Path) -> None:
+    """A bucket that was made in two datacenters has the attributes of the later one. Rules that
+    were older are gone, not changed."""
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(paris=[""]))
+        await paris.put(bucket, "k", b"bytes")
+        await asyncio.sleep(0.01)
+        assert (await tokyo.bucket()).id == bucket.id
+        await tokyo.names.apply([await known_only(paris, bucket, "k")])
+        assert await is_absent(tokyo, bucket, "k")
+        await pair(paris, tokyo)
+        await eventually(lambda: has(tokyo, bucket, "k", b"bytes"))
+        for dc in (paris, tokyo):
+            found = dc.names.directory.bucket_by_id(bucket.id)
+            assert found is not None and REPLICATION not in found.registers
+
+
+async def test_what_is_written_to_all_the_time_can_be_verified(tmp_path: Path) -> None:
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket, busy = await paris.bucket(), await paris.bucket("busy")
+        await say(paris, bucket, rules(paris=[""]))
+        await paris.put(bucket, "k", b"bytes")
+        await settled(paris, tokyo)
+
+        async def write() -> None:
+            while True:
+                await paris.put(busy, "k", b"a")
+                await tokyo.put(busy, "l", b"b")
+                await asyncio.sleep(0.01)
+
+        writing = asyncio.create_task(write())
+        try:
+            for one, other in ((paris, tokyo), (tokyo, paris)):
+                found = await verify(one, other, bucket=bucket.id)
+                assert found.identical, found
+        finally:
+            writing.cancel()
+
+
+async def test_many_bodies_that_fail_do_not_hold_up_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor are more asked for at once than a peer has room for, or remembered than is bearable."""
+    monkeypatch.setattr(filling, "FILL_INBOX_MAX", 20)
+    monkeypatch.setattr(filling, "COMPARE_ITEMS_ASKED_MAX", 20)
+    monkeypatch.setattr(filling, "FILL_SECONDS", 0.1)
+    monkeypatch.setattr(filling, "FILL_ASKED_MAX", 60)
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await say(paris, bucket, rules(paris=[""]))
+        for number in range(60):
+            await paris.put(bucket, f"bad{number}", b"x" * 1000)
+        await settled(paris, tokyo)
+        for file in (paris.root / "containers").glob("*.fsc"):
+            file.write_bytes(b"\0" * file.stat().st_size)
+        paris.objects._files.close()
+        await paris.down()
+        await paris.up()
+        for number in range(90):
+            await paris.put(bucket, f"good{number}", b"y" * 1000)
+        await say(paris, bucket, rules(tokyo=["bad", "good"]))
+
+        async def filled() -> bool:
+            return (await tokyo.names.elsewhere.count())[0] == 60
+
+        await eventually(filled)
+        assert await tokyo.get(bucket, "good89") == b"y" * 1000
+        assert len(tokyo.replicator._filling._asked) <= 60
+        await eventually(lambda: tokyo.replicator._filling.known()[0] == 60)

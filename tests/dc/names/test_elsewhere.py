@@ -47,6 +47,9 @@ async def test_absent_bodies_are_found_by_prefix_page_by_page(tmp_path: Path) ->
         assert await found("b/") == await found("b/", 1) == ["b/1", "b/2", "b/\U0010ffff"]
         assert await found("x") == []
         assert await look.count() == (7, sum(version.size for version in made))
+        assert await look.by_bucket() == {bucket.id: await look.count()}
+        for prefix, keys_of in (("", 7), ("b", 5), ("b/", 3), ("ba", 1), ("x", 0)):
+            assert (await look.count_of(bucket.id, prefix))[0] == keys_of
         [first] = await look.page(bucket.id, 0, "a", None, 9)
         assert first == (0, "a", "", made[0].stamp, made[0].size)
 
@@ -146,3 +149,36 @@ def test_writing_what_is_here_does_not_touch_the_index() -> None:
     db.execute("UPDATE versions SET extents = '[[0,0,5]]'")
     assert db.execute(count.format(where)).fetchone() == (1,)
     db.close()
+
+
+async def test_bytes_that_are_here_are_not_given_up_for_what_others_hold(tmp_path: Path) -> None:
+    """A record without bytes may come late: after a repair asked, and another peer filled in."""
+    async with sites(tmp_path) as (one, other):
+        bucket = await bucket_of(one)
+        await exchange(one, other)
+        made = await one.put(bucket, "k")
+        await other.apply([made], along=True)
+        await one.names.set_registers(bucket.id, "k", "", {"tags": "new"})
+        tagged = await one.version(bucket, "k")
+        wrong = msgspec.structs.replace(made, etag="wrong")
+        for came in (tagged, wrong):
+            await other.names.apply([absent(came)], restoring=True)
+            there = await other.version(bucket, "k")
+            assert there.extents == BYTES and there.etag == made.etag
+            assert there.registers["tags"].value == "new"
+
+
+async def test_a_conflict_of_what_is_here_keeps_its_bytes(tmp_path: Path) -> None:
+    """Rules got narrower since: that the loser's bytes are not to come here takes none away."""
+    async with sites(tmp_path) as (one, other):
+        bucket = await bucket_of(one)
+        await exchange(one, other)
+        lost = await one.put(bucket, "k")
+        await other.apply([lost], along=True)
+        other.clock.ms += 1000
+        winner = msgspec.structs.replace(lost, stamp=other.names.clock.now())
+        await other.apply([Conflict(loser=absent(lost), winner=winner.stamp)], along=True)
+        seen = msgspec.structs.replace(winner, seen=lost.stamp)
+        await other.apply([seen], along=True)
+        [kept] = await other.names.conflicts()
+        assert kept.loser.extents == BYTES

@@ -38,6 +38,8 @@ STATEMENTS = {
     "what a condition is about": (guards._THERE, 1),
     "absent versions": (elsewhere._PAGES[0], 5),
     "absent conflicts": (elsewhere._PAGES[CONFLICT], 5),
+    "absent ones of a prefix": (elsewhere._COUNT_SOME, 3),
+    "absent ones by bucket": (elsewhere._BY_BUCKET, 0),
     "feed versions": (feed._VERSIONS, 2),
     "feed tombstones": (feed._TOMBSTONES, 2),
     "feed conflicts": (feed._CONFLICTS, 2),
