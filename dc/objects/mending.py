@@ -149,12 +149,12 @@ class Mender:
 
     def _worst(self) -> int | None:
         """A container with a missing slot that can be written somewhere, or one too many."""
-        usable = self._disks.usable()
+        usable, draining = self._disks.usable(), self._disks.disks.draining
         for container in self._disks.sealed():
             missing, others = self._bad(container), self._disks.others(container)
             if not (missing or others) or self._tried.get(container) == (missing, usable):
                 continue
-            if any(number in usable for _, number in others):
+            if any(number in usable | draining for _, number in others):
                 return container
             if any(self._disks.place_for(container, slot) is not None for slot in missing):
                 return container
