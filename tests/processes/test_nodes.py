@@ -1,0 +1,241 @@
+"""A datacenter whose disks are on other machines: real nodes, a real client, real faults."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.admin.conftest import Serving, farshore, init
+
+MODE = "4+2"
+NODES = 7
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+class Cluster:
+    """Paris, and nodes of one disk each."""
+
+    def __init__(self, root: Path, nodes: int, mode: str) -> None:
+        self.root = root
+        init(root / "paris", "paris", "--redundancy", mode)
+        self.paris = Serving(root / "paris")
+        self.nodes: dict[str, Serving] = {}
+        for number in range(nodes):
+            self.join(f"os{number}")
+        until(lambda: self.states() == dict.fromkeys(self.nodes, "ok"), True)
+        self.key = self.paris.facts("user", "add", "ann@example.com")
+        self.s3 = self.client()
+        self.s3.create_bucket(Bucket="photos")
+
+    def client(self) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=self.paris.facts("status")["s3"],
+            aws_access_key_id=self.key["access_key"],
+            aws_secret_access_key=self.key["secret_key"],
+            region_name="us-east-1",
+            config=Config(retries={"max_attempts": 0}, read_timeout=60),
+        )
+
+    def join(self, name: str) -> None:
+        token = self.paris.facts("node", "add")["token"]
+        disk, at = str(self.root / f"disk-{name}"), f"127.0.0.1:{free_port()}"
+        args = ("--name", name, "--listen", at, "--disk", disk)
+        done = farshore("node", "join", token, self.root / name, *args)
+        assert done.returncode == 0, done.stderr
+        self.nodes[name] = Serving(self.root / name)
+
+    def states(self) -> dict[str, str]:
+        return {one["name"]: one["state"] for one in self.paris.facts("node", "list")}
+
+    def put(self, key: str, size: int) -> bytes:
+        body = os.urandom(size)
+        self.s3.put_object(Bucket="photos", Key=key, Body=body)
+        return body
+
+    def get(self, key: str) -> bytes:
+        body: bytes = self.s3.get_object(Bucket="photos", Key=key)["Body"].read()
+        return body
+
+    def stop(self) -> None:
+        for node in self.nodes.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(node.process.pid, signal.SIGCONT)
+            node.stop()
+        self.paris.stop()
+
+
+def until(look: Callable[[], Any], wanted: Any, seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while (found := look()) != wanted:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path, NODES, MODE)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+class Load:
+    """Puts and gets until it is ended; what was acknowledged is remembered."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.acknowledged: dict[str, bytes] = {}
+        self.slowest = 0.0
+        self.wrong: list[str] = []
+        self._cluster = cluster
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        s3, number = self._cluster.client(), 0
+        while not self._ended.is_set():
+            key, body = f"load/{number}", os.urandom(20_000 if number % 5 else 1_500_000)
+            began = time.monotonic()
+            try:
+                s3.put_object(Bucket="photos", Key=key, Body=body)
+                self.acknowledged[key] = body
+                if s3.get_object(Bucket="photos", Key=key)["Body"].read() != body:
+                    self.wrong.append(key)
+            except (ClientError, BotoCoreError) as error:
+                self.wrong.append(f"{key}: {error}")
+            self.slowest = max(self.slowest, time.monotonic() - began)
+            number += 1
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def test_two_nodes_are_lost_under_load_and_mended(cluster: Cluster) -> None:
+    bodies = {f"k{n}": cluster.put(f"k{n}", size) for n, size in enumerate((1, 4096, 3_000_000))}
+    load = Load(cluster)
+    try:
+        time.sleep(1)
+        cluster.nodes["os0"].stop(signal.SIGKILL)
+        time.sleep(1)
+        # Stopped, not dead: it takes connections and never answers.
+        os.kill(cluster.nodes["os1"].process.pid, signal.SIGSTOP)
+        time.sleep(12)
+    finally:
+        load.end()
+    assert not load.wrong, load.wrong[:3]
+    assert len(load.acknowledged) > 5 and load.slowest < 30
+    for key, body in {**bodies, **load.acknowledged}.items():
+        assert cluster.get(key) == body, key
+    assert cluster.states()["os0"] == "unreachable"
+
+    os.kill(cluster.nodes["os1"].process.pid, signal.SIGCONT)
+    # Its files are gone for good, and it comes back empty under its name.
+    cluster.nodes["os0"] = Serving(cluster.root / "os0")
+    until(lambda: cluster.states(), dict.fromkeys(cluster.nodes, "ok"), 90)
+    status = cluster.paris.facts("status")
+    assert status["stripes_lost"] == 0
+    for key, body in bodies.items():
+        assert cluster.get(key) == body
+
+
+def test_a_node_is_released_and_another_takes_its_place(cluster: Cluster) -> None:
+    bodies = {f"k{n}": cluster.put(f"k{n}", 700_000) for n in range(10)}
+    done = cluster.paris.cli("node", "release", "os3")
+    assert done.returncode == 0, done.stderr
+    assert "os3 was released" in done.stdout
+    cluster.nodes.pop("os3").stop()
+    assert "os3" not in cluster.states()
+    left = list((cluster.root / "disk-os3" / "containers").glob("*.fss"))
+    assert left == []
+    for key, body in bodies.items():
+        assert cluster.get(key) == body
+    # Six are left, and 4+2 takes six.
+    done = cluster.paris.cli("node", "release", "os4")
+    assert done.returncode == 1 and "4+2 takes 6 disks, and 5 would be left" in done.stderr
+    cluster.join("os7")
+    until(lambda: cluster.states()["os7"], "ok")
+    assert cluster.paris.cli("disk", "drain", f"os4:{cluster.root}/disk-os4").returncode == 0
+
+    def state() -> tuple[str, int]:
+        (found,) = [
+            one for one in cluster.paris.facts("disk", "list") if one["disk"].startswith("os4:")
+        ]
+        return found["state"], found["slots"]
+
+    until(state, ("drained", 0), 60)
+    label = f"os4:{cluster.root}/disk-os4"
+    assert cluster.paris.cli("disk", "remove", label).returncode == 0
+    for key, body in bodies.items():
+        assert cluster.get(key) == body
+    # All of it outlives a restart.
+    cluster.paris.stop()
+    cluster.paris = Serving(cluster.root / "paris")
+    cluster.s3 = cluster.client()
+    until(lambda: set(cluster.states().values()) - {"unreachable"}, {"ok"})
+    assert [one["disk"] for one in cluster.paris.facts("disk", "list")].count(label) == 0
+    for key, body in bodies.items():
+        assert cluster.get(key) == body
+
+
+def test_who_is_not_the_datacenter_gets_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    token = cluster.paris.facts("node", "add")["token"]
+    args = ("--listen", f"127.0.0.1:{free_port()}", "--disk", str(tmp_path / "d"))
+    done = farshore("node", "join", token, tmp_path / "x", "--name", "os1", *args)
+    assert done.returncode == 1 and "there is a node os1 already" in done.stderr
+    done = farshore("node", "join", token, tmp_path / "x", "--name", "x", *args)
+    assert done.returncode == 0, done.stderr
+    done = farshore("node", "join", token, tmp_path / "y", "--name", "y", *args)
+    assert done.returncode == 1 and "used already" in done.stderr
+    for bad, words in (
+        ("", "token"),
+        ("v4.public.abc", "token"),
+        (token[:-3] + "AAA", "token"),
+        (cluster.paris.facts("token", "issue")["token"], "purpose"),
+    ):
+        done = farshore("node", "join", bad, tmp_path / "z", "--name", "z", *args)
+        assert done.returncode == 1 and words in done.stderr, (bad, done.stderr)
+        assert "Traceback" not in done.stderr
+    # One that nobody serves is unreachable, and gone when it is said to be lost.
+    until(lambda: cluster.states()["x"], "unreachable")
+    done = cluster.paris.cli("node", "release", "x")
+    assert done.returncode == 1 and "--lost" in done.stderr
+    assert cluster.paris.cli("node", "release", "x", "--lost").returncode == 0
+    assert "x" not in cluster.states()
+
+
+def test_the_last_node_takes_everything_with_it(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, 1, "1+1")
+    try:
+        done = cluster.paris.cli("node", "release", "os0")
+        assert done.returncode == 1 and "--destroy paris" in done.stderr
+        done = cluster.paris.cli("node", "release", "os0", "--destroy", "tokyo")
+        assert done.returncode == 1
+        body = cluster.put("k", 5000)
+        assert cluster.get("k") == body
+        done = cluster.paris.cli("node", "release", "os0", "--destroy", "paris", "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == {"node": "os0", "destroyed": True}
+        assert not (tmp_path / "paris").exists()
+        assert list((tmp_path / "disk-os0" / "containers").glob("*.fss")) == []
+    finally:
+        cluster.stop()
