@@ -97,9 +97,9 @@ class Plan:
     skews_ms: list[int]
     drifts: list[float]
     edges: list[tuple[int, int]]
+    events: list[Event] = field(default_factory=list)
     compaction: tuple[float, int, float, float] | None = None
     """Threshold, bytes a second, grace and how often (seconds); None where nothing is compacted."""
-    events: list[Event] = field(default_factory=list)
 
     def only(self, events: list[Event]) -> "Plan":
         return replace(self, events=events)

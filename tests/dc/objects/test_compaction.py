@@ -247,6 +247,7 @@ async def test_ranges_that_an_inbox_has(tmp_path: Path) -> None:
         old = await half_garbage(place)
         await place.rounds(4)
         assert old in await place.containers()
+        assert place.compactor.progress()["moved_bytes"] == 0, "it cannot be emptied"
         (kept,) = await names.inbox("2" * 16)
         assert await place.read([extent for _, extent in kept.extents]) == noise(900)
         await names.apply([], peer="2" * 16, done=[1])
@@ -281,6 +282,7 @@ async def test_damaged_bytes_stay_and_are_told(tmp_path: Path) -> None:
         await place.rounds(5)
         assert old in await place.containers()
         assert place.compactor.progress()["damaged_containers"] == [f"{old:016x}"]
+        assert not await place.compactor.round(HALF), "it is tried again and again"
         with pytest.raises(ObjectsError):
             await place.wrong()
         # Those that can be read are read where they are now.
