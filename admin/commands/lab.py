@@ -22,6 +22,15 @@ def lab(
     folder: Annotated[
         Path, typer.Option("--dir", metavar="DIR", help="Where their data is kept.")
     ] = Path("lab-data"),
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=24, help="Nodes of each datacenter, a disk each.", show_default="as before"
+        ),
+    ] = None,
+    redundancy: Annotated[
+        str, typer.Option(metavar="K+M", help="With --nodes: data and parity fragments.")
+    ] = "",
     ready_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Written, as JSON, once all are paired and answer."),
@@ -36,10 +45,11 @@ def lab(
       farshore lab
       farshore lab --dcs 3 --dir /tmp/lab
       farshore lab --names berlin,osaka,lima --ready-file ready.json
+      farshore lab --nodes 6 --redundancy 4+2
     """
-    from admin.lab.run import run
+    from admin.lab.run import Wish, run
 
     given = [name.strip() for name in names.split(",")] if names else []
     if given and dcs not in (None, len(given)):
         raise typer.BadParameter(f"--dcs {dcs}, but --names has {len(given)}")
-    run(folder, dcs, given, ready_file)
+    run(folder, Wish(given, dcs, nodes, redundancy), ready_file)

@@ -1,4 +1,4 @@
-"""One datacenter of the lab: a child process that runs `farshore serve`, kept alive.
+"""One datacenter of the lab, or a node: a child process that runs `farshore serve`, kept alive.
 
 The child has a session of its own, so that Ctrl-C reaches the lab only, which then ends its
 children in order. Should the lab itself be killed, the kernel sends its children SIGTERM
@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from pathlib import Path
 
 from admin.client import AdminClient
@@ -31,11 +32,15 @@ class Child:
     def __init__(self, name: str, root: Path, clock: Clock) -> None:
         self.name = name
         self.layout = Layout(root)
-        self.client = AdminClient(root)
         self._clock = clock
         self._log = root.with_name(f"{root.name}.log")
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
+
+    @cached_property
+    def client(self) -> AdminClient:
+        """Of a datacenter."""
+        return AdminClient(self.layout.root)
 
     @property
     def pid(self) -> int:

@@ -11,17 +11,19 @@ import signal
 import sys
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from admin.errors import AdminError
+from admin.errors import AdminError, UsageError
 from admin.lab.child import Child
 from admin.lab.demo import DemoUser, aws_command, ensure_user, free_bucket, list_buckets
-from admin.lab.setup import choose_names, ensure_datacenters, load_lab, save_lab
+from admin.lab.nodes import listens, start_nodes
+from admin.lab.setup import LabFile, choose_names, ensure_datacenters, load_lab, save_lab
 from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock
 from admin.output import print_fields, print_table
 from dc.config import Config
+from dc.objects.redundancy import parse_mode
 from dc.system import SystemClock, SystemDisk, SystemRandomness
 from dc.worker import TaskGroup
 
@@ -29,9 +31,18 @@ SPREAD_SECONDS_MAX = 60.0
 SPREAD_POLL_SECONDS = 0.1
 
 
-def run(folder: Path, count: int | None, names: list[str], ready_file: Path | None) -> None:
+class Wish(NamedTuple):
+    """What is asked of a lab; None and "" are as the last time."""
+
+    names: list[str]
+    dcs: int | None
+    nodes: int | None
+    redundancy: str
+
+
+def run(folder: Path, wish: Wish, ready_file: Path | None) -> None:
     """Until SIGTERM or Ctrl-C; AdminError when it cannot start."""
-    asyncio.run(_Lab(folder.resolve(), ready_file).run(names, count))
+    asyncio.run(_Lab(folder.resolve(), ready_file).run(wish))
 
 
 class _Lab:
@@ -41,10 +52,11 @@ class _Lab:
         self._clock = SystemClock()
         self._disk = SystemDisk()
         self._children: dict[str, Child] = {}
+        self._nodes: list[Child] = []
         self._configs: dict[str, Config] = {}
         self._user: DemoUser | None = None
 
-    async def run(self, names: list[str], count: int | None) -> None:
+    async def run(self, wish: Wish) -> None:
         self._disk.make_dirs(self._folder, PRIVATE_FOLDER)
         lock = Lock(self._folder / "lab.lock", f"a lab in {self._folder}")
         lock.acquire()
@@ -56,9 +68,9 @@ class _Lab:
         try:
             if self._ready_file is not None:
                 self._ready_file.unlink(missing_ok=True)
-            await self._start(names, count)
+            await self._start(wish)
             async with TaskGroup() as group:
-                for child in self._children.values():
+                for child in [*self._children.values(), *self._nodes]:
                     group.create_task(child.keep(_say, self._write_ready))
         except asyncio.CancelledError:
             if not ended.is_set():
@@ -67,17 +79,22 @@ class _Lab:
             await self._stop()
             lock.release()
 
-    async def _start(self, names: list[str], count: int | None) -> None:
-        lab = load_lab(self._folder)
-        chosen = choose_names(names, count, lab.names)
+    async def _start(self, wish: Wish) -> None:
+        lab, randomness = load_lab(self._folder), SystemRandomness()
+        chosen = choose_names(wish.names, wish.dcs, lab.names)
+        lab.nodes = lab.nodes if wish.nodes is None else wish.nodes
+        lab.redundancy = wish.redundancy or lab.redundancy
+        _check_nodes(lab)
         lab.names = chosen + [name for name in lab.names if name not in chosen]
         self._configs = ensure_datacenters(
-            self._folder, chosen, self._clock, self._disk, SystemRandomness()
+            self._folder, chosen, lab.redundancy, self._clock, self._disk, randomness
         )
         save_lab(self._folder, lab, self._disk)
         for name in chosen:
             self._children[name] = Child(name, self._folder / name, self._clock)
         await asyncio.gather(*(child.start() for child in self._children.values()))
+        for child in self._children.values() if lab.nodes else ():
+            self._nodes += await start_nodes(child, lab.nodes, self._clock, self._disk, randomness)
         for issuer, joiner in combinations(self._children.values(), 2):
             await asyncio.to_thread(_pair, issuer, joiner)
         first = next(iter(self._children.values()))
@@ -139,6 +156,10 @@ class _Lab:
                 "secret key": self._user.secret_key,
             }
         )
+        if self._nodes:
+            print()
+            shown = [{"name": one.name, "listens": listens(one)} for one in self._nodes]
+            print_table(shown, {"name": "NODE", "listens": "LISTENS"})
         put, get = rows[0], rows[-1]
         aws = aws_command()
         source, target = (
@@ -154,9 +175,23 @@ class _Lab:
         print(f"\nData and logs are in {self._folder}. Ctrl-C ends the lab.", flush=True)
 
     async def _stop(self) -> None:
-        for child in self._children.values():
-            child.end()
-        await asyncio.gather(*(child.ended() for child in self._children.values()))
+        # Nodes last: what a datacenter has begun is to become durable on their disks.
+        for children in (list(self._children.values()), self._nodes):
+            for child in children:
+                child.end()
+            await asyncio.gather(*(child.ended() for child in children))
+
+
+def _check_nodes(lab: LabFile) -> None:
+    """UsageError when the redundancy takes more nodes, or none."""
+    try:
+        mode = parse_mode(lab.redundancy)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if lab.nodes and lab.nodes < mode.slots:
+        raise UsageError(f"{mode} takes at least {mode.slots} nodes: --nodes {mode.slots}")
+    if bool(lab.nodes) != bool(mode.m):
+        raise UsageError("nodes go with a redundancy: --nodes 6 --redundancy 4+2")
 
 
 def _pair(issuer: Child, joiner: Child) -> None:

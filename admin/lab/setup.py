@@ -14,7 +14,7 @@ from admin.initialize import initialize
 from admin.lab.demo import DemoUser
 from admin.layout import PRIVATE, PRIVATE_FOLDER, Layout, existing
 from dc import config as configuration
-from dc.config import S3, Admin, Config, Peer, is_name, parse_listen
+from dc.config import S3, Admin, Config, Objects, Peer, is_name, parse_listen
 from dc.ports import Clock, Disk, Randomness
 
 NAMES = [
@@ -29,6 +29,10 @@ class LabFile(msgspec.Struct, forbid_unknown_fields=True):
     """lab.json."""
 
     names: list[str] = []
+    nodes: int = 0
+    """Of each datacenter."""
+    redundancy: str = "1+0"
+    """Of those that are made."""
     user: DemoUser | None = None
 
 
@@ -62,7 +66,12 @@ def choose_names(wanted: list[str], count: int | None, before: list[str]) -> lis
 
 
 def ensure_datacenters(
-    folder: Path, names: list[str], clock: Clock, disk: Disk, randomness: Randomness
+    folder: Path,
+    names: list[str],
+    redundancy: str,
+    clock: Clock,
+    disk: Disk,
+    randomness: Randomness,
 ) -> dict[str, Config]:
     """The configuration of every datacenter, in order; those that are missing are made."""
     disk.make_dirs(folder, PRIVATE_FOLDER)
@@ -79,12 +88,12 @@ def ensure_datacenters(
             used.update(parse_listen(listen)[1] for listen in listens)
     for name in names:
         if name not in configs:
-            configs[name] = config = _config(name, used)
+            configs[name] = config = _config(name, redundancy, used)
             initialize(folder / name, config, clock, disk, randomness)
     return {name: configs[name] for name in names}
 
 
-def _config(name: str, used: set[int]) -> Config:
+def _config(name: str, redundancy: str, used: set[int]) -> Config:
     at = {what: f"{HOST}:{_port(first, used)}" for what, first in FIRST_PORTS.items()}
     return Config(
         name=name,
@@ -92,7 +101,12 @@ def _config(name: str, used: set[int]) -> Config:
         s3=S3(listen=at["s3"]),
         peer=Peer(listen=at["peer"]),
         admin=Admin(listen=at["admin"]),
+        objects=Objects(redundancy=redundancy),
     )
+
+
+def free_port() -> int:
+    return _port(0, set())
 
 
 def _port(first: int, used: set[int]) -> int:
