@@ -98,6 +98,31 @@ class Datacenter:
             self.stop()
             raise
 
+    def add_node(self, folder: Path) -> subprocess.Popen[bytes]:
+        """A node with one disk, that has joined; its process."""
+        token = self.cli("node", "add").splitlines()[0]
+        (port,) = free_ports(1)
+        at = ["--listen", f"127.0.0.1:{port}", "--disk", str(folder / "disk")]
+        self.cli("node", "join", token, str(folder), "--name", folder.name, *at)
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [*_farshore(), "serve", str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(),
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+
+    def until_nodes_answer(self) -> None:
+        """Wait until all nodes are seen; it is looked every ten seconds."""
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while any(one["state"] != "ok" for one in json.loads(self.cli("node", "list", "--json"))):
+            if time.monotonic() > deadline:
+                raise BenchError("a node is not reached")
+            time.sleep(1)
+
     @property
     def pid(self) -> int:
         return self._process.pid

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import coded, footprint, large, replication, small, space, verify
+from bench import coded, footprint, large, nodes, replication, small, space, verify
 from bench.small import Figures
 from bench.world import World
 
@@ -85,6 +85,15 @@ ROWS = (
         "4+2: raw bytes of 4 KiB objects, of 1.5 times their size",
         space.space,
         (Goal("ratio", "x", most=1.05), Goal("ratio_before", "x before")),
+    ),
+    Row("nodes-put4k-64", "4+2 on six nodes: PUT 4 KiB, 64 connections", nodes.put64, _rate(None)),
+    Row("nodes-put64m", "4+2 on six nodes: PUT 64 MiB", nodes.put64m, _megabytes(None)),
+    Row("nodes-get64m", "4+2 on six nodes: GET 64 MiB", nodes.get64m, _megabytes(None)),
+    Row(
+        "nodes-degraded",
+        "4+2 on six nodes: GET 64 MiB, two killed",
+        nodes.degraded,
+        _megabytes(None),
     ),
     Row("seed", "seeding a peer, objects", replication.seed, _rate(None)),
     Row("idle", "idle CPU per DC, paired", replication.idle, (Goal("percent", "%", most=0.5),)),

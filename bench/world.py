@@ -4,6 +4,7 @@ first asks for them and ended with the bench."""
 import contextlib
 import random
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from bench import wrk
 from bench.client import PAGE
-from bench.datacenter import Datacenter
+from bench.datacenter import Datacenter, end
 from bench.errors import BenchError
 from bench.meter import Meter, metered
 from bench.profiling import profiled
@@ -50,6 +51,8 @@ class World:
         self._large_body: Path | None = None
         self._solo: Datacenter | None = None
         self._coded: Datacenter | None = None
+        self._spread: Datacenter | None = None
+        self.nodes: list[subprocess.Popen[bytes]] = []
         self._pair: tuple[Datacenter, Datacenter] | None = None
         self._paired = False
         self._filled: dict[tuple[str, str], list[str]] = {}
@@ -63,6 +66,8 @@ class World:
     def __exit__(self, *_: object) -> None:
         for datacenter in self.datacenters:
             datacenter.stop()
+        for node in self.nodes:
+            end(node)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -88,6 +93,18 @@ class World:
             coded.settle()
             self._coded = coded
         return self._coded
+
+    def spread(self) -> Datacenter:
+        """A DC with 4+2 over six nodes of one disk each, all on this machine."""
+        if not self._spread:
+            spread = self.start("spread", "--redundancy", "4+2")
+            for number in range(6):
+                self.nodes.append(spread.add_node(self.folder / f"node{number}"))
+            spread.add_user()
+            spread.settle()
+            spread.until_nodes_answer()
+            self._spread = spread
+        return self._spread
 
     @property
     def coded_disks(self) -> list[Path]:
