@@ -28,6 +28,7 @@ from dc.objects.format import file_name
 from dc.objects.marks import MARK, mark_of
 from dc.objects.nodes.client import NodeAddress, RemoteDisk, RemoteNode
 from dc.ports import Clock, Disk, Randomness
+from dc.system import dial
 from replicator import messages
 from replicator.errors import WireError
 from tokens import joining
@@ -101,7 +102,7 @@ class Fleet:
             endpoints = tuple((at.host, at.port) for at in map(parse_endpoint, node.endpoints))
             address = NodeAddress(node.name, endpoints, node.fingerprint)
             token = self._tokens(node.node_id)
-            self._nodes[node.name] = RemoteNode(address, token, self._clock)
+            self._nodes[node.name] = RemoteNode(address, token, self._clock, dial)
         return self._nodes[node.name]
 
     def _tokens(self, node_id: str) -> Callable[[], str]:

@@ -24,9 +24,9 @@ from admin.errors import AdminError, os_reason
 from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock
 from dc.config import bracketed, parse_listen
 from dc.objects.marks import MARK, mark_of
-from dc.objects.nodes.client import NodeAddress, pinned
 from dc.objects.nodes.server import NodeServer
 from dc.ports import Clock, Disk, Randomness
+from dc.system import pinned
 from replicator import messages
 from replicator.channel import server_context
 from replicator.errors import WireError
@@ -43,6 +43,7 @@ log = structlog.get_logger("node")
 
 NODE_FILE = "node.json"
 _ANSWER_BYTES_MAX = 64 << 10
+_SECONDS_MAX = 10.0
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -167,7 +168,7 @@ def _ask(offer: joining.JoinOffer, token: str, request: str) -> None:
     where = f"the datacenter {offer.place.name}"
     try:
         connection = http.client.HTTPConnection(offer.place.endpoints[0])
-        connection.sock = pinned(NodeAddress(where, endpoints, offer.place.fingerprint))
+        connection.sock = pinned(endpoints, offer.place.fingerprint, _SECONDS_MAX, _SECONDS_MAX)
         try:
             connection.request("POST", f"/{PROTOCOL}/node", body)
             response = connection.getresponse()

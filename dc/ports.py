@@ -105,6 +105,40 @@ class Disk(Protocol):
         ...
 
 
+class Line(Protocol):
+    """A connection for threads: all calls block, and raise OSError."""
+
+    def send(self, data: bytes) -> None: ...
+
+    def receive(self, length: int) -> bytes:
+        """Exactly so many bytes."""
+        ...
+
+    def is_quiet(self) -> bool:
+        """Whether nothing can be read: neither bytes nor an end."""
+        ...
+
+    def close(self) -> None:
+        """Raises nothing."""
+        ...
+
+
+class Dial(Protocol):
+    """Opens lines."""
+
+    def __call__(
+        self,
+        endpoints: Sequence[tuple[str, int]],
+        fingerprint: str,
+        connect_seconds: float,
+        call_seconds: float,
+        /,
+    ) -> Line:
+        """TLS to the first (host, port) that answers with the certificate of that fingerprint
+        (SHA-256 of its DER, hex). A call on the line takes `call_seconds` at most. OSError."""
+        ...
+
+
 class Database(Protocol):
     """One SQLite connection with a thread of its own."""
 

@@ -1,9 +1,13 @@
 """The real clock, randomness, disk, databases and network (see `dc/ports.py`)."""
 
 import asyncio
+import contextlib
 import errno
+import hashlib
 import os
 import random
+import select
+import socket
 import sqlite3
 import ssl
 import time
@@ -187,6 +191,79 @@ def _attempt(work: Callable[[], None]) -> OSError | None:
     except OSError as error:
         return error
     return None
+
+
+class SystemLine:
+    """A TLS connection by its socket."""
+
+    def __init__(self, connection: ssl.SSLSocket) -> None:
+        self._socket = connection
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def receive(self, length: int) -> bytes:
+        data = bytearray(length)
+        view, got = memoryview(data), 0
+        while got < length:
+            count = self._socket.recv_into(view[got:])
+            if not count:
+                raise ConnectionResetError(errno.ECONNRESET, "the other end closed the connection")
+            got += count
+        return bytes(data)
+
+    def is_quiet(self) -> bool:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+
+def dial(
+    endpoints: Sequence[tuple[str, int]],
+    fingerprint: str,
+    connect_seconds: float,
+    call_seconds: float,
+) -> SystemLine:
+    """See `dc.ports.Dial`."""
+    return SystemLine(pinned(endpoints, fingerprint, connect_seconds, call_seconds))
+
+
+def pinned(
+    endpoints: Sequence[tuple[str, int]],
+    fingerprint: str,
+    connect_seconds: float,
+    call_seconds: float,
+) -> ssl.SSLSocket:
+    """The socket of such a line."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    # The certificate is recognised by its fingerprint, below, and by nothing else.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    problem: OSError = ConnectionError(errno.ECONNREFUSED, "it has no address")
+    for endpoint in endpoints:
+        try:
+            plain = socket.create_connection(endpoint, connect_seconds)
+        except OSError as error:
+            problem = error
+            continue
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            secure = context.wrap_socket(plain)
+        except OSError as error:
+            plain.close()
+            problem = error
+            continue
+        found = hashlib.sha256(secure.getpeercert(binary_form=True) or b"").hexdigest()
+        if found == fingerprint:
+            secure.settimeout(call_seconds)
+            return secure
+        secure.close()
+        problem = ConnectionError(errno.EACCES, "its certificate is another one's")
+    raise problem
 
 
 class SystemDatabase:

@@ -20,6 +20,8 @@ ALLOWED = {
 THREADED = {
     "dc/objects/coded_disks.py": {"threading"},
     "dc/objects/coded_file.py": {"threading"},
+    "dc/objects/nodes/client.py": {"threading"},
+    "dc/objects/nodes/server.py": {"threading"},
     "dc/objects/reader.py": {"threading"},
 }
 """Their open files are used in the disk's threads, so they lock."""

@@ -10,15 +10,11 @@ given up early (`read_soon`) when they take much longer than most do.
 """
 
 import errno
-import hashlib
-import select
-import socket
-import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -27,7 +23,7 @@ import msgspec
 from dc.objects.marks import MARK
 from dc.objects.nodes import wire
 from dc.objects.nodes.wire import Answer, Ask
-from dc.ports import Buffer, Clock, File
+from dc.ports import Buffer, Clock, Dial, File, Line
 
 T = TypeVar("T")
 
@@ -60,10 +56,10 @@ class NodeAddress(NamedTuple):
 class _Connection:
     """One connection, used by one thread at a time."""
 
-    def __init__(self, address: NodeAddress, token: str) -> None:
-        self._socket = pinned(address)
+    def __init__(self, line: Line, token: str) -> None:
+        self._line = line
         try:
-            self._send(wire.frame(wire.Hello(token)))
+            line.send(wire.frame(wire.Hello(token)))
             answer, _ = self.receive()
         except BaseException:
             self.close()
@@ -71,74 +67,31 @@ class _Connection:
         self.boot = answer.boot
 
     def ask(self, ask: Ask, payload: Buffer = b"") -> None:
-        self._send(wire.frame(ask, payload))
+        self._line.send(wire.frame(ask, payload))
 
     def receive(self) -> tuple[Answer, bytes]:
-        header, payload = wire.lengths(self._read(wire.LENGTHS.size))
+        receive = self._line.receive
+        header, payload = wire.lengths(receive(wire.LENGTHS.size))
         try:
-            answer = wire.decode_answer(self._read(header))
+            answer = wire.decode_answer(receive(header))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise wire.WireError(f"no answer: {error}") from None
-        return answer, self._read(payload)
+        return answer, receive(payload)
 
     def is_open(self) -> bool:
         """Whether the node has not ended it: when nothing was asked, nothing can be read."""
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return not poll.poll(0)
+        return self._line.is_quiet()
 
     def close(self) -> None:
-        with suppress(OSError):
-            self._socket.close()
-
-    def _send(self, data: bytes) -> None:
-        self._socket.sendall(data)
-
-    def _read(self, length: int) -> bytes:
-        data = bytearray(length)
-        view, got = memoryview(data), 0
-        while got < length:
-            count = self._socket.recv_into(view[got:])
-            if not count:
-                raise ConnectionResetError(errno.ECONNRESET, "the node ended the connection")
-            got += count
-        return bytes(data)
-
-
-def pinned(address: NodeAddress) -> ssl.SSLSocket:
-    """A TLS connection to the first endpoint that answers and has the certificate. OSError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    # The certificate is recognised by its fingerprint, below, and by nothing else.
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    problem: OSError = ConnectionError(errno.ECONNREFUSED, "it has no address")
-    for endpoint in address.endpoints:
-        try:
-            plain = socket.create_connection(endpoint, CONNECT_SECONDS_MAX)
-        except OSError as error:
-            problem = error
-            continue
-        try:
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            secure = context.wrap_socket(plain)
-        except OSError as error:
-            plain.close()
-            problem = error
-            continue
-        found = hashlib.sha256(secure.getpeercert(binary_form=True) or b"").hexdigest()
-        if found == address.fingerprint:
-            secure.settimeout(CALL_SECONDS_MAX)
-            return secure
-        secure.close()
-        problem = ConnectionError(errno.EACCES, "its certificate is another node's")
-    raise problem
+        self._line.close()
 
 
 class RemoteNode:
     """The connections to one node. `token` gives an access token for it; used from all threads."""
 
-    def __init__(self, address: NodeAddress, token: Token, clock: Clock) -> None:
+    def __init__(self, address: NodeAddress, token: Token, clock: Clock, dial: Dial) -> None:
         self.address = address
+        self._dial = dial
         self._token = token
         self._clock = clock
         self._kept: deque[_Connection] = deque()
@@ -181,7 +134,9 @@ class RemoteNode:
                 return connection
             connection.close()
         try:
-            return _Connection(self.address, self._token())
+            at = self.address
+            line = self._dial(at.endpoints, at.fingerprint, CONNECT_SECONDS_MAX, CALL_SECONDS_MAX)
+            return _Connection(line, self._token())
         except OSError as error:
             self.failed()
             raise self._named(error) from error

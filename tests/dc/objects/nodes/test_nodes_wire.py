@@ -19,12 +19,12 @@ import pytest
 from dc.objects.marks import MARK, mark_of
 from dc.objects.nodes import client as client_module
 from dc.objects.nodes import wire
-from dc.objects.nodes.client import NodeAddress, RemoteDisk, RemoteNode, pinned
+from dc.objects.nodes.client import NodeAddress, RemoteDisk, RemoteNode
 from dc.objects.nodes.server import NodeServer
 from dc.objects.nodes.wire import Answer, Ask, Hello
 from dc.objects.stripes import slot_name
 from dc.ports import File
-from dc.system import SystemClock, SystemDisk
+from dc.system import SystemClock, SystemDisk, dial, pinned
 from replicator.channel import server_context
 from tokens.certificate import make_certificate
 
@@ -62,8 +62,11 @@ class Host:
     def address(self) -> NodeAddress:
         return NodeAddress("os1", (("127.0.0.1", self.port),), self.fingerprint)
 
+    def line(self) -> ssl.SSLSocket:
+        return pinned((("127.0.0.1", self.port),), self.fingerprint, 5, 5)
+
     def node(self, token: str = TOKEN) -> RemoteNode:
-        self.nodes.append(RemoteNode(self.address(), lambda: token, SystemClock()))
+        self.nodes.append(RemoteNode(self.address(), lambda: token, SystemClock(), dial))
         return self.nodes[-1]
 
 
@@ -223,7 +226,7 @@ async def test_who_is_not_let_in(host: Host) -> None:
         with pytest.raises(OSError):
             stranger.call(Ask(wire.LIST, 0))
         wrong = RemoteNode(
-            host.address()._replace(fingerprint="0" * 64), lambda: TOKEN, SystemClock()
+            host.address()._replace(fingerprint="0" * 64), lambda: TOKEN, SystemClock(), dial
         )
         with pytest.raises(OSError) as caught:
             wrong.call(Ask(wire.LIST, 0))
@@ -246,7 +249,7 @@ FRAMES = [
 async def test_bad_frames_end_the_connection(host: Host, number: int) -> None:
     def work() -> None:
         for hello in (b"", wire.frame(Hello(TOKEN))):
-            with contextlib.closing(pinned(host.address())) as connection:
+            with contextlib.closing(host.line()) as connection:
                 connection.sendall(hello)
                 if hello:
                     assert connection.recv(1000)
@@ -296,7 +299,10 @@ async def test_a_node_that_never_answers_is_a_disk_that_fails(
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
         node = RemoteNode(
-            host.address()._replace(endpoints=(deaf.getsockname(),)), lambda: TOKEN, SystemClock()
+            host.address()._replace(endpoints=(deaf.getsockname(),)),
+            lambda: TOKEN,
+            SystemClock(),
+            dial,
         )
         monkeypatch.setattr(client_module, "CONNECT_SECONDS_MAX", 0.3)
 
