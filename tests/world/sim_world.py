@@ -55,7 +55,7 @@ LIVE_SECONDS_MAX = 900.0
 again after five minutes at the latest, a refused stream after one."""
 OPERATION_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 60.0
-SPACE_SECONDS_MAX = 120.0
+SPACE_SECONDS_MAX = 1200.0
 ACCESS_EACH = 5
 """Events, after which is looked at who can read what."""
 COLLECT_EACH = 5
