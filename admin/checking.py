@@ -1,7 +1,10 @@
 """Whether all bytes that the name server knows of are there and right: `farshore check`.
 
 The datacenter must not run. Every body is read as a client would read it, each block checked by its
-CRC, and the whole by the CRC-64 that was made when the client sent it. Nothing is changed.
+CRC, and the whole by the CRC-64 that was made when the client sent it. Nothing is changed, unless a
+repair is asked for: then slots are written anew that are missing or wrong (several disks), before
+anything is read; and what cannot be read all the same is taken for what other datacenters hold, if
+there are any, and fetched from there when the datacenter runs again.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +21,7 @@ from admin.parts import fleet_of, object_disk, read_files
 from dc.names import inventory
 from dc.names.inventory import Body
 from dc.objects.api import ObjectsError
+from dc.objects.coded_disks import CodedDisks
 from dc.objects.container import ContainerDisk
 from dc.objects.format import container_of
 from dc.objects.store import ContainerStore
@@ -27,6 +31,8 @@ from dc.ports import Clock, Database, Databases, Disk, Randomness
 DEFECTS_SHOWN_MAX = 1000
 _PAGE = 500
 _TELL_SECONDS = 1.0
+_MEND_BYTES_PER_SECOND = 1 << 40
+"""Nobody else needs the disks."""
 
 
 class Defect(msgspec.Struct, frozen=True):
@@ -49,6 +55,9 @@ class Report(msgspec.Struct, kw_only=True):
     containers: int = 0
     bytes_on_disk: int = 0
     defects: int = 0
+    slots_mended: int = 0
+    given_up: int = 0
+    """Of the defects: bodies that are fetched from other datacenters, or sent again by clients."""
     first_defects: list[Defect] = []
 
 
@@ -64,6 +73,7 @@ async def check(
     root: Path,
     *,
     read: bool,
+    repair: bool = False,
     tell: Callable[[Progress], None],
     clock: Clock,
     disk: Disk,
@@ -76,7 +86,7 @@ async def check(
     lock = Lock(layout.lock, f"the datacenter in {root}")
     lock.acquire()
     try:
-        return await _check(layout, read, tell, clock, disk, databases, randomness)
+        return await _check(layout, read, repair, tell, clock, disk, databases, randomness)
     finally:
         lock.release()
 
@@ -84,6 +94,7 @@ async def check(
 async def _check(
     layout: Layout,
     read: bool,
+    repair: bool,
     tell: Callable[[Progress], None],
     clock: Clock,
     disk: Disk,
@@ -102,6 +113,8 @@ async def _check(
         await store.open()
         stats = store.stats()
         report.containers, report.bytes_on_disk = stats.containers, stats.bytes_on_disk
+        if repair and isinstance(kept, CodedDisks):
+            report.slots_mended = await _mend(store)
         sizes = await kept.run(lambda: _sizes(kept, layout.containers))
         checker = _Checker(store, sizes, read, report)
         total = await database.run(inventory.count)
@@ -111,10 +124,28 @@ async def _check(
             if clock.monotonic() - told > _TELL_SECONDS:
                 told = clock.monotonic()
                 tell(Progress(report.bodies, total, report.bytes_live))
+        if repair and checker.lost:
+            await _give_up(database, checker.lost, report)
         return report
     finally:
         await store.close()
         await database.close()
+
+
+async def _mend(store: ContainerStore) -> int:
+    """Look through all containers once, and write anew what is missing or wrong; how many slots."""
+    mender = store.mender(_MEND_BYTES_PER_SECOND)
+    while not await mender.step():
+        pass
+    return mender.mended
+
+
+async def _give_up(database: Database, lost: list[Body], report: Report) -> None:
+    """Note what is to be had from elsewhere. Without other datacenters only parts are."""
+    if not await database.run(inventory.has_peers):
+        lost = [body for body in lost if body.what == "part"]
+    await database.run(lambda db: inventory.give_up(db, lost))
+    report.given_up = len(lost)
 
 
 async def _all(database: Database) -> AsyncIterator[Body]:
@@ -149,6 +180,7 @@ class _Checker:
         self._sizes = sizes
         self._read = read
         self._report = report
+        self.lost: list[Body] = []
 
     async def look(self, body: Body) -> None:
         report = self._report
@@ -160,6 +192,7 @@ class _Checker:
         problem = self._shape(body) or (await self._bytes(body) if self._read else "")
         if problem:
             report.defects += 1
+            self.lost.append(body)
             if len(report.first_defects) < DEFECTS_SHOWN_MAX:
                 report.first_defects.append(
                     Defect(body.what, body.bucket, body.key, body.id, problem)

@@ -19,17 +19,24 @@ def check(
     quick: Annotated[
         bool, typer.Option("--quick", help="Read no bytes: only whether containers are there.")
     ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="Mend what can be, and have the rest fetched from other datacenters."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check that every object, kept conflict and part of an upload in DIR can be read, and is what
-    was sent. The datacenter must be stopped. Nothing is changed.
+    was sent. The datacenter must be stopped. Nothing is changed without --repair.
 
-    The exit code is 1 when something is wrong.
+    The exit code is 1 when something is wrong, and with --repair when it could not be mended.
 
     \b
     Examples:
       farshore check paris
       farshore check paris --quick --json
+      farshore check paris --repair
     """
     import msgspec
 
@@ -41,6 +48,7 @@ def check(
         checking.check(
             folder,
             read=not quick,
+            repair=repair,
             tell=_tell,
             clock=SystemClock(),
             disk=SystemDisk(),
@@ -52,7 +60,7 @@ def check(
         print_json(msgspec.to_builtins(report))
     else:
         _print(report)
-    if report.defects:
+    if report.defects > report.given_up:
         raise typer.Exit(1)
 
 

@@ -7,24 +7,25 @@ bodies that are still to come.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from dc.names.model import Extent, Kind, Meta, UploadPart, Version
 from dc.names.rows import CONFLICT_ROW, ROW, decode_row
+from dc.placement import elsewhere
 
 _VERSIONS = """
-SELECT b.name, v.key, v.vid, v.size, v.meta, v.extents FROM versions v
+SELECT b.name, v.bucket, v.key, v.vid, v.size, v.meta, v.extents FROM versions v
 JOIN buckets b ON b.number = v.bucket WHERE v.kind = ? ORDER BY v.bucket, v.key, v.vid
 """
 _CONFLICTS = """
-SELECT b.name, c.key, c.stamp, c.size, c.meta, c.extents FROM conflicts c
+SELECT b.name, c.bucket, c.key, c.stamp, c.size, c.meta, c.extents FROM conflicts c
 JOIN buckets b ON b.number = c.bucket WHERE NOT c.gone
 """
 _PARTS = """
-SELECT b.name, u.key, u.id, p.record FROM parts p
+SELECT b.name, u.bucket, u.key, u.id, p.record FROM parts p
 JOIN uploads u ON u.id = p.upload JOIN buckets b ON b.number = u.bucket
 """
 _COUNTS = (
@@ -33,6 +34,7 @@ _COUNTS = (
     "SELECT count(*) FROM parts",
 )
 
+_encode = msgspec.json.Encoder().encode
 _meta = msgspec.json.Decoder(Meta).decode
 _extents = msgspec.json.Decoder(list[Extent]).decode
 _part = msgspec.json.Decoder(UploadPart).decode
@@ -50,6 +52,8 @@ class Body(NamedTuple):
     crc64: int
     """CRC-64/NVME of the bytes as they are stored; 0 when it is not known."""
     extents: list[Extent]
+    row: tuple[int | str, ...] = ()
+    """The key of its row."""
 
 
 def count(db: sqlite3.Connection) -> int:
@@ -59,14 +63,51 @@ def count(db: sqlite3.Connection) -> int:
 
 def bodies(db: sqlite3.Connection) -> Iterator[Body]:
     """All of them, read as they are asked for."""
-    for name, key, vid, size, meta, extents in db.execute(_VERSIONS, (Kind.OBJECT.value,)):
-        yield Body("object", name, key, vid, size, _meta(meta).crc64, _extents(extents))
-    for name, key, stamp, size, meta, extents in db.execute(_CONFLICTS):
-        yield Body("conflict", name, key, stamp, size, _meta(meta).crc64, _extents(extents))
-    for name, key, upload, record in db.execute(_PARTS):
+    for name, *row, size, meta, extents in db.execute(_VERSIONS, (Kind.OBJECT.value,)):
+        yield _body("object", name, row, size, meta, extents)
+    for name, *row, size, meta, extents in db.execute(_CONFLICTS):
+        yield _body("conflict", name, row, size, meta, extents)
+    for name, _, key, upload, record in db.execute(_PARTS):
         part = _part(record)
-        about = f"{upload}/{part.number}"
-        yield Body("part", name, key, about, part.size, part.crc64, part.extents)
+        about, row = f"{upload}/{part.number}", (upload, part.number)
+        yield Body("part", name, key, about, part.size, part.crc64, part.extents, row)
+
+
+def _body(what: str, bucket: str, row: list[Any], size: int, meta: str, extents: str) -> Body:
+    _, key, own_id = row
+    crc = _meta(meta).crc64
+    return Body(what, bucket, key, own_id, size, crc, _extents(extents), tuple(row))
+
+
+def has_peers(db: sqlite3.Connection) -> bool:
+    """Whether other datacenters may have what is lost here."""
+    return bool(db.execute("SELECT count(*) FROM peers").fetchone()[0])
+
+
+def give_up(db: sqlite3.Connection, lost: Sequence[Body]) -> None:
+    """Bodies that cannot be read are taken for what other datacenters hold, from where they are
+    filled in (`dc/names/elsewhere.py`); parts of uploads are forgotten, so that they are sent
+    again. In one transaction."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for one in lost:
+            extents = _encode(elsewhere(one.size)).decode()
+            if one.what == "part":
+                db.execute("DELETE FROM parts WHERE upload = ? AND number = ?", one.row)
+            elif one.what == "object":
+                db.execute(
+                    "UPDATE versions SET extents = ? WHERE bucket = ? AND key = ? AND vid = ?",
+                    (extents, *one.row),
+                )
+            else:
+                db.execute(
+                    "UPDATE conflicts SET extents = ? WHERE bucket = ? AND key = ? AND stamp = ?",
+                    (extents, *one.row),
+                )
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
 
 
 # -- page by page -------------------------------------------------------------------------------

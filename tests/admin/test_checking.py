@@ -1,5 +1,6 @@
 """`farshore check`: it finds what is not there and what is not right, and nothing else."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,16 @@ from dc.system import (
 CLOCK, DISK, RANDOMNESS = SystemClock(), SystemDisk(), SystemRandomness()
 
 
-async def checked(root: Path, read: bool = True, tells: list[Progress] | None = None) -> Report:
+async def checked(
+    root: Path,
+    read: bool = True,
+    tells: list[Progress] | None = None,
+    repair: bool = False,
+) -> Report:
     return await check(
         root,
         read=read,
+        repair=repair,
         tell=(tells if tells is not None else []).append,
         clock=CLOCK,
         disk=DISK,
@@ -142,3 +149,45 @@ async def test_it_does_not_check_what_runs(root: Path) -> None:
 async def test_a_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(AdminError):
         await checked(tmp_path / "none")
+
+
+def break_containers(root: Path) -> None:
+    """All bytes of all containers are wrong, on all disks."""
+    found = [*root.rglob("*.fsc"), *root.parent.glob("disk*/containers/*.fss")]
+    assert found
+    for path in found:
+        path.write_bytes(b"\0" * path.stat().st_size)
+
+
+async def test_a_repair_writes_slots_anew(root: Path) -> None:
+    slots = sorted(root.parent.glob("disk0/containers/*.fss"))
+    if not slots:
+        # One disk has nothing to mend with.
+        assert (await checked(root, repair=True)).slots_mended == 0
+        return
+    bad = slots[0].read_bytes()
+    slots[0].write_bytes(bad[:200] + bytes([bad[200] ^ 1]) + bad[201:])
+    report = await checked(root, repair=True)
+    assert (report.defects, report.given_up) == (0, 0) and report.slots_mended >= 1
+    assert slots[0].read_bytes() == bad
+    assert (await checked(root, repair=True)).slots_mended == 0
+
+
+async def test_what_nobody_else_has_is_not_given_up(root: Path) -> None:
+    break_containers(root)
+    report = await checked(root, repair=True)
+    assert report.defects == 3 and report.given_up == 0
+    assert (await checked(root)).defects == 3
+
+
+async def test_what_others_may_have_is_to_be_fetched(root: Path) -> None:
+    db = sqlite3.connect(root / "names" / "names.db", isolation_level=None)
+    db.execute("INSERT INTO peers VALUES('d', 'tokyo', x'00')")
+    db.close()
+    break_containers(root)
+    report = await checked(root)
+    assert (report.defects, report.elsewhere) == (3, 0)
+    report = await checked(root, repair=True)
+    assert (report.defects, report.given_up) == (3, 3)
+    report = await checked(root)
+    assert (report.defects, report.elsewhere) == (0, 3)
