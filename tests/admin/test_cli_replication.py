@@ -112,10 +112,14 @@ def test_what_does_not_go_by_itself_is_pointed_out() -> None:
         "their_problems": [{"what": "y", "reason": "worse"}],
         "differs": True,
     }
-    assert replication._remarks({"peers": [peer], "conflicts": 2}) == [
+    absent = {"objects": 3, "bytes": 3000, "to_come": 2, "to_come_bytes": 20}
+    facts = {"peers": [peer], "conflicts": 2, "absent": absent}
+    assert replication._remarks(facts) == [
         "from tokyo: x: bad? (tried 2 times, again in 3 s)",
         "from tokyo: 4 more like these",
         "to tokyo: y: worse",
         "tokyo does not hold the same, though nothing is on its way",
+        "3 objects (3.0 kB) are held by other datacenters only, by the rules of their buckets",
+        "2 of them (20 B) belong here now, and are being fetched",
         "2 conflicts are kept",
     ]
