@@ -7,7 +7,7 @@ The new file takes the place of the old one when it is durable, so a crash leave
 new one.
 
 Containers of which a slot is missing come first, then all in turn, the newest first, for ever.
-Those that are being written are left alone; they are sealed sooner or later.
+Those that are being written are left alone; they are sealed when they lack a slot, or are full.
 
 A stripe of which more fragments are wrong than there are to spare is lost, or, at the end of a
 container, torn by a power cut before it was acknowledged. It is told. What there is of it stays,
@@ -17,7 +17,7 @@ left alone.
 """
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -43,7 +43,7 @@ _IDLE_SECONDS = 10.0
 
 class Mender:
     """`step` is the work of a `dc.worker.Worker`; `forget` is told of a container whose files were
-    replaced."""
+    replaced; `seal` ends the writing of containers."""
 
     def __init__(
         self,
@@ -51,10 +51,12 @@ class Mender:
         clock: Clock,
         forget: Callable[[int], None],
         bytes_per_second: int = BYTES_PER_SECOND,
+        seal: Callable[[Collection[int]], Awaitable[None]] | None = None,
     ) -> None:
         self._disks = disks
         self._clock = clock
         self._forget = forget
+        self._seal = seal
         self.bytes_per_second = bytes_per_second
         self._cursor: int | None = None
         """The container that was scrubbed last in this round."""
@@ -109,6 +111,7 @@ class Mender:
     async def step(self) -> float:
         """Look after one container; the seconds to wait."""
         container = await self._disks.run(self._choose)
+        await self._seal_lacking()
         if container is None:
             return _IDLE_SECONDS
         work = self._mend(container)
@@ -118,6 +121,20 @@ class Mender:
         finally:
             await self._disks.run(work.close)
         return 0.0
+
+    async def _seal_lacking(self) -> None:
+        """What is written to, and lacks a slot that can be written somewhere, is to be mended: so it
+        is written to no more. Where no disk is left for the slot, another container would lack it,
+        too."""
+        disks = self._disks
+        open_now = set(disks.containers()) - set(disks.sealed())
+        lacking = {
+            one
+            for one in open_now
+            if any(disks.place_for(one, slot) is not None for slot in self._bad(one))
+        }
+        if lacking and self._seal is not None:
+            await self._seal(lacking)
 
     async def _some(self, work: Iterator[int]) -> bool:
         """Do some of the work, at the rate that is allowed. False at its end."""

@@ -210,7 +210,7 @@ class ContainerStore:
     def mender(self, bytes_per_second: int) -> Mender:
         """What looks after containers on several disks, at some rate."""
         assert isinstance(self._disk, CodedDisks), "one disk has nothing to mend with"
-        return Mender(self._disk, self._clock, self._files.forget, bytes_per_second)
+        return Mender(self._disk, self._clock, self._files.forget, bytes_per_second, self.seal)
 
     def workers(self) -> list[Worker]:
         """What looks after the containers, to be started and stopped with the datacenter."""

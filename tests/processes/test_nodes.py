@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +195,41 @@ def test_a_node_is_released_and_another_takes_its_place(cluster: Cluster) -> Non
     cluster.s3 = cluster.client()
     until(lambda: set(cluster.states().values()) - {"unreachable"}, {"ok"})
     assert [one["disk"] for one in cluster.paris.facts("disk", "list")].count(label) == 0
+    for key, body in bodies.items():
+        assert cluster.get(key) == body
+
+
+def test_a_node_is_lost_while_another_is_mended_and_a_release_is_interrupted(
+    cluster: Cluster,
+) -> None:
+    bodies = {f"k{n}": cluster.put(f"k{n}", 3_000_000) for n in range(12)}
+    cluster.nodes["os0"].stop(signal.SIGKILL)
+    shutil.rmtree(cluster.root / "disk-os0" / "containers")
+    cluster.nodes["os0"] = Serving(cluster.root / "os0")
+
+    def is_mending() -> bool:
+        return bool(cluster.paris.facts("status")["slots_mended"])
+
+    until(is_mending, True, 60)
+    cluster.nodes["os1"].stop(signal.SIGKILL)
+    for key, body in bodies.items():
+        assert cluster.get(key) == body
+    cluster.nodes["os1"] = Serving(cluster.root / "os1")
+    until(cluster.states, dict.fromkeys(cluster.nodes, "ok"), 60)
+
+    with ThreadPoolExecutor(1) as pool:
+        release = pool.submit(cluster.paris.cli, "node", "release", "os2")
+        until(lambda: cluster.states()["os2"], "leaving")
+        cluster.paris.stop(signal.SIGKILL)
+        assert release.result().returncode == 1
+    cluster.paris = Serving(cluster.root / "paris")
+    cluster.s3 = cluster.client()
+    until(lambda: cluster.states()["os2"], "leaving")
+    for key, body in bodies.items():
+        assert cluster.get(key) == body
+    done = cluster.paris.cli("node", "release", "os2")
+    assert done.returncode == 0, done.stderr
+    cluster.nodes.pop("os2").stop()
     for key, body in bodies.items():
         assert cluster.get(key) == body
 

@@ -454,3 +454,27 @@ async def test_a_container_whose_end_cannot_be_read_is_left_alone(
     failing.clear()
     await mended(disk, mode)
     assert {path.name: data for path, data in slots(disk).items()} == before
+
+
+@pytest.mark.parametrize("spare", [1, 0], ids=["a disk to spare", "none"])
+async def test_what_is_written_to_is_sealed_to_be_mended(spare: int) -> None:
+    mode = parse_mode("4+2")
+    disk = MemoryDisk()
+    store = await store_on(disk, mode, spare)
+    stored = await fill(store)
+    mender = store._mender
+    assert mender is not None
+    [one, *_] = store.unsealed()
+    number = mender._disks.place_of(one, 0)
+    assert number is not None
+    mark = folders(mode, spare)[number] / MARK
+    del disk.names[mark]
+    await mender.step()
+    assert 0 in mender._disks.missing(one)
+    # Where no disk is left the next container would lack the slot as well.
+    assert (one in store.unsealed()) == (not spare)
+    while spare and not await mender.step():
+        pass
+    assert (0 in mender._disks.missing(one)) == (not spare)
+    await store.close()
+    await check_on(disk, mode, stored, spare)
