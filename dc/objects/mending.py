@@ -123,9 +123,8 @@ class Mender:
         return 0.0
 
     async def _seal_lacking(self) -> None:
-        """What is written to, and lacks a slot that can be written somewhere, is to be mended: so it
-        is written to no more. Where no disk is left for the slot, another container would lack it,
-        too."""
+        """What is written to, and lacks a slot for which there is a disk, is to be mended: so it is
+        written to no more. Without such a disk another container would lack the slot, too."""
         disks = self._disks
         open_now = set(disks.containers()) - set(disks.sealed())
         lacking = {
