@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from admin.commands import bucket, conflicts, dc, disk, replication, status, token, user
+from admin.commands import bucket, conflicts, dc, disk, names, replication, status, token, user
 from admin.commands.check import check
 from admin.commands.init import init
 from admin.commands.lab import lab
@@ -38,6 +38,7 @@ app.add_typer(bucket.app, name="bucket")
 app.add_typer(token.app, name="token")
 app.add_typer(dc.app, name="dc")
 app.add_typer(disk.app, name="disk")
+app.add_typer(names.app, name="names")
 app.add_typer(replication.app, name="replication")
 app.add_typer(conflicts.app, name="conflicts")
 app.command()(lab)

@@ -1,0 +1,261 @@
+"""The name server's folder is lost, `farshore names rebuild` makes it again from the containers,
+and clients see exactly what they saw before."""
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from process_kit import Dc, farshore, s3_client
+
+pytestmark = pytest.mark.process
+
+Make = Callable[..., Dc]
+GRACE = "objects.compaction_grace"
+POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": "s3:GetObject",
+            "Resource": "arn:aws:s3:::plain/public/*",
+        }
+    ],
+}
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Dc] = []
+
+    def start(name: str = "paris", redundancy: str = "", disks: int = 0) -> Dc:
+        options: list[object] = []
+        if disks:
+            options = ["--redundancy", redundancy]
+            for number in range(disks):
+                options += ["--disk", tmp_path / f"disk{number}"]
+        dc = Dc(tmp_path / name, name, *options)
+        made.append(dc)
+        dc.start()
+        return dc
+
+    yield start
+    for dc in made:
+        dc.end()
+
+
+def fill(client: Any, count: int) -> None:
+    """Objects of all kinds, in buckets of all kinds."""
+    chance = random.Random(7)
+    client.create_bucket(Bucket="plain")
+    client.create_bucket(Bucket="kept")
+    client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    client.create_bucket(Bucket="gone")
+    client.delete_bucket(Bucket="gone")
+    client.put_bucket_versioning(Bucket="kept", VersioningConfiguration={"Status": "Enabled"})
+    client.put_bucket_policy(Bucket="plain", Policy=json.dumps(POLICY))
+    client.put_bucket_tagging(Bucket="kept", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+    client.put_bucket_lifecycle_configuration(
+        Bucket="plain",
+        LifecycleConfiguration={
+            "Rules": [
+                {
+                    "ID": "r",
+                    "Status": "Enabled",
+                    "Filter": {"Prefix": "old/"},
+                    "Expiration": {"Days": 30},
+                }
+            ]
+        },
+    )
+
+    def one(number: int) -> None:
+        size = chance.choice((0, 1, 300, 4096, 70_000))
+        data = random.Random(number).randbytes(size)
+        key = f"k{number % 7}/{number:05}-ü"
+        more: dict[str, Any] = {}
+        if number % 5 == 0:
+            more = {"Tagging": f"n={number}", "ContentType": "text/x", "Metadata": {"who": "ann"}}
+        if number % 11 == 0:
+            more["ServerSideEncryption"] = "AES256"
+        client.put_object(Bucket="plain", Key=key, Body=data, **more)
+        if number % 4 == 0:
+            client.put_object(Bucket="plain", Key=key, Body=data + b"again")
+        if number % 6 == 0:
+            client.delete_object(Bucket="plain", Key=key)
+        if number % 9 == 0:
+            made = client.put_object(Bucket="kept", Key=key, Body=data)
+            client.put_object(Bucket="kept", Key=key, Body=b"second" + data, Tagging="x=y")
+            if number % 2:
+                client.delete_object(Bucket="kept", Key=key)
+            if number % 4 == 0:
+                client.delete_object(Bucket="kept", Key=key, VersionId=made["VersionId"])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(count)))
+    special(client)
+
+
+def special(client: Any) -> None:
+    """What there is one of."""
+    big = random.Random(1).randbytes(5 << 20)
+    for bucket in ("plain", "kept"):
+        client.put_object(Bucket=bucket, Key="large", Body=big[: 3 << 20])
+        upload = client.create_multipart_upload(Bucket=bucket, Key="multi", Tagging="m=1")
+        parts = []
+        for number, body in ((1, big), (2, b"the end")):
+            done = client.upload_part(
+                Bucket=bucket,
+                Key="multi",
+                UploadId=upload["UploadId"],
+                PartNumber=number,
+                Body=body,
+            )
+            parts.append({"PartNumber": number, "ETag": done["ETag"]})
+        client.complete_multipart_upload(
+            Bucket=bucket,
+            Key="multi",
+            UploadId=upload["UploadId"],
+            MultipartUpload={"Parts": parts},
+        )
+        client.copy_object(
+            Bucket=bucket, Key="copy-of-large", CopySource={"Bucket": "plain", "Key": "large"}
+        )
+        client.put_object(Bucket=bucket, Key="small", Body=b"small")
+        client.copy_object(
+            Bucket=bucket, Key="copy-of-small", CopySource={"Bucket": bucket, "Key": "small"}
+        )
+        client.put_object(Bucket=bucket, Key="public", Body=b"all", ACL="public-read")
+        client.put_object_acl(Bucket=bucket, Key="small", ACL="authenticated-read")
+        client.put_object_tagging(
+            Bucket=bucket, Key="large", Tagging={"TagSet": [{"Key": "late", "Value": "1"}]}
+        )
+    until = datetime.now(UTC) + timedelta(days=1)
+    client.put_object(
+        Bucket="locked",
+        Key="held",
+        Body=b"held",
+        ObjectLockLegalHoldStatus="ON",
+        ObjectLockMode="COMPLIANCE",
+        ObjectLockRetainUntilDate=until,
+    )
+    made = client.put_object(Bucket="locked", Key="late", Body=b"later")
+    client.put_object_retention(
+        Bucket="locked",
+        Key="late",
+        VersionId=made["VersionId"],
+        Retention={"Mode": "GOVERNANCE", "RetainUntilDate": until},
+    )
+    client.put_bucket_versioning(Bucket="kept", VersioningConfiguration={"Status": "Suspended"})
+    client.put_object(Bucket="kept", Key="null", Body=b"null version")
+    # Refused: must not be there.
+    for _ in range(3):
+        with pytest.raises(ClientError):
+            client.put_object(Bucket="plain", Key="small", Body=b"never", IfNoneMatch="*")
+
+
+def without_noise(answer: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
+
+
+def asked(call: Callable[..., Any], **arguments: Any) -> Any:
+    """The answer, or the code of the error."""
+    try:
+        return without_noise(call(**arguments))
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+
+
+def seen(client: Any) -> dict[str, Any]:
+    """All that a client can see."""
+    found: dict[str, Any] = {}
+    for each in client.list_buckets()["Buckets"]:
+        bucket = each["Name"]
+        found[bucket] = {"created": each["CreationDate"]}
+        for name in ("acl", "policy", "versioning", "tagging", "lifecycle_configuration"):
+            found[bucket][name] = asked(getattr(client, f"get_bucket_{name}"), Bucket=bucket)
+        lock = asked(client.get_object_lock_configuration, Bucket=bucket)
+        found[bucket]["lock"] = lock
+        pages = client.get_paginator("list_object_versions").paginate(Bucket=bucket)
+        versions: list[Any] = []
+        markers: list[Any] = []
+        for page in pages:
+            versions += page.get("Versions", [])
+            markers += page.get("DeleteMarkers", [])
+        found[bucket]["versions"], found[bucket]["markers"] = versions, markers
+        with ThreadPoolExecutor(8) as pool:
+            found[bucket]["objects"] = list(
+                pool.map(lambda one, bucket=bucket: of_version(client, bucket, one), versions)
+            )
+    return found
+
+
+def of_version(client: Any, bucket: str, version: dict[str, Any]) -> Any:
+    about = {"Bucket": bucket, "Key": version["Key"], "VersionId": version["VersionId"]}
+    answer = asked(client.get_object, **about, ChecksumMode="ENABLED")
+    body = answer.pop("Body").read() if isinstance(answer, dict) else b""
+    return (
+        about,
+        answer,
+        body,
+        asked(client.get_object_tagging, **about),
+        asked(client.get_object_acl, **about),
+        asked(client.get_object_retention, **about) if bucket == "locked" else None,
+        asked(client.get_object_legal_hold, **about) if bucket == "locked" else None,
+    )
+
+
+def lose_names(dc: Dc) -> None:
+    shutil.rmtree(dc.folder / "names")
+
+
+def rebuilt(dc: Dc) -> Any:
+    return json.loads(farshore("names", "rebuild", dc.folder, "--json").stdout)
+
+
+def test_everything_comes_back(make: Make) -> None:
+    dc = make()
+    keys = dc.facts("user", "add", "ann@example.com")
+    others = dc.facts("user", "add", "bob@example.com")
+    dc.cli("user", "delete", "bob@example.com")
+    client = s3_client(dc.s3_port, keys)
+    fill(client, 2000)
+    before = seen(client)
+    # Killed: what is not in the journal yet stays out of it.
+    time.sleep(1)
+    dc.kill()
+    lose_names(dc)
+    refused = farshore("serve", dc.folder, check=False)
+    assert refused.returncode == 1 and "names rebuild" in refused.stderr
+    dry = json.loads(farshore("names", "rebuild", dc.folder, "--json", "--dry-run").stdout)
+    assert not (dc.folder / "names").exists()
+    report = rebuilt(dc)
+    assert {**report, "containers": 0, "bytes_read": 0, "records": 0} == {
+        **dry, "containers": 0, "bytes_read": 0, "records": 0
+    }  # fmt: skip
+    assert (report["lost"], report["buckets"], report["users"], report["keys"]) == (0, 3, 1, 1)
+    dc.start()
+    after = seen(client)
+    for bucket, facts in before.items():
+        for name, fact in facts.items():
+            assert after[bucket][name] == fact, (bucket, name)
+    assert after == before
+    with pytest.raises(ClientError):
+        s3_client(dc.s3_port, others).list_buckets()
+    # It goes on as ever.
+    client.put_object(Bucket="plain", Key="new", Body=b"new")
+    assert client.get_object(Bucket="plain", Key="new")["Body"].read() == b"new"
+    with pytest.raises(ClientError):
+        client.delete_object(
+            Bucket="locked", Key="held", VersionId=before["locked"]["versions"][0]["VersionId"]
+        )
+    dc.stop()
+    assert farshore("check", dc.folder).returncode == 0
