@@ -76,7 +76,7 @@ from dc.names.errors import (
 from dc.names.errors import (
     UserExists as UserExists,
 )
-from dc.names.journal import JournalNames
+from dc.names.journal_api import JournalNames
 from dc.names.knowledge import Knowledge
 from dc.names.model import (
     AccessKey,

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from dc.names import feed, peers
+from dc.names.journal_api import Page, Segment, Token
 from dc.names.merge import merge, record
 from dc.names.model import (
     AccessKey,
@@ -34,7 +35,6 @@ from dc.names.model import (
 )
 from dc.names.rows import LIVE
 from dc.names.transaction import Transaction
-from dc.stamps import Stamp
 
 LEVEL = 1
 """Of compression: the texts of rows are much alike, and more would only cost time."""
@@ -42,39 +42,6 @@ DATA_BYTES_MAX = 1 << 30
 """What a segment may decode to: far more than is ever written."""
 
 _extents = msgspec.json.Decoder(list[Extent]).decode
-
-
-class Segment(msgspec.Struct, frozen=True):
-    """A part of the journal that is in the containers."""
-
-    serial: int
-    """Segments written later have greater ones: 31 bits of starts and 32 of segments."""
-    first: int
-    last: int
-    rows: int
-    floor: Stamp
-    """Every change made here up to it is in the journal, or was never made; "" when unknown."""
-    begun: bool
-    """A datacenter that serves wrote it, not a rebuild, which may have come to nothing."""
-    extents: list[Extent]
-
-
-class Page(NamedTuple):
-    """A page of the feed: `data` is to be stored, `last` the position up to which it goes, and
-    `complete` whether the feed, or what was asked for of it, ended there."""
-
-    data: bytes
-    last: int
-    rows: int
-    complete: bool
-
-
-class Token(msgspec.Struct, frozen=True, array_like=True):
-    """A pairing token that was used."""
-
-    id: str
-    peer: str
-    expires: int
 
 
 class _Directory(msgspec.Struct, array_like=True):
@@ -119,8 +86,8 @@ async def _at_once() -> None:
     pass
 
 
-class JournalNames:
-    """`read` and `act` reach the tables."""
+class JournalTables:
+    """`JournalNames`: `read` and `act` reach the tables."""
 
     def __init__(
         self,
@@ -130,20 +97,16 @@ class JournalNames:
         self._read = read
         self._act = act
         self.settled: Callable[[], Awaitable[None]] = _at_once
-        """Returns when all that was committed is in the journal: where there is one."""
 
     async def load(self) -> tuple[str, int, list[Segment]]:
-        """The generation, the number of this start, and the segments by position."""
         found: tuple[str, int, list[Segment]] = await self._read(load)
         return found
 
     async def page(self, after: int, limit: int, stop: int | None = None) -> Page:
-        """The next `limit` rows of the feed after a position, or those up to `stop`."""
         found: Page = await self._read(lambda db: read_page(db, after, limit, stop))
         return found
 
     async def count(self, first: int, last: int) -> int:
-        """How many rows the feed has after one position, up to another."""
         found: int = await self._read(
             lambda db: db.execute(
                 "SELECT count(*) FROM feed WHERE seq > ? AND seq <= ?", (first, last)
@@ -152,18 +115,14 @@ class JournalNames:
         return found
 
     async def replace(self, gone: Sequence[int], new: Sequence[Segment]) -> None:
-        """Put segments in the place of others, given by their serials."""
         await self._act(lambda transaction: replace(transaction, gone, new))
 
     # -- for names that are made again -----------------------------------------------------------
 
     async def begin(self, name: str, paired: Sequence[Peer], tokens: Sequence[Token]) -> None:
-        """In an empty database: the generation, and what is in no feed."""
         await self._act(lambda transaction: begin(transaction, name, paired, tokens))
 
     async def admit(self, versions: Sequence[Version]) -> int:
-        """Store versions that were made here, in the order of their stamps, as if that was now; but
-        not in buckets that are not there. How many were stored, or lost to others."""
         found: int = await self._act(lambda transaction: admit(transaction, versions))
         return found
 

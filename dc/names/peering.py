@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from dc.names import peers
 from dc.names.api import NamesClosed
-from dc.names.journal import JournalNames
+from dc.names.journal_api import JournalNames
 from dc.names.knowledge import Knowledge
 from dc.names.model import Cursor, Event, Inboxed, Peer
 from dc.names.transaction import Transaction

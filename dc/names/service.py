@@ -28,7 +28,7 @@ from dc.names import (
 from dc.names.api import BucketExists
 from dc.names.directory import MemoryDirectory
 from dc.names.elsewhere import Elsewhere
-from dc.names.journal import JournalNames
+from dc.names.journal import JournalTables
 from dc.names.knowledge import Knowledge
 from dc.names.merge import record
 from dc.names.model import (
@@ -142,7 +142,7 @@ class SqliteNames(UploadNames):
         self.elsewhere = Elsewhere(self._read, self._directory.number, self._directory.id_of)
         self.outbox = Outbox(self._read, self._writer.action)
         self.places = Places(self._read, self._writer.action)
-        self.journal = JournalNames(self._read, self._writer.action)
+        self.journal = JournalTables(self._read, self._writer.action)
         self.sweeper = Sweeper(self._read, self._writer.action, self._live_number, applying.let_go)
 
     async def load(self) -> None:

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from dc.names.journal import Token, read
+from dc.names.journal import read
+from dc.names.journal_api import Token
 from dc.names.model import (
     AccessKey,
     Bucket,

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from dc.names.journal import JournalNames, Page, Segment
+from dc.names.journal_api import JournalNames, Page, Segment
 from dc.names.knowledge import Knowledge
 from dc.names.model import Peer
 from dc.objects.api import ObjectsError
