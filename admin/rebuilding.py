@@ -227,7 +227,11 @@ class _Rebuilder:
                 await names.journal.replace([], [])
                 await self._count(names)
                 if not dry_run:
-                    journal = Journal(names, self._store, self._ports.clock, begins=False)
+                    # Of all that was found up to now it is settled whether it was made.
+                    settled = f"{self._latest[:16]}{self._own}" if self._latest else ""
+                    journal = Journal(
+                        names, self._store, self._ports.clock, begins=False, floor=settled
+                    )
                     await journal.open()
                     await journal.finish()
             finally:
@@ -356,6 +360,7 @@ class _Rebuilder:
             last = found[-1]
             after = (last[0], last[2].container, last[2].offset)
             own: list[Version] = []
+            others: list[Version] = []
             for stamp, about, extent, refused in found:
                 self._latest = max(self._latest, stamp)
                 if stamp_origin(stamp) != self._own and floor:
@@ -370,8 +375,10 @@ class _Rebuilder:
                 elif extents is None:
                     report.unfinished += 1
                 else:
-                    own.append(replace(about.version, extents=extents))
-            report.after_journal += await names.journal.admit(own)
+                    by = own if stamp_origin(stamp) == self._own else others
+                    by.append(replace(about.version, extents=extents))
+            report.after_journal += await names.journal.admit(own) + len(others)
+            await names.apply(others, restoring=True)
             self._progress("bodies", report.after_journal, 0)
 
     async def _count(self, names: SqliteNames) -> None:

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from dc.names.errors import BytesMissing
 from dc.names.journal_api import JournalNames, Page, Segment
 from dc.names.knowledge import Knowledge
 from dc.names.model import Peer
@@ -43,6 +44,10 @@ TICK_SECONDS = 5.0
 """After which it is looked at what gives no position: peers, and the floor."""
 PAGE_ROWS = 1000
 """Of the feed, read in one visit to the database: about ten milliseconds; the most in a segment."""
+STEP_PAGES = 4
+"""Written at once by the worker. A database from before there was a journal takes many steps."""
+BEHIND_MAX = 20 * PAGE_ROWS
+"""Positions of the feed: farther behind, nobody waits for the journal."""
 RUN = 8
 """So many small segments become one; each is merged as often as the logarithm says."""
 TAIL_SEGMENTS = 64
@@ -70,9 +75,16 @@ class Journal:
     """`step` is the work of a `dc.worker.Worker`. Call `open` before."""
 
     def __init__(
-        self, names: Names, store: ContainerStore, clock: Clock, *, begins: bool = True
+        self,
+        names: Names,
+        store: ContainerStore,
+        clock: Clock,
+        *,
+        begins: bool = True,
+        floor: Stamp = "",
     ) -> None:
-        """`begins`: what is written counts, whatever becomes of this database."""
+        """`begins`: what is written counts, whatever becomes of this database. `floor`: every
+        change made here up to it is in the database, or was never made."""
         self._names = names
         self._tables = names.journal
         self._store = store
@@ -87,7 +99,7 @@ class Journal:
         self._saved_at = 0.0
         self._end = 0
         """Everything in the feed up to here is in the journal."""
-        self._floor: Stamp = ""
+        self._floor = floor
         """Every change made here up to it is in the journal, or was never made."""
         self._told: Stamp = ""
         """The same as the last segment says it."""
@@ -98,20 +110,26 @@ class Journal:
         self._unswept = 0
 
     async def open(self) -> None:
-        """Read how far it is, and see that it counts. Raises ObjectsError, NamesError."""
-        self._generation, start, self._segments = await self._tables.load()
-        self._serial = start << 32
-        self._end = max((one.last for one in self._segments), default=0)
-        self._floor = self._told = max((one.floor for one in self._segments), default="")
-        self._saved_at = self._clock.monotonic()
+        """Read how far it is. Raises NamesError."""
+        await self._load()
         self._tables.settled = self.settled
         self._wanted = self._names.clock.last
         if self._begun and not any(one.begun for one in self._segments):
             # From now on what is in this database counts, and what an earlier one had does not.
-            page = await self._tables.page(self._end, PAGE_ROWS)
-            await self._write(page, self._end, self._floor)
-            self._end = page.last
-            await self._save()
+            try:
+                await self._flush(news=True, pages=1)
+                await self._save()
+            except ObjectsError as error:
+                # A full disk must not keep anybody from reading; the worker goes on trying.
+                log.warning("the journal cannot be begun yet", error=str(error))
+
+    async def _load(self) -> None:
+        self._generation, start, self._segments = await self._tables.load()
+        self._serial = max(self._serial, start << 32)
+        self._end = max((one.last for one in self._segments), default=0)
+        self._floor = max([self._floor, *(one.floor for one in self._segments)])
+        self._unsaved.clear()
+        self._saved_at = self._clock.monotonic()
 
     def status(self) -> dict[str, Any]:
         """For the status page. `journal_behind` positions of the feed are not in it."""
@@ -127,18 +145,29 @@ class Journal:
         await self._wait()
         await self._clock.sleep(GATHER_SECONDS)
         began = self._clock.monotonic()
-        async with self._lock:
-            await self._flush(news=self._has_news())
-            await self._merge()
-            if self._unsaved and self._is_save_due():
-                await self._save()
-        await self._sweep()
+        try:
+            async with self._lock:
+                complete = await self._flush(news=self._has_news(), pages=STEP_PAGES)
+                if complete:
+                    await self._merge()
+                if self._unsaved and self._is_save_due():
+                    await self._save()
+            if complete:
+                await self._sweep()
+        except BytesMissing:
+            # Segments were not saved for so long that their container is gone.
+            async with self._lock:
+                await self._load()
+            raise
         return (self._clock.monotonic() - began) * (1 / SHARE - 1)
 
     async def settled(self) -> None:
         """Return when everything that was committed before the call is in the journal, or cannot be
-        for now: the worker goes on trying, and it is committed all the same."""
+        for now (as the journal is being made, or the disk is full): the worker goes on trying, and
+        it is committed all the same."""
         end = self._names.feed_end
+        if end - self._end > BEHIND_MAX:
+            return
         async with self._lock:
             others = self._names.peers() != self._peers
             if self._end < end or others:
@@ -175,10 +204,15 @@ class Journal:
         risen = self._told < min(self._wanted, self._names.knowledge.committed)
         return risen or self._names.peers() != self._peers
 
-    async def _flush(self, *, news: bool = False) -> None:
-        """Write what the feed has got since; `news`: even if that is nothing."""
+    async def _flush(self, *, news: bool = False, pages: int | None = None) -> bool:
+        """Write what the feed has got since, but no more than so many pages; `news`: even if that
+        is nothing. Whether that was all."""
         complete = False
         while not complete:
+            if pages is not None:
+                if not pages:
+                    return False
+                pages -= 1
             # In this order: what was made up to the floor is in the page, or in one before it.
             floor = self._names.knowledge.committed
             peers = list(self._names.peers())
@@ -190,6 +224,7 @@ class Journal:
                 self._peers = peers
             self._end = page.last
         self._floor = max(self._floor, floor)
+        return True
 
     async def _write(self, page: Page, first: int, floor: Stamp) -> Segment:
         """Store a segment. Raises ObjectsError."""
@@ -257,6 +292,7 @@ class Journal:
 
     async def _rewrite(self, run: Sequence[Segment]) -> None:
         """Write the span of some adjacent segments as the feed has it now. Raises ObjectsError."""
+        gone = list(run)
         after, stop = min(one.first for one in run), max(one.last for one in run)
         written = len(self._unsaved)
         complete = False
@@ -267,7 +303,7 @@ class Journal:
             await self._write(page, after, self._floor)
             after, complete = page.last, page.complete
         self._unswept -= sum(one.rows for one in self._unsaved[written:])
-        await self._save(run)
+        await self._save(gone)
 
 
 def small_run(segments: Sequence[Segment]) -> list[Segment]:
