@@ -171,8 +171,9 @@ def object_disk(files: Files, disk: Disk, clock: Clock) -> ContainerDisk:
 def check_names(layout: Layout, containers: ContainerDisk) -> None:
     """AdminError when there are objects, and no names for them: an empty name server would take
     them for garbage."""
-    if (layout.names / "names.db").exists() or not layout.containers.exists():
+    if (layout.names / "names.db").exists():
         return
+    containers.make_dirs(layout.containers)  # Which also finds what is on several disks.
     if any(container_of(name) is not None for name in containers.list_dir(layout.containers)):
         raise AdminError(
             f"{layout.names / 'names.db'} is lost, and there are objects: put it back from a backup"

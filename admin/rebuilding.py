@@ -67,7 +67,9 @@ class Report(msgspec.Struct, kw_only=True):
     """What a rebuild has found, and made. `journal_until`: every change made up to then, in
     milliseconds since 1970, is known for certain to have been made or not; 0 when there is no whole
     journal. `after_journal`: versions that are known by their bodies only; `refused` and
-    `unfinished` ones were not taken in. `lost` are those whose bytes are not there."""
+    `unfinished` ones were not taken in. `lost` are those whose bytes are not there.
+    `not_journaled`: why the new database could not be journaled yet, which the datacenter will do
+    as soon as it can."""
 
     containers: int = 0
     containers_damaged: int = 0
@@ -90,6 +92,7 @@ class Report(msgspec.Struct, kw_only=True):
     lost: int = 0
     first_lost: list[Lost] = []
     kept_aside: str = ""
+    not_journaled: str = ""
 
 
 class Progress(NamedTuple):
@@ -207,6 +210,11 @@ class _Rebuilder:
             await scratch.run(finding.prepare)
             await self._scan(scratch)
             name, told = await self._read_journal(scratch)
+            if not name:
+                raise AdminError(
+                    f"no journal of names is in the containers of {self._layout.root}: an older"
+                    " farshore wrote them; pair a new datacenter with one that has the same objects"
+                )
             names = await open_names(
                 work / "names" / "names.db",
                 databases=self._ports.databases,
@@ -216,7 +224,7 @@ class _Rebuilder:
             )
             try:
                 token = self._ports.randomness.token(8).hex()
-                number = int(name[:8], 16) + 1 if name else 1
+                number = int(name[:8], 16) + 1
                 await names.journal.begin(generation(number, token), told.peers, told.tokens)
                 self._has_peers = bool(told.peers)
                 self._report.peers = len(told.peers)
@@ -226,6 +234,7 @@ class _Rebuilder:
                 # A transaction, which stores the clock.
                 await names.journal.replace([], [])
                 await self._count(names)
+                self._name_buckets(names)
                 if not dry_run:
                     # Of all that was found up to now it is settled whether it was made.
                     settled = f"{self._latest[:16]}{self._own}" if self._latest else ""
@@ -233,7 +242,12 @@ class _Rebuilder:
                         names, self._store, self._ports.clock, begins=False, floor=settled
                     )
                     await journal.open()
-                    await journal.finish()
+                    try:
+                        await journal.finish()
+                    except ObjectsError as error:
+                        # Disks are full, or too few. The old journal stays in force until the
+                        # datacenter has written a new one.
+                        self._report.not_journaled = str(error)
             finally:
                 await names.close()
         finally:
@@ -380,6 +394,13 @@ class _Rebuilder:
             report.after_journal += await names.journal.admit(own) + len(others)
             await names.apply(others, restoring=True)
             self._progress("bodies", report.after_journal, 0)
+
+    def _name_buckets(self, names: SqliteNames) -> None:
+        """In what is lost: by name instead of id."""
+        shown = [(one, names.directory.bucket_by_id(one.bucket)) for one in self._report.first_lost]
+        self._report.first_lost = [
+            one if bucket is None else replace(one, bucket=bucket.name) for one, bucket in shown
+        ]
 
     async def _count(self, names: SqliteNames) -> None:
         report = self._report

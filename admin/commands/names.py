@@ -51,10 +51,12 @@ def rebuild(
     """
     import msgspec
 
-    from admin import rebuilding
+    from admin import logs, rebuilding
     from admin.output import print_json
+    from dc.config import Log
     from dc.system import SystemClock, SystemDatabases, SystemDisk, SystemRandomness
 
+    logs.configure(Log(level="warning"))
     ports = rebuilding.Ports(SystemClock(), SystemDisk(), SystemDatabases(), SystemRandomness())
     report = asyncio.run(
         rebuilding.rebuild(folder, ports, force=force, dry_run=dry_run, tell=_tell)

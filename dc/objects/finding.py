@@ -134,8 +134,11 @@ def body_of(bucket: str, key: str, stamp: Stamp, upload: str = "", part: int = 0
 def choose(db: sqlite3.Connection) -> tuple[str, list[Span]]:
     """The generation that counts, "" when there is none, and its segments that are whole, with the
     positions that each is the latest for."""
-    row = db.execute("SELECT max(generation) FROM segments WHERE begun").fetchone()
-    if row[0] is None:
+    # One without a floor was never whole: an older one, if there is any, tells more.
+    row = db.execute(
+        "SELECT generation FROM segments WHERE begun ORDER BY floor != '' DESC, generation DESC"
+    ).fetchone()
+    if row is None:
         return "", []
     rows = db.execute(
         "SELECT serial, position, first, last, floor, final, container, offset, length"

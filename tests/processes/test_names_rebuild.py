@@ -1,9 +1,11 @@
 """The name server's folder is lost, `farshore names rebuild` makes it again from the containers,
 and clients see exactly what they saw before."""
 
+import contextlib
 import json
 import random
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from process_kit import Dc, farshore, s3_client
+from process_kit import FARSHORE, Dc, eventually, farshore, pair, s3_client
 
 pytestmark = pytest.mark.process
 
@@ -259,3 +261,112 @@ def test_everything_comes_back(make: Make) -> None:
         )
     dc.stop()
     assert farshore("check", dc.folder).returncode == 0
+
+
+def folders(root: Path) -> list[Path]:
+    return [root / f"disk{number}" for number in range(6)]
+
+
+def test_everything_comes_back_with_two_of_six_disks_lost(tmp_path: Path, make: Make) -> None:
+    dc = make(redundancy="4+2", disks=6)
+    client = s3_client(dc.s3_port, dc.facts("user", "add", "ann@example.com"))
+    fill(client, 300)
+    before = seen(client)
+    assert dc.stop() == 0
+    lose_names(dc)
+    for folder in folders(tmp_path)[1:3]:
+        shutil.rmtree(folder)
+    assert "names rebuild" in farshore("serve", dc.folder, check=False).stderr
+    report = rebuilt(dc)
+    # Four disks are enough to read, and too few to write to.
+    assert report["lost"] == 0 and "4 of 6 disks" in report["not_journaled"]
+    dc.start()
+    assert seen(client) == before
+    for folder in folders(tmp_path)[1:3]:
+        dc.cli("disk", "prepare", folder)
+    eventually("all is journaled", lambda: dc.facts("status")["journal_behind"] == 0, 60)
+    client.put_object(Bucket="plain", Key="later", Body=b"later")
+    before = seen(client)
+    dc.stop()
+    lose_names(dc)
+    assert rebuilt(dc)["not_journaled"] == ""
+    dc.start()
+    assert seen(client) == before
+
+
+def test_killed_in_the_middle_and_made_again(make: Make) -> None:
+    dc = make()
+    client = s3_client(dc.s3_port, dc.facts("user", "add", "ann@example.com"))
+    fill(client, 300)
+    before = seen(client)
+    assert dc.stop() == 0
+    lose_names(dc)
+    chance = random.Random(5)
+    killed = 0
+    for number in range(12):
+        process = subprocess.Popen(
+            [FARSHORE, "names", "rebuild", dc.folder],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.3 + 0.15 * number + chance.random() * 0.1)
+        process.kill()
+        killed += process.wait() < 0
+        if (dc.folder / "names").exists():
+            lose_names(dc)
+    assert killed > 4
+    rebuilt(dc)
+    assert not (dc.folder / "names.rebuild").exists()
+    dc.start()
+    assert seen(client) == before
+
+
+def test_a_peer_gives_back_what_is_lacking(make: Make) -> None:
+    """Names are lost, and then some of the bytes, too: both come from the other datacenter."""
+    paris, tokyo = make("paris"), make("tokyo")
+    pair(paris, tokyo)
+    keys = paris.facts("user", "add", "ann@example.com")
+    client = s3_client(paris.s3_port, keys)
+    there = s3_client(tokyo.s3_port, keys)
+    fill(client, 300)
+    eventually("they are the same", lambda: same(paris), 60)
+    paris.stop()
+    # Paris hears nothing of this before it loses its names.
+    there.put_object(Bucket="plain", Key="from tokyo", Body=b"tokyo")
+    there.delete_object(Bucket="plain", Key="small")
+    before = seen(there)
+    lose_names(paris)
+    largest = max((paris.folder / "containers").glob("*.fsc"), key=lambda path: path.stat().st_size)
+    largest.unlink()
+    done = farshore("names", "rebuild", paris.folder, "--json", check=False)
+    report = json.loads(done.stdout)
+    assert done.returncode == 1 and report["lost"] > 0 and report["peers"] == 1
+    paris.start()
+    eventually("they are the same again", lambda: same(paris) and same(tokyo), 120)
+    eventually("all bytes are here", lambda: readable(client, before), 60)
+    assert alike(seen(client)) == alike(before)
+    client.put_object(Bucket="plain", Key="from paris", Body=b"paris")
+    eventually(
+        "it goes on", lambda: asked(there.head_object, Bucket="plain", Key="from paris") != "404"
+    )
+    verified = paris.cli("replication", "verify", check=False)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def same(dc: Dc) -> bool:
+    (peer,) = dc.facts("replication", "status")["peers"]
+    return bool(peer["state"] == "IDENTICAL")
+
+
+def readable(client: Any, wanted: dict[str, Any]) -> bool:
+    answers = [one[1] for bucket in seen(client).values() for one in bucket["objects"]]
+    return all(isinstance(answer, dict) for answer in answers)
+
+
+def alike(found: dict[str, Any]) -> dict[str, Any]:
+    """What does not depend on the datacenter that is asked."""
+    for facts in found.values():
+        for one in facts["objects"]:
+            one[1].pop("ReplicationStatus", None)
+    return {bucket: facts["objects"] for bucket, facts in found.items()}
