@@ -18,7 +18,8 @@ class Segment(msgspec.Struct, frozen=True):
     last: int
     rows: int
     floor: Stamp
-    """Every change made here up to it is in the journal, or was never made; "" when unknown."""
+    """Every change made here up to it is in the journal, or was never made; "" when
+    the journal was never whole."""
     begun: bool
     """A datacenter that serves wrote it, not a rebuild, which may have come to nothing."""
     extents: list[Extent]

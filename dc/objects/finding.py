@@ -134,7 +134,7 @@ def body_of(bucket: str, key: str, stamp: Stamp, upload: str = "", part: int = 0
 def choose(db: sqlite3.Connection) -> tuple[str, list[Span]]:
     """The generation that counts, "" when there is none, and its segments that are whole, with the
     positions that each is the latest for."""
-    # One without a floor was never whole: an older one, if there is any, tells more.
+    # One without a floor was never whole, and an older one that is tells more.
     row = db.execute(
         "SELECT generation FROM segments WHERE begun ORDER BY floor != '' DESC, generation DESC"
     ).fetchone()

@@ -54,6 +54,8 @@ TAIL_SEGMENTS = 64
 """Where small ones are looked for."""
 SAVE_SECONDS = 10.0
 SAVE_SEGMENTS = 64
+WHOLE: Stamp = "0" * 32
+"""A floor that says no more than that the journal was whole."""
 SWEEP_ROWS_MIN = 20_000
 """Rows written, after which it is looked at how many of all are still what they were."""
 
@@ -100,7 +102,8 @@ class Journal:
         self._end = 0
         """Everything in the feed up to here is in the journal."""
         self._floor = floor
-        """Every change made here up to it is in the journal, or was never made."""
+        """Every change made here up to it is in the journal, or was never made; ""
+        when the journal was never whole."""
         self._told: Stamp = ""
         """The same as the last segment says it."""
         self._wanted: Stamp = ""
@@ -219,11 +222,11 @@ class Journal:
             page = await self._tables.page(self._end, PAGE_ROWS)
             complete = page.complete
             if page.rows or news:
-                told = max(self._floor, floor) if complete else self._floor
+                told = max(self._floor, floor, WHOLE) if complete else self._floor
                 await self._write(page, self._end, told)
                 self._peers = peers
             self._end = page.last
-        self._floor = max(self._floor, floor)
+        self._floor = max(self._floor, floor, WHOLE)
         return True
 
     async def _write(self, page: Page, first: int, floor: Stamp) -> Segment:

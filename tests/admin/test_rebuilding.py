@@ -32,8 +32,10 @@ from dc.names.model import (
     Version,
 )
 from dc.objects import finding
+from dc.objects.api import OutOfSpace
 from dc.objects.compaction import Ask
 from dc.objects.ident import body_ident, refusal_ident, version_ident
+from dc.objects.journal import Journal
 from dc.placement import is_elsewhere
 from dc.stamps import version_id
 from dc.system import (
@@ -397,6 +399,36 @@ async def test_a_rebuild_that_came_to_nothing_does_not_count(root: Path) -> None
     assert (after, found) == (before, {"second"})
 
 
+@pytest.mark.parametrize("whole", [False, True])
+async def test_names_that_could_not_be_journaled(
+    root: Path, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old journal stays in force until the new one is whole."""
+    async with running(root) as dc:
+        for number in range(5):
+            await dc.put(f"k{number}", 10)
+        await dc.settle()
+        before = await dc.seen()
+    lose(root)
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "finish", full)
+        report = await rebuilt(root)
+        assert report.not_journaled == "full"
+        if not whole:
+            patched.setattr("dc.objects.journal.PAGE_ROWS", 2)
+        async with running(root) as dc:
+            await dc.delete("k0")
+            if whole:
+                await dc.names.set_bucket_registers(dc.bucket, {"policy": "{}"})
+                before = await dc.seen()
+    _, after, _ = await again(root)
+    assert after == before
+
+
+async def full(_: Journal) -> None:
+    raise OutOfSpace("full")
+
+
 async def test_names_made_again_go_on_and_are_lost_again(root: Path) -> None:
     async with running(root) as dc:
         await dc.put("first", 10)
@@ -439,6 +471,21 @@ async def test_a_hole_in_a_container_hides_only_itself(root: Path) -> None:
     # The head of the record is not what serves the object.
     assert (report.lost, report.records_damaged) == (0, 0)
     assert after == before and found == {f"k{number}" for number in range(5)}
+
+
+async def test_a_body_that_is_not_whole_is_no_object(root: Path) -> None:
+    async with running(root) as dc:
+        await dc.settle()
+        made = await dc.put("large", 3_000_000)
+        assert len(made.extents) == 3
+    first = root / "containers" / f"{made.extents[0].container:016x}.fsc"
+    if not first.exists():
+        pytest.skip("on several disks it is decoded around")
+    data = bytearray(first.read_bytes())
+    data[made.extents[0].offset + 5] ^= 1
+    first.write_bytes(data)
+    report, _, found = await again(root)
+    assert (report.unfinished, report.records_damaged, found) == (1, 1, set())
 
 
 def damage(root: Path, extent: Extent) -> None:

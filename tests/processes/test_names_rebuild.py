@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from process_kit import FARSHORE, Dc, eventually, farshore, pair, s3_client
+from test_kills import Load, check_unknown, missing
 
 pytestmark = pytest.mark.process
 
@@ -370,3 +371,36 @@ def alike(found: dict[str, Any]) -> dict[str, Any]:
         for one in facts["objects"]:
             one[1].pop("ReplicationStatus", None)
     return {bucket: facts["objects"] for bucket, facts in found.items()}
+
+
+SETTLED_SECONDS = 2.0
+"""What was acknowledged longer ago than this must be in the journal; nobody says when it is."""
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_names_are_lost_under_load(make: Make, turn: int) -> None:
+    """Killed at any moment: of what was acknowledged no object is missing that has bytes, and what
+    was deleted a while ago stays so."""
+    dc = make()
+    keys = dc.facts("user", "add", "ann@example.com")
+    client = s3_client(dc.s3_port, keys)
+    client.create_bucket(Bucket="shared")
+    early = Load(dc.s3_port, keys, f"early-{turn}")
+    time.sleep(3)
+    early.end()
+    time.sleep(SETTLED_SECONDS)
+    late = Load(dc.s3_port, keys, f"late-{turn}")
+    time.sleep(random.Random(turn).uniform(0.5, 3))
+    dc.kill()
+    late.end()
+    lose_names(dc)
+    assert rebuilt(dc)["lost"] == 0
+    dc.start()
+    assert missing(client, early) == []
+    check_unknown(client, early)
+    check_unknown(client, late)
+    written = {key: body for key, body in late.acknowledged.items() if body is not None}
+    late.acknowledged = written
+    assert len(written) > 20
+    # Content is never empty: all of these have idents.
+    assert missing(client, late) == []
