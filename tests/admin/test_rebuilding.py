@@ -238,19 +238,25 @@ def _stamps(items: dict[tuple[str, ...], Any]) -> list[str]:
 async def test_bodies_tell_what_the_journal_has_not(root: Path) -> None:
     """All that was put since, whole, with its attributes: the order is that of the stamps."""
     async with running(root) as dc:
+        far = f"{dc.names.clock.now()[:16]}{FAR}"
+        await dc.names.apply([await dc.stored("theirs", 10, stamp=far)])
         await dc.settle()
+        # It has seen theirs, and is in no conflict with it.
+        assert (await dc.put("theirs", 20)).seen == ""
         for key, size in SIZES.items():
             await dc.put(key, size)
         await dc.put("small", 30)
         await dc.put("versioned", 10, versioned=True)
         await dc.put("versioned", 20, versioned=True)
         before, keys = await dc.seen(), await dc.keys()
-        del before["version", dc.bucket, "empty", ""]
+        bucket = dc.bucket
+        del before["version", bucket, "empty", ""]
     report, after, found = await again(root)
     # But what has no bytes.
     assert keys - found == {"empty"}
     assert after == before
-    assert report.after_journal == 7
+    assert after["version", bucket, "theirs", ""].seen == far
+    assert report.after_journal == 8
 
 
 async def test_deletions_stay_deletions(root: Path) -> None:
@@ -467,10 +473,18 @@ async def test_a_hole_in_a_container_hides_only_itself(root: Path) -> None:
         third = await dc.names.version(dc.bucket, "k2", "")
     assert third is not None and first
     damage(root, third.extents[0])
+    # Nor does it hide those whose bodies only tell of them.
+    async with running(root) as dc:
+        late = [await dc.put(f"late {number}", 1000) for number in range(3)]
+        assert len({one.extents[0].container for one in late}) == 1
+        before = await dc.seen()
+        del before["version", dc.bucket, "late 0", ""]
+    damage(root, late[0].extents[0])
     report, after, found = await again(root)
     # The head of the record is not what serves the object.
     assert (report.lost, report.records_damaged) == (0, 0)
-    assert after == before and found == {f"k{number}" for number in range(5)}
+    kept = {f"k{number}" for number in range(5)}
+    assert after == before and found == {*kept, "late 1", "late 2"}
 
 
 async def test_a_body_that_is_not_whole_is_no_object(root: Path) -> None:
