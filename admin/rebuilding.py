@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from admin.errors import AdminError
 from admin.layout import PRIVATE_FOLDER, Layout, Lock, existing
 from admin.parts import Files, object_disk, read_files
+from dc.names.api import NamesError
 from dc.names.journal import generation
 from dc.names.model import (
     DATA_KEYS,
@@ -129,6 +130,8 @@ async def rebuild(root: Path, ports: Ports, *, force: bool, dry_run: bool, tell:
             )
         files = await ports.disk.run(lambda: read_files(layout))
         return await _rebuild(layout, files, ports, dry_run, tell)
+    except (sqlite3.Error, NamesError, ObjectsError) as error:
+        raise AdminError(f"the names of {root} cannot be made again: {error}") from error
     finally:
         lock.release()
 

@@ -280,6 +280,28 @@ async def test_deletions_stay_deletions(root: Path) -> None:
         assert found == {"kept"} and report.after_journal == 0
 
 
+async def test_what_the_journal_has_just_deleted_is_not_brought_back_by_bodies(root: Path) -> None:
+    """Their stamps are above the floor: the deletions beat them."""
+    async with running(root) as dc:
+        await dc.settle()
+        await dc.put("null", 10)
+        await dc.delete("null")
+        made = await dc.put("version", 10, versioned=True)
+        await dc.delete("version", made.vid)
+        await dc.put("large", 2_000_000)
+        await dc.delete("large")
+        other = await dc.names.create_bucket("other", OWNER, "eu")
+        await dc.put("in other", 10, bucket=other.id)
+        stamp = dc.names.clock.now()
+        await dc.names.delete([Tombstone(bucket=other.id, key="in other", vid="", stamp=stamp)])
+        await dc.names.delete_bucket(other.id)
+        await dc.journal.finish()
+        before = await dc.seen()
+    report, after, found = await again(root)
+    assert after == before and not found
+    assert report.buckets == 1
+
+
 async def test_what_was_refused_or_never_finished_stays_away(root: Path) -> None:
     async with running(root) as dc:
         await dc.put("there", 10)
