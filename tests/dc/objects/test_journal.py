@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compaction_kit import HALF, Place, opened
+from compaction_kit import HALF, MovingClock, Place, opened
 from journal_kit import Item, feed_of, journal_of
 from object_disks import MemoryDisk
 
@@ -280,6 +280,32 @@ async def test_segments_whose_container_is_gone_are_written_again(tmp_path: Path
         await one.step()
         await one.finish()
         assert journal_of(place.disk)[1] == await feed_of(place)
+
+
+class NotingClock(MovingClock):
+    """Goes on only in short sleeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sleeps: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(round(seconds, 3))
+        await super().sleep(seconds if seconds < 1 else 0)
+
+
+async def test_it_is_quick_after_a_pause_and_gathers_otherwise(tmp_path: Path) -> None:
+    async with opened(tmp_path) as place:
+        clock = NotingClock()
+        one = Journal(place.names, place.store, clock)
+        await one.open()
+        for pause, waits in ((0, 0.01), (0, 0.2), (5, 0.01), (0, 0.2)):
+            clock.now += pause
+            await place.put("k", 10)
+            clock.sleeps.clear()
+            await one.step()
+            assert [each for each in clock.sleeps if each < 1] == [waits]
+            assert journal_of(place.disk)[1] == await feed_of(place)
 
 
 def segment(serial: int, rows: int) -> Segment:
