@@ -282,6 +282,24 @@ async def test_segments_whose_container_is_gone_are_written_again(tmp_path: Path
         assert journal_of(place.disk)[1] == await feed_of(place)
 
 
+async def test_it_does_not_grow_with_overwrites(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segments that are too large to be merged are written anew when most of them has moved on."""
+    monkeypatch.setattr(journal_module, "PAGE_ROWS", 64)
+    monkeypatch.setattr(journal_module, "SWEEP_ROWS_MIN", 100)
+    async with opened(tmp_path) as place:
+        one = journal(place)
+        await one.open()
+        for turn in range(12):
+            for number in range(64):
+                await place.put(f"k{number}", 10, turn)
+            await one.step()
+        live = len(await feed_of(place))
+        assert sum(each.rows for each in one._segments) <= 4 * live
+        assert journal_of(place.disk)[1] == await feed_of(place)
+
+
 class NotingClock(MovingClock):
     """Goes on only in short sleeps."""
 
