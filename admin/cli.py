@@ -18,6 +18,7 @@ from admin.commands import (
     conflicts,
     dc,
     disk,
+    names,
     node,
     objects,
     replication,
@@ -51,6 +52,7 @@ app.add_typer(dc.app, name="dc")
 app.add_typer(disk.app, name="disk")
 app.add_typer(node.app, name="node")
 app.add_typer(objects.app, name="objects")
+app.add_typer(names.app, name="names")
 app.add_typer(replication.app, name="replication")
 app.add_typer(conflicts.app, name="conflicts")
 app.command()(lab)

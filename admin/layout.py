@@ -7,6 +7,8 @@
     data.key          encrypts S3 secret keys at rest                               secret
     admin.token       what the command line shows to the admin API                  secret
     names/            the name server's database
+    names.old-N/      one that `farshore names rebuild --force` has put aside
+    names.rebuild/    one that is being made
     containers/       the objects' bytes
     disks.json        disks and machines that were added since `init`
     farshore.lock     locked by the process that serves DIR; says its pid

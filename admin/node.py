@@ -202,6 +202,7 @@ class Node:
             "users": len(self._parts.accounts.users()),
             "datacenters": [peer.name for peer in self._parts.names.peers()],
             **self._parts.objects.status(),
+            **self._parts.journal.status(),
             **self._parts.compactor.status(),
         }
 
@@ -228,6 +229,7 @@ class Node:
                 await _within(PART_STOP_SECONDS, runner.cleanup(), "admin")
             await _within(PART_STOP_SECONDS, parts.background.stop(), "background work")
             await _within(PART_STOP_SECONDS, parts.replicator.stop(), "replication")
+            await _within(PART_STOP_SECONDS, parts.journal.finish(), "journal")
             await _within(PART_STOP_SECONDS, parts.objects.close(), "objects")
             await _within(PART_STOP_SECONDS, parts.names.close(), "names")
             parts.fleet.close()

@@ -5,6 +5,7 @@ stops it.
 """
 
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from dc.names.service import SqliteNames, open_names
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.compaction import Compactor
 from dc.objects.container import ContainerDisk
+from dc.objects.format import container_of
+from dc.objects.journal import Journal
 from dc.objects.redundancy import parse_mode
 from dc.objects.store import ContainerStore
 from dc.ports import Clock, Disk, Network, Randomness
@@ -67,6 +70,7 @@ class Parts:
     files: Files
     names: SqliteNames
     objects: ContainerStore
+    journal: Journal
     compactor: Compactor
     accounts: Accounts
     s3: web.Server
@@ -176,6 +180,19 @@ def fleet_of(files: Files, clock: Clock, disk: Disk, randomness: Randomness) -> 
     )
 
 
+def check_names(layout: Layout, containers: ContainerDisk) -> None:
+    """AdminError when there are objects, and no names for them: an empty name server would take
+    them for garbage."""
+    if (layout.names / "names.db").exists():
+        return
+    containers.make_dirs(layout.containers)  # Which also finds what is on several disks.
+    if any(container_of(name) is not None for name in containers.list_dir(layout.containers)):
+        raise AdminError(
+            f"{layout.names / 'names.db'} is lost, and there are objects: put it back from a backup"
+            f" of all of {layout.root}, or `farshore names rebuild {layout.root}` makes it again"
+        )
+
+
 async def _say_site(names: SqliteNames, files: Files) -> None:
     """Tell all datacenters what this one is called, when they do not know it."""
     config = files.config
@@ -202,7 +219,7 @@ def _background(
     files: Files,
     names: SqliteNames,
     objects: ContainerStore,
-    compactor: Compactor,
+    others: Sequence[Worker],
     logs: AccessLogs,
     clock: Clock,
 ) -> Background:
@@ -215,7 +232,7 @@ def _background(
         broker=files.broker,
         topic_prefix=config.mqtt.topic_prefix,
         logs=logs,
-        others=[*objects.workers(), Worker("compaction", clock, compactor.step)],
+        others=[*objects.workers(), *others],
     )
 
 
@@ -227,6 +244,7 @@ async def open_parts(
     secrets = SecretStore(files.data_key, randomness.token)
     fleet = fleet_of(files, clock, disk, randomness)
     containers = object_disk(files, disk, clock, fleet)
+    await disk.run(lambda: check_names(layout, containers))
     names = await open_names(
         layout.names / "names.db",
         databases=SystemDatabases(),
@@ -237,9 +255,11 @@ async def open_parts(
     names.knowledge.conflict_retention_ms = config.conflict_retention_ms
     names.knowledge.peer_absence_ms_max = config.peer_absence_ms_max
     objects = ContainerStore(layout.root, disk=containers, clock=clock, randomness=randomness)
+    journal = Journal(names, objects, clock)
     try:
-        await _say_site(names, files)
         await objects.open()
+        await journal.open()
+        await _say_site(names, files)
         accounts = Accounts(names, secrets, randomness)
         replicator = Replicator(
             names=names,
@@ -282,6 +302,9 @@ async def open_parts(
         await names.close()
         raise
     compactor = Compactor(names, objects, clock, config.compaction)
-    background = _background(files, names, objects, compactor, logs, clock)
+    others = [Worker("journal", clock, journal.step), Worker("compaction", clock, compactor.step)]
+    background = _background(files, names, objects, others, logs, clock)
     server = gateway.server()
-    return Parts(files, names, objects, compactor, accounts, server, background, replicator, fleet)
+    return Parts(
+        files, names, objects, journal, compactor, accounts, server, background, replicator, fleet
+    )

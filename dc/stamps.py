@@ -96,6 +96,10 @@ class HybridClock:
         come next. By chance it makes none of them twice."""
         self._last += count
 
+    def resume(self, stamp: Stamp) -> None:
+        """Move past a stamp that was stored here before, however far ahead it is."""
+        self._last = max(self._last, int(stamp[:16], 16))
+
     def check(self, stamp: Stamp) -> None:
         """Raise StampAhead when `stamp` is too far in the future to be let in. What this clock has
         passed already it lets in, also when the wall clock was set back since."""

@@ -7,15 +7,17 @@ was read must be that of the source's record, or the copy fails instead of keepi
 The source is authorised by itself, by the same rule as any read.
 """
 
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple, cast
 
 from msgspec.structs import replace
 
-from dc.names.model import NULL_VERSION, Bucket, Extent, Kind, Sealed, Version
+from dc.names.model import NULL_VERSION, Bucket, Extent, Kind, Meta, Sealed, Version
 from dc.objects.api import BytesElsewhere, CorruptData
-from dc.objects.ident import body_ident
+from dc.objects.ident import body_ident, version_ident
 from dc.ports import Buffer
+from dc.stamps import Stamp
 from gateway.access.acl import READ
 from gateway.access.facts import facts_of_tags
 from gateway.access.gate import Access
@@ -25,13 +27,22 @@ from gateway.cipher import Encrypter
 from gateway.conditions import check_copy, write_condition
 from gateway.context import Context
 from gateway.dates import iso_date
-from gateway.encryption import CUSTOMER_ALGORITHM, SSE, Opening, opened, read_body, sse_head, wanted
+from gateway.encryption import (
+    CUSTOMER_ALGORITHM,
+    SSE,
+    Opening,
+    Sealing,
+    opened,
+    read_body,
+    sse_head,
+    wanted,
+)
 from gateway.errors import S3Error, invalid_argument
 from gateway.limits import PUT_BYTES_MAX, SMALL_BYTES_MAX
 from gateway.metadata import REDIRECT_LOCATION, STORAGE_CLASS, copied_meta, read_meta
 from gateway.model.matching import COPY_SOURCE
 from gateway.notifications.records import of, told
-from gateway.put import FULL_OBJECT
+from gateway.put import FULL_OBJECT, give_name
 from gateway.read import look_up, permitted
 from gateway.replication_rules import not_here
 from gateway.reply import XMLNS, Reply, xml_reply
@@ -81,13 +92,14 @@ class _Passage:
     def crc64(self) -> int:
         return int.from_bytes(self.crc.digest(), "big")
 
-    def result(self, extents: list[Extent]) -> Copied:
+    def result(self) -> Copied:
+        """Without extents."""
         other = self.other.digest_b64() if self.other is not None else ""
         crc = stored = self.crc64
         sealed = None
         if self.encrypter is not None:
             sealed, stored = Sealed(self.encrypter.nonce, crc), self.encrypter.crc64
-        return Copied(self.md5.digest().hex(), crc, other, extents, sealed, stored)
+        return Copied(self.md5.digest().hex(), crc, other, [], sealed, stored)
 
 
 class Source(NamedTuple):
@@ -149,8 +161,10 @@ async def copy_bytes(
     about: bytes,
     algorithm: str,
     encrypter: Encrypter | None,
+    described: Callable[[Copied, bool], bytes] | None = None,
 ) -> Copied:
-    """Store the bytes [start, stop) of a version anew."""
+    """Store the bytes [start, stop) of a version anew. `about` is stored beside them; but beside
+    the last of them what `described` says, told whether these are all."""
     passage = _Passage(algorithm, encrypter)
     start, stop = span
     pieces = read_body(context, source, opening, start, stop)
@@ -167,9 +181,12 @@ async def copy_bytes(
                     await writer.write(stored)
         if (start, stop) == (0, source.size) and passage.crc64 != source.meta.plain_crc64:
             raise CorruptData(f"the bytes of {source.key!r} are not those that were stored")
+        copied = passage.result()
+        if described is not None:
+            about = described(copied, writer is None)
         if writer is None:
-            return passage.result(await context.objects.put(about, b"".join(gathered)))
-        return passage.result(await writer.finish())
+            return copied._replace(extents=await context.objects.put(about, b"".join(gathered)))
+        return copied._replace(extents=await writer.finish(about))
     except BaseException as error:
         if writer is not None:
             writer.abort()
@@ -201,43 +218,78 @@ async def copy_object(context: Context, request: Request) -> Reply:
     meta = copied_meta(source.meta, headers) if directive == "COPY" else read_meta(headers)
     attributes = _attributes(context, request, found)
     algorithm = _algorithm(request, source)
-    about = body_ident(bucket.id, key, NULL_VERSION, names.clock.now())
+    began = names.clock.now()
     encrypter = None if sealing is None else sealing.encrypter(context)
+    version: Version | None = None
+
+    def described(copied: Copied, is_all: bool) -> bytes:
+        nonlocal version
+        about = _copied_meta(meta, copied, algorithm, sealing)
+        into = as_now(names.directory, bucket)
+        version = _version(into, key, names.clock.now(), source.size, copied, about, attributes)
+        return version_ident(version, "" if is_all else began)
+
     copied = await copy_bytes(
-        context, source, found.opening, (0, source.size), about, algorithm, encrypter
+        context,
+        source,
+        found.opening,
+        (0, source.size),
+        body_ident(bucket.id, key, NULL_VERSION, began),
+        algorithm,
+        encrypter,
+        described,
     )
-    checksums = {algorithm.lower(): copied.checksum} if algorithm else {}
+    assert version is not None
+    version = replace(version, extents=copied.extents)
+    events = told(context, request, "ObjectCreated:Copy", of(version))
+    await give_name(context, version, only_if, events)
+    checksums = checksum_elements(version.meta.checksums, FULL_OBJECT)
+    return xml_reply(
+        f"<CopyObjectResult {XMLNS}><LastModified>{iso_date(version.stamp)}</LastModified>"
+        f"<ETag>&quot;{copied.md5_hex}&quot;</ETag>{checksums}"
+        "</CopyObjectResult>",
+        head=sse_head(version.meta.sse, request)
+        + source_line(context, source)
+        + written_line(version.vid),
+    )
+
+
+def _copied_meta(meta: Meta, copied: Copied, algorithm: str, sealing: Sealing | None) -> Meta:
+    """What is said of a copy, with what was found out about its bytes."""
     sse = None
     if sealing is not None and copied.sealed is not None:
         sse = sealing.sealed(copied.sealed)
-    meta = replace(
+    return replace(
         meta,
-        checksums=checksums,
+        checksums={algorithm.lower(): copied.checksum} if algorithm else {},
         checksum_type=FULL_OBJECT if algorithm else "",
         crc64=copied.stored_crc64,
         parts=[],
         sse=sse,
     )
-    stamp, bucket = names.clock.now(), as_now(names.directory, bucket)
-    version = Version(
+
+
+def _version(
+    bucket: Bucket,
+    key: str,
+    stamp: Stamp,
+    size: int,
+    copied: Copied,
+    meta: Meta,
+    attributes: dict[str, str],
+) -> Version:
+    """The version that a copy becomes, without its extents."""
+    return Version(
         bucket.id,
         key,
         vid_at(bucket, stamp),
         stamp,
         Kind.OBJECT,
-        source.size,
+        size,
         copied.md5_hex,
         meta,
-        copied.extents,
+        [],
         registers=registers_at(bucket, stamp, attributes),
-    )
-    events = told(context, request, "ObjectCreated:Copy", of(version))
-    await names.put(version, only_if=only_if, events=events)
-    return xml_reply(
-        f"<CopyObjectResult {XMLNS}><LastModified>{iso_date(stamp)}</LastModified>"
-        f"<ETag>&quot;{copied.md5_hex}&quot;</ETag>{checksum_elements(checksums, FULL_OBJECT)}"
-        "</CopyObjectResult>",
-        head=sse_head(meta.sse, request) + source_line(context, source) + written_line(version.vid),
     )
 
 

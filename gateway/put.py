@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from dc.names.api import NamesError
 from dc.names.model import (
     NULL_VERSION,
     Bucket,
+    Condition,
     Encryption,
     Event,
     Extent,
@@ -22,7 +24,7 @@ from dc.names.model import (
     Sealed,
     Version,
 )
-from dc.objects.ident import body_ident, version_ident
+from dc.objects.ident import body_ident, refusal_ident, version_ident
 from dc.stamps import Stamp
 from gateway.attributes import has_attributes, read_attributes, registers_at
 from gateway.body import announced_length, receive, receive_large
@@ -41,6 +43,7 @@ from gateway.request import Request
 from gateway.versioning import as_now, vid_at, written_line
 
 FULL_OBJECT = "FULL_OBJECT"
+_REFUSED = b"-"
 
 
 class Stored(NamedTuple):
@@ -63,11 +66,11 @@ async def store_body(
     request: Request,
     verifier: BodyVerifier,
     ident: bytes,
-    small_ident: Callable[[Stored], bytes] | None = None,
+    described: Callable[[Stored, bool], bytes] | None = None,
     encrypter: Encrypter | None = None,
 ) -> Stored:
     """Receive, verify, encrypt and store the body of a request. `ident` is stored beside its
-    bytes; or, if the body is small, what `small_ident` makes of it."""
+    bytes; but beside the last of them what `described` says, told whether these are all."""
     length = announced_length(request, PUT_BYTES_MAX)
     objects = context.objects
     if length <= SMALL_BYTES_MAX:
@@ -76,19 +79,38 @@ async def store_body(
         if encrypter is not None:
             data = await encrypted(context, encrypter, data)
             crc64 = encrypter.crc64
-        about = ident if small_ident is None else small_ident(Stored(length, digests, crc64, []))
+        about = ident
+        if described is not None:
+            about = described(Stored(length, digests, crc64, []), True)
         return Stored(length, digests, crc64, await objects.put(about, data))
     writer = objects.writer(ident)
     try:
         length, digests = await receive_large(
             request, length, verifier, writer, context.offload, encrypter
         )
-        extents = await writer.finish()
+        crc64 = digests.crc64nvme if encrypter is None else encrypter.crc64
+        last = None
+        if described is not None:
+            last = described(Stored(length, digests, crc64, []), False)
+        extents = await writer.finish(last)
     except BaseException:
         writer.abort()
         raise
-    crc64 = digests.crc64nvme if encrypter is None else encrypter.crc64
     return Stored(length, digests, crc64, extents)
+
+
+async def give_name(
+    context: Context, version: Version, only_if: Condition | None, events: Sequence[Event]
+) -> None:
+    """Commit a version whose bytes are stored, with an ident that tells all of it. If it is refused
+    that is written down before the client hears of it: names that are made again from the bytes
+    (`dc/objects/finding.py`) must not have it."""
+    try:
+        await context.names.put(version, only_if=only_if, events=events)
+    except NamesError:
+        if version.extents:
+            await context.objects.put(refusal_ident(version), _REFUSED)
+        raise
 
 
 async def put_object(context: Context, request: Request) -> Reply:
@@ -110,35 +132,32 @@ async def put_object(context: Context, request: Request) -> Reply:
     if has_attributes(request):
         attributes = read_attributes(context, request, clock.now())
     version: Version | None = None
+    began = clock.now()
 
-    def made(stored: Stored) -> Version:
+    def described(stored: Stored, is_all: bool) -> bytes:
+        nonlocal version
         sse = None
         if sealing is not None and encrypter is not None:
             sse = sealing.sealed(Sealed(encrypter.nonce, stored.digests.crc64nvme))
         into = as_now(context.names.directory, bucket)
-        return _version(into, key, clock.now(), stored, meta, sse, attributes)
-
-    def described(stored: Stored) -> bytes:
-        nonlocal version
-        version = made(stored)
-        return version_ident(version)
+        version = _version(into, key, clock.now(), stored, meta, sse, attributes)
+        return version_ident(version, "" if is_all else began)
 
     stored = await store_body(
         context,
         request,
         BodyVerifier(headers, request.auth, plain=request.plain),
-        body_ident(bucket.id, key, NULL_VERSION, clock.now()),
+        body_ident(bucket.id, key, NULL_VERSION, began),
         described,
         encrypter,
     )
     digests = stored.digests
-    if version is None:
-        version = made(stored)
+    assert version is not None
     events: Sequence[Event] = ()
     if bucket.registers:
         events = told(context, request, request.put_event, of(version))
     version = replace(version, extents=stored.extents)
-    await context.names.put(version, only_if=only_if, events=events)
+    await give_name(context, version, only_if, events)
     head = f'ETag: "{digests.md5_hex}"\r\n{written_line(version.vid)}'
     if sealing is not None:
         head += sse_head(version.meta.sse, request)

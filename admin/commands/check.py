@@ -40,10 +40,12 @@ def check(
     """
     import msgspec
 
-    from admin import checking
+    from admin import checking, logs
     from admin.output import print_json
+    from dc.config import Log
     from dc.system import SystemClock, SystemDatabases, SystemDisk, SystemRandomness
 
+    logs.configure(Log(level="warning"))
     report = asyncio.run(
         checking.check(
             folder,

@@ -76,6 +76,7 @@ from dc.names.errors import (
 from dc.names.errors import (
     UserExists as UserExists,
 )
+from dc.names.journal_api import JournalNames
 from dc.names.knowledge import Knowledge
 from dc.names.model import (
     AccessKey,
@@ -123,6 +124,8 @@ class Names(Protocol):
     """What is known here and held by other DCs only."""
     places: Places
     """Which containers are pointed into; moves names to other bytes."""
+    journal: JournalNames
+    """What the names could be made again from, if they were lost."""
 
     @property
     def epoch(self) -> str:

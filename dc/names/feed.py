@@ -6,12 +6,13 @@ everywhere (`dc/names/merge.py` says why); buckets, users and keys are few and r
 """
 
 import sqlite3
+from typing import NamedTuple
 
 import msgspec
 
 from dc.names import registers
 from dc.names.kinds import CONFLICT, FEED_BUCKET, TOMBSTONE
-from dc.names.model import Conflict, FeedEntry, Tombstone
+from dc.names.model import Change, Conflict, FeedEntry, Tombstone
 from dc.names.rows import CONFLICT_ROW, ROW, Row
 
 _VERSIONS = f"""
@@ -73,53 +74,83 @@ _decode_versions = msgspec.json.Decoder(list[_VersionRow]).decode
 _decode_tombstones = msgspec.json.Decoder(list[_TombstoneRow]).decode
 
 
+class Texts(NamedTuple):
+    """What the feed holds in a span of positions: JSON arrays without their brackets, as SQLite
+    gives them; `ids` are those of the buckets in them by number. `directory` is decoded already."""
+
+    ids: dict[int, str]
+    versions: str
+    tombstones: str
+    conflicts: str
+    directory: list[tuple[int, Change]]
+
+
 def read_feed(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[FeedEntry], int, bool]:
     """See `dc.names.api.Names.feed`."""
     db.execute("BEGIN")
     try:
-        entries, end, complete = _read(db, after, limit)
+        end, count = find_end(db, after, limit)
+        found = entries(texts(db, after, end)) if count else []
     finally:
         db.execute("COMMIT")
-    entries.sort(key=lambda entry: entry.seq)
-    return entries, end, complete
+    return found, max(after, end), count < limit
 
 
-def _read(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[FeedEntry], int, bool]:
+def find_end(
+    db: sqlite3.Connection, after: int, limit: int, stop: int | None = None
+) -> tuple[int, int]:
+    """Where a page ends of `limit` rows after a position, and how many rows there are. `stop`: the
+    position where it ends at the latest."""
+    last = 2**62 if stop is None else stop
     (end, count) = db.execute(
-        "SELECT max(seq), count(*) FROM (SELECT seq FROM feed WHERE seq > ? ORDER BY seq LIMIT ?)",
-        (after, limit),
+        "SELECT max(seq), count(*) FROM"
+        " (SELECT seq FROM feed WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?)",
+        (after, last, limit),
     ).fetchone()
-    if count < limit:
-        # Positions that were taken and stayed empty are looked at, too.
-        position = db.execute("SELECT value FROM facts WHERE name = 'position'").fetchone()[0]
-        end = int(position.split(" ")[1])
-    if not count:
-        return [], max(after, end), True
+    if count == limit:
+        return int(end), limit
+    if stop is not None:
+        return stop, int(count)
+    # Positions that were taken and stayed empty are looked at, too.
+    position = db.execute("SELECT value FROM facts WHERE name = 'position'").fetchone()[0]
+    return int(position.split(" ")[1]), int(count)
+
+
+def texts(db: sqlite3.Connection, after: int, end: int) -> Texts:
+    """What the feed holds from after one position up to another, as it is now."""
     span = (after, end)
-    ids = dict(db.execute(_BUCKETS, span).fetchall())
-    entries = [
-        FeedEntry(seq, change)
-        for seq, kind, item in db.execute(_REGISTERS, span).fetchall()
-        if (change := registers.read(db, kind, item)) is not None
-    ]
-    text = db.execute(_VERSIONS, span).fetchone()[0]
-    for found in _decode_versions(f"[{text}]") if text else ():
-        entries.append(FeedEntry(found.seq, found.row.version(ids[found.bucket], found.key)))
-    text = db.execute(_TOMBSTONES, span).fetchone()[0]
-    for gone in _decode_tombstones(f"[{text}]") if text else ():
-        bucket = ids[gone.bucket]
+    return Texts(
+        dict(db.execute(_BUCKETS, span).fetchall()),
+        db.execute(_VERSIONS, span).fetchone()[0] or "",
+        db.execute(_TOMBSTONES, span).fetchone()[0] or "",
+        db.execute(_CONFLICTS, span).fetchone()[0] or "",
+        [
+            (seq, change)
+            for seq, kind, item in db.execute(_REGISTERS, span).fetchall()
+            if (change := registers.read(db, kind, item)) is not None
+        ],
+    )
+
+
+def entries(found: Texts) -> list[FeedEntry]:
+    """The same in the order of the feed."""
+    ids = found.ids
+    result = [FeedEntry(seq, change) for seq, change in found.directory]
+    for one in _decode_versions(f"[{found.versions}]"):
+        result.append(FeedEntry(one.seq, one.row.version(ids[one.bucket], one.key)))
+    for gone in _decode_tombstones(f"[{found.tombstones}]"):
         tombstone = Tombstone(
-            bucket=bucket,
+            bucket=ids[gone.bucket],
             key=gone.key,
             vid=gone.vid,
             stamp=gone.stamp,
             seen=gone.seen,
             again=bool(gone.again),
         )
-        entries.append(FeedEntry(gone.seq, tombstone))
-    text = db.execute(_CONFLICTS, span).fetchone()[0]
-    for one in _decode_conflicts(f"[{text}]") if text else ():
-        loser = one.row.version(ids[one.bucket], one.key)
-        conflict = Conflict(loser=loser, winner=one.winner, gone=bool(one.gone))
-        entries.append(FeedEntry(one.seq, conflict))
-    return entries, end, count < limit
+        result.append(FeedEntry(gone.seq, tombstone))
+    for lost in _decode_conflicts(f"[{found.conflicts}]"):
+        loser = lost.row.version(ids[lost.bucket], lost.key)
+        conflict = Conflict(loser=loser, winner=lost.winner, gone=bool(lost.gone))
+        result.append(FeedEntry(lost.seq, conflict))
+    result.sort(key=lambda entry: entry.seq)
+    return result

@@ -3,7 +3,7 @@
 `bodies` is for a check of what is stored, while nothing else uses the database. `count_page` and
 `find_page` go through the same tables while everybody does, a page at a time and without a
 transaction: which containers are pointed into, and by whom. They also see what an inbox has of
-bodies that are still to come.
+bodies that are still to come, and where the journal is.
 """
 
 import sqlite3
@@ -112,7 +112,7 @@ def give_up(db: sqlite3.Connection, lost: Sequence[Body]) -> None:
 
 # -- page by page -------------------------------------------------------------------------------
 
-VERSIONS, CONFLICTS, PARTS, INBOX = range(4)
+VERSIONS, CONFLICTS, PARTS, INBOX, JOURNAL = range(5)
 """The tables, in the order in which they are gone through."""
 
 Place = tuple[int, tuple[int | str, ...]]
@@ -122,7 +122,10 @@ _FIRST: dict[int, tuple[int | str, ...]] = {
     CONFLICTS: (-1, "", ""),
     PARTS: ("", -1),
     INBOX: ("", -1),
+    JOURNAL: (-1,),
 }
+_STAY = (INBOX, JOURNAL)
+"""What they point to is not moved: who uses it knows it by where it is."""
 _PAGES = {
     VERSIONS: "SELECT bucket, key, vid, extents, length(key) + length(vid) + length(meta)"
     " FROM versions WHERE (bucket, key, vid) > (?, ?, ?) ORDER BY bucket, key, vid LIMIT ?",
@@ -132,6 +135,7 @@ _PAGES = {
     " WHERE (upload, number) > (?, ?) ORDER BY upload, number LIMIT ?",
     INBOX: "SELECT peer, seq, extents, 128 FROM inbox"
     " WHERE (peer, seq) > (?, ?) ORDER BY peer, seq LIMIT ?",
+    JOURNAL: "SELECT serial, extents, 128 FROM journal WHERE serial > ? ORDER BY serial LIMIT ?",
 }
 _FULL = {
     VERSIONS: f"SELECT (SELECT id FROM buckets WHERE number = v.bucket), v.key, {ROW}, v.extents"
@@ -166,7 +170,7 @@ class Share(msgspec.Struct):
 
 class CountPage(NamedTuple):
     """`rows` were looked at, `bodies` of them are bodies; `coming` are containers that an inbox has
-    ranges in; `after` is where the next page begins, None at the end."""
+    ranges in, or the journal is in; `after` is where the next page begins, None at the end."""
 
     rows: int
     bodies: int
@@ -214,8 +218,8 @@ def count_page(db: sqlite3.Connection, after: Place, limit: int) -> CountPage:
             of_body.add(one.container)
         for container in of_body:
             containers[container].bodies += 1
-    coming = set(containers) if table == INBOX else set()
-    bodies = 0 if table == INBOX else sum(1 for extents in places if extents)
+    coming = set(containers) if table in _STAY else set()
+    bodies = 0 if table in _STAY else sum(1 for extents in places if extents)
     return CountPage(len(rows), bodies, containers, coming, following)
 
 
@@ -223,9 +227,9 @@ def find_page(
     db: sqlite3.Connection, after: Place, limit: int, containers: frozenset[int]
 ) -> FindPage:
     """Those of the next `limit` rows of a table that point into these containers. What an inbox
-    has is left out."""
+    has is left out, and the journal."""
     table = after[0]
-    if table == INBOX:
+    if table in _STAY:
         return FindPage(0, [], None)
     rows, places, following = _page(db, after, limit)
     found = []
@@ -262,7 +266,7 @@ def _page(
         places = _all_extents(text)
     if len(rows) == limit:
         return rows, places, (table, rows[-1][:-2])
-    return rows, places, (table + 1, _FIRST[table + 1]) if table < INBOX else None
+    return rows, places, (table + 1, _FIRST[table + 1]) if table < JOURNAL else None
 
 
 def _sums(length: int) -> int:

@@ -69,6 +69,11 @@ class Knowledge:
     def covers(self, stamp: Stamp) -> bool:
         return stamp in self.coverage
 
+    @property
+    def committed(self) -> Stamp:
+        """All changes made here up to it are committed, or failed; "" just after a start."""
+        return self._committed
+
     # -- epochs -------------------------------------------------------------------------------
 
     def recognises(self, epoch: str, position: int, end: int) -> bool:

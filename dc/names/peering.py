@@ -7,8 +7,10 @@ from typing import TypeVar
 
 from dc.names import peers
 from dc.names.api import NamesClosed
+from dc.names.journal_api import JournalNames
 from dc.names.knowledge import Knowledge
-from dc.names.model import Cursor, Inboxed, Peer
+from dc.names.model import Cursor, Event, Inboxed, Peer
+from dc.names.transaction import Transaction
 from dc.names.writer import Writer
 from dc.ports import Clock, Database
 
@@ -19,6 +21,7 @@ class PeerNames:
     """A base of `SqliteNames`, which sets what stands here."""
 
     knowledge: Knowledge
+    journal: JournalNames
     _wall: Clock
     _writer: Writer
     _scan: Database
@@ -30,18 +33,24 @@ class PeerNames:
         except sqlite3.Error as error:
             raise NamesClosed(f"the name server could not read: {error}") from error
 
+    async def _rare(self, action: Callable[[Transaction], T], events: Sequence[Event] = ()) -> T:
+        """What is not done often: return when the journal has it, too (`dc/objects/journal.py`)."""
+        result = await self._writer.action(action, events)
+        await self.journal.settled()
+        return result
+
     def peers(self) -> list[Peer]:
         return self._peers
 
     async def add_peer(self, peer: Peer, token_id: str = "", token_expires: int = 0) -> None:
         now_ms = self._wall.wall_ms()
 
-        await self._writer.action(
+        await self._rare(
             lambda transaction: peers.add(transaction, peer, token_id, token_expires, now_ms)
         )
 
     async def remove_peer(self, dc_id: str) -> None:
-        await self._writer.action(lambda transaction: peers.remove(transaction, dc_id))
+        await self._rare(lambda transaction: peers.remove(transaction, dc_id))
         self.knowledge.note_progress(dc_id, None)
 
     async def token_used(self, token_id: str) -> bool:

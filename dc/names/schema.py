@@ -192,7 +192,13 @@ CREATE INDEX conflicts_elsewhere ON conflicts(bucket, key, stamp, size)
     WHERE substr(extents, 1, 4) = '[[0,';
 """
 
-MIGRATIONS = [_V1, _V2, _V3, _V4, _V5, _V6]
+# Where the journal is that the names can be made again from (`dc/names/journal.py`).
+_V7 = """
+CREATE TABLE journal(serial INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL,
+    rows INTEGER NOT NULL, floor TEXT NOT NULL, begun INTEGER NOT NULL, extents TEXT NOT NULL);
+"""
+
+MIGRATIONS = [_V1, _V2, _V3, _V4, _V5, _V6, _V7]
 """MIGRATIONS[n] brings a database from schema version n to n + 1."""
 
 

@@ -28,6 +28,7 @@ from dc.names import (
 from dc.names.api import BucketExists
 from dc.names.directory import MemoryDirectory
 from dc.names.elsewhere import Elsewhere
+from dc.names.journal import JournalTables
 from dc.names.knowledge import Knowledge
 from dc.names.merge import record
 from dc.names.model import (
@@ -141,6 +142,7 @@ class SqliteNames(UploadNames):
         self.elsewhere = Elsewhere(self._read, self._directory.number)
         self.outbox = Outbox(self._read, self._writer.action)
         self.places = Places(self._read, self._writer.action)
+        self.journal = JournalTables(self._read, self._writer.action)
         self.sweeper = Sweeper(self._read, self._writer.action, self._live_number, applying.let_go)
 
     async def load(self) -> None:
@@ -176,20 +178,18 @@ class SqliteNames(UploadNames):
         bucket = Bucket(
             id=key, name=name, owner=owner, region=region, created=now, registers=set_now
         )
-        return await self._writer.action(lambda one: make_bucket(one, bucket))
+        return await self._rare(lambda one: make_bucket(one, bucket))
 
     async def delete_bucket(self, bucket_id: str) -> None:
         stamp = self.clock.now()
-        await self._writer.action(
-            lambda transaction: registers.delete_bucket(transaction, bucket_id, stamp)
-        )
+        await self._rare(lambda transaction: registers.delete_bucket(transaction, bucket_id, stamp))
 
     async def set_bucket_registers(
         self, bucket_id: str, values: Mapping[str, str], *, events: Sequence[Event] = ()
     ) -> None:
         _check_texts(values)
         stamp = self.clock.now()
-        await self._writer.action(
+        await self._rare(
             lambda transaction: registers.set_registers(transaction, bucket_id, values, stamp),
             events,
         )
@@ -226,7 +226,7 @@ class SqliteNames(UploadNames):
             (record(self._live_number(one.change.bucket), one.change), one) for one in removals
         ]
         now_ms = self._wall.wall_ms()
-        return await self._writer.action(lambda one: guards.remove(one, asked, now_ms))
+        return await self._rare(lambda one: guards.remove(one, asked, now_ms))
 
     async def set_registers(
         self,
@@ -242,7 +242,7 @@ class SqliteNames(UploadNames):
         _check_texts(values)
         number, stamp = self._live_number(bucket_id), self.clock.now()
         now_ms = self._wall.wall_ms()
-        await self._writer.action(
+        await self._rare(
             lambda transaction: applying.set_registers(
                 transaction,
                 (number, key, vid),
@@ -304,26 +304,22 @@ class SqliteNames(UploadNames):
     # -- users --------------------------------------------------------------------------------
 
     async def add_user(self, user: User, key: AccessKey) -> None:
-        await self._writer.action(lambda transaction: registers.add_user(transaction, user, key))
+        await self._rare(lambda transaction: registers.add_user(transaction, user, key))
 
     async def delete_user(self, user_id: str) -> None:
         stamp = self.clock.now()
-        await self._writer.action(
-            lambda transaction: registers.delete_user(transaction, user_id, stamp)
-        )
+        await self._rare(lambda transaction: registers.delete_user(transaction, user_id, stamp))
 
     async def add_key(self, key: AccessKey) -> None:
-        await self._writer.action(lambda transaction: registers.add_key(transaction, key))
+        await self._rare(lambda transaction: registers.add_key(transaction, key))
 
     async def add_data_key(self, key: AccessKey) -> None:
         assert key.user == DATA_KEYS
-        await self._writer.action(lambda transaction: registers.merge_key(transaction, key))
+        await self._rare(lambda transaction: registers.merge_key(transaction, key))
 
     async def revoke_key(self, key_id: str) -> None:
         stamp = self.clock.now()
-        await self._writer.action(
-            lambda transaction: registers.revoke_key(transaction, key_id, stamp)
-        )
+        await self._rare(lambda transaction: registers.revoke_key(transaction, key_id, stamp))
 
     # -- the change feed ----------------------------------------------------------------------
 

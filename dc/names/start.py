@@ -4,6 +4,7 @@ import sqlite3
 from typing import NamedTuple
 
 from dc.names import coverage, rebuild, trees, upkeep
+from dc.names.journal import generation
 from dc.names.model import Progress
 from dc.names.schema import migrate, prepare
 from dc.stamps import Stamp
@@ -26,6 +27,7 @@ def set_up(db: sqlite3.Connection, epoch: str) -> State:
     prepare(db)
     migrate(db)
     db.execute("INSERT OR IGNORE INTO facts VALUES('position', ' 0')")
+    db.execute("INSERT OR IGNORE INTO facts VALUES('generation', ?)", (generation(1, epoch),))
     facts = dict(db.execute("SELECT name, value FROM facts").fetchall())
     if "rebuild" in facts:
         rebuild.rebuild(db)

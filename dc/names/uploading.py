@@ -80,7 +80,7 @@ class UploadNames(PeerNames):
             registers.require_live(transaction, number)
             uploads.complete(transaction, upload_id, version.bucket, completed, only_if)
 
-        await self._writer.action(act, events)
+        await self._rare(act, events)
 
     async def completed_upload(self, upload_id: str) -> tuple[str, str, str, Stamp] | None:
         return await self._read(lambda db: uploads.read_completed(db, upload_id))

@@ -42,8 +42,9 @@ class BodyWriter(Protocol):
         which is what bounds memory."""
         ...
 
-    async def finish(self) -> list[Extent]:
-        """Return when everything is durable, with the extents in order of the body."""
+    async def finish(self, ident: bytes | None = None) -> list[Extent]:
+        """Return when everything is durable, with the extents in order of the body. `ident` is
+        stored beside the last of its bytes instead of that which the body began with."""
         ...
 
     def abort(self) -> None:

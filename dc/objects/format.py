@@ -50,7 +50,7 @@ _RESERVED = bytes(28)
 
 RECORD_HEADER_BYTES = 24
 _RECORD = struct.Struct("<4sBBHIQ")
-_RECORD_MAGIC = b"FSHR"
+RECORD_MAGIC = b"FSHR"
 _KIND_DATA = 1
 
 FLAG_LAST = 1
@@ -168,7 +168,7 @@ def encode_record(
     else:
         crcs = _block_crcs(buffers, seed, data_at)
         table = struct.pack(f"<{len(crcs)}I", *crcs)
-    fixed = _RECORD.pack(_RECORD_MAGIC, _KIND_DATA, flags, len(ident), length, position)
+    fixed = _RECORD.pack(RECORD_MAGIC, _KIND_DATA, flags, len(ident), length, position)
     crc = _record_crc(fixed, ident, table, seed, offset)
     return Encoded(
         b"".join((fixed, _CRC.pack(crc), ident, table)), Extent(container, data_at, length)
@@ -180,7 +180,7 @@ def decode_record(raw: Buffer) -> RecordHeader | None:
     if len(raw) < RECORD_HEADER_BYTES:
         return None
     magic, kind, flags, ident_length, length, position = _RECORD.unpack_from(raw)
-    if magic != _RECORD_MAGIC or kind != _KIND_DATA or not 0 < length <= RECORD_MAX_BYTES:
+    if magic != RECORD_MAGIC or kind != _KIND_DATA or not 0 < length <= RECORD_MAX_BYTES:
         return None
     crc = _CRC.unpack_from(raw, RECORD_HEADER_BYTES - 4)[0]
     return RecordHeader(flags, ident_length, length, position, crc)

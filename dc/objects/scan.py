@@ -22,6 +22,7 @@ from dc.objects.format import (
     FLAG_LAST,
     HEADER_BYTES,
     RECORD_HEADER_BYTES,
+    RECORD_MAGIC,
     RecordHeader,
     container_seed,
     decode_header,
@@ -33,6 +34,9 @@ from dc.ports import File
 
 WINDOW_BYTES = 4 << 20
 """Read at a time: more than the largest record."""
+
+SKIP_BYTES = 1 << 20
+"""Looked through at a time for the next whole record."""
 
 
 class Record(NamedTuple):
@@ -66,6 +70,20 @@ class Scan:
             self.good_end = record.extent.offset + record.extent.length
             yield record
         self.torn = self._file.size() > self.good_end
+
+    def skip(self) -> bool:
+        """After the end: go to the next whole record behind bytes that are none, if there is one,
+        and go on there. What it is found by cannot be in the data of another."""
+        at = self.good_end + 1
+        while len(window := self._bytes(at, SKIP_BYTES)) >= RECORD_HEADER_BYTES:
+            place = window.find(RECORD_MAGIC)
+            while place >= 0:
+                if self._next(at + place) is not None:
+                    self.good_end = at + place
+                    return True
+                place = window.find(RECORD_MAGIC, place + 1)
+            at += len(window) - len(RECORD_MAGIC) + 1
+        return False
 
     def _next(self, offset: int) -> Record | None:
         """The record at `offset`, or None when there is no whole one."""

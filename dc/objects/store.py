@@ -8,6 +8,7 @@ only read. `docs/containers.md` tells the whole in plain words.
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,9 @@ from dc.worker import Worker
 
 CONTAINER_MAX_BYTES = 1 << 30
 """The size at which a container is sealed: what a repair or a compaction handles at a time."""
+
+JOURNAL_MAX_BYTES = 64 << 20
+"""The same of containers of the journal, which are removed whole: none of it is ever moved."""
 
 BULK_LANES = 4
 """Streams written side by side; more would only make the disk seek."""
@@ -75,6 +79,10 @@ class ContainerStore:
         self._bulk = [Lane(f"bulk {number}", shared) for number in range(BULK_LANES)]
         self._moved = Lane("compaction", shared)
         """What compaction moves: nobody else waits for it, and it waits for nobody."""
+        self._journal = Lane(
+            "journal",
+            replace(shared, container_max_bytes=min(container_max_bytes, JOURNAL_MAX_BYTES)),
+        )
         # A descriptor for each slot of each container.
         slots = disk.mode.slots if isinstance(disk, CodedDisks) else 1
         self._files = FileCache(disk, self._folder, max(1, files_max // slots))
@@ -104,6 +112,11 @@ class ContainerStore:
     def writer(self, ident: bytes) -> StreamWriter:
         self._check_open()
         return StreamWriter(ident, self._bulk, self.usage)
+
+    def journal_writer(self, ident: bytes) -> StreamWriter:
+        """Store a segment of the names' journal: apart from bodies, in containers of its own."""
+        self._check_open()
+        return StreamWriter(ident, [self._journal], self.usage)
 
     def read_cached(self, extents: Sequence[Extent]) -> bytes | None:
         if len(extents) != 1:
@@ -205,7 +218,7 @@ class ContainerStore:
         self._counters.bytes_on_disk = max(0, self._counters.bytes_on_disk - size)
 
     def _lanes(self) -> list[Lane]:
-        return [self._small, *self._bulk, self._moved]
+        return [self._small, *self._bulk, self._moved, self._journal]
 
     def mender(self, bytes_per_second: int) -> Mender:
         """What looks after containers on several disks, at some rate."""

@@ -69,8 +69,10 @@ class StreamWriter:
             self.abort()
             raise
 
-    async def finish(self) -> list[Extent]:
+    async def finish(self, ident: bytes | None = None) -> list[Extent]:
         self._check_open()
+        if ident is not None:
+            self._ident = ident
         try:
             if self._frame_bytes:
                 await self._send(last=True)

@@ -83,11 +83,12 @@ async def test_a_sound_datacenter_has_no_defects(root: Path) -> None:
     for read in (True, False):
         report = await checked(root, read)
         assert (report.bodies, report.defects, report.bytes_live) == (4, 0, 1_070_010)
-        assert report.containers == 1 and report.bytes_on_disk > report.bytes_live
+        # One of them has the journal.
+        assert report.containers == 2 and report.bytes_on_disk > report.bytes_live
 
 
 async def test_a_flipped_bit_is_found_or_decoded_around(root: Path) -> None:
-    path = container_files(root)[0]
+    path = max(container_files(root), key=lambda path: path.stat().st_size)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)

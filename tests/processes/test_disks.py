@@ -38,6 +38,13 @@ def folders(root: Path, count: int) -> list[Path]:
     return [root / f"disk{number}" for number in range(count)]
 
 
+def remove(folder: Path) -> None:
+    """At once: the datacenter may begin files in it meanwhile."""
+    gone = folder.with_name(f"{folder.name}-gone")
+    folder.rename(gone)
+    shutil.rmtree(gone)
+
+
 def user(dc: Dc) -> dict[str, str]:
     keys: dict[str, str] = dc.facts("user", "add", "ann@example.com")
     s3_client(dc.s3_port, keys).create_bucket(Bucket="shared")
@@ -58,7 +65,7 @@ def test_disks_are_lost_under_load(tmp_path: Path, make: Make, redundancy: str, 
     lost, loads = folders(tmp_path, disks)[: int(redundancy[-1])], []
     for number, folder in enumerate(lost):
         load = load_for(dc, keys, f"before-{number}", 1)
-        shutil.rmtree(folder)
+        remove(folder)
         time.sleep(0.5)
         load.end()
         loads.append(load)
@@ -97,7 +104,7 @@ def test_a_disk_that_comes_back_is_used_again(tmp_path: Path, make: Make) -> Non
     assert dc.facts("status")["disks_missing"] == []
     third = load_for(dc, keys, "third", 1)
     third.end()
-    shutil.rmtree(folders(tmp_path, 3)[0])
+    remove(folders(tmp_path, 3)[0])
     for load in (first, third):
         assert missing(client, load) == []
 
@@ -136,7 +143,7 @@ def test_a_lost_disk_is_replaced(tmp_path: Path, make: Make) -> None:
     client = s3_client(dc.s3_port, keys)
     first = load_for(dc, keys, "first", 1)
     lost, other, _ = folders(tmp_path, 3)
-    shutil.rmtree(lost)
+    remove(lost)
     time.sleep(0.5)
     first.end()
     refused = dc.cli("disk", "prepare", other, check=False)
@@ -155,7 +162,7 @@ def test_a_lost_disk_is_replaced(tmp_path: Path, make: Make) -> None:
 
     eventually("all is written anew", whole, 60)
     assert dc.facts("status")["slots_mended"] > 0
-    shutil.rmtree(other)
+    remove(other)
     assert missing(client, first) == []
     check_unknown(client, first)
 
@@ -171,7 +178,7 @@ def test_kills_lose_nothing(tmp_path: Path, make: Make) -> None:
         load.end()
         loads.append(load)
         dc.start()
-    shutil.rmtree(folders(tmp_path, 3)[2])
+    remove(folders(tmp_path, 3)[2])
     for load in loads:
         assert load.acknowledged
         assert missing(client, load) == []
@@ -185,7 +192,7 @@ def test_with_too_few_disks_it_reads_and_says_so(tmp_path: Path, make: Make) -> 
     client.put_object(Bucket="shared", Key="kept", Body=b"kept" * 1000)
     dc.stop()
     for folder in folders(tmp_path, 6)[:2]:
-        shutil.rmtree(folder)
+        remove(folder)
     dc.start()
     assert client.get_object(Bucket="shared", Key="kept")["Body"].read() == b"kept" * 1000
     with pytest.raises(ClientError) as refused:
