@@ -236,6 +236,20 @@ def _background(
     )
 
 
+async def _open_names(files: Files, clock: Clock, randomness: Randomness) -> SqliteNames:
+    config = files.config
+    names = await open_names(
+        files.layout.names / "names.db",
+        databases=SystemDatabases(),
+        clock=clock,
+        randomness=randomness,
+        dc_id=files.identity.dc_id,
+    )
+    names.knowledge.conflict_retention_ms = config.conflict_retention_ms
+    names.knowledge.peer_absence_ms_max = config.peer_absence_ms_max
+    return names
+
+
 async def open_parts(
     files: Files, *, clock: Clock, disk: Disk, randomness: Randomness, network: Network
 ) -> Parts:
@@ -245,15 +259,7 @@ async def open_parts(
     fleet = fleet_of(files, clock, disk, randomness)
     containers = object_disk(files, disk, clock, fleet)
     await disk.run(lambda: check_names(layout, containers))
-    names = await open_names(
-        layout.names / "names.db",
-        databases=SystemDatabases(),
-        clock=clock,
-        randomness=randomness,
-        dc_id=files.identity.dc_id,
-    )
-    names.knowledge.conflict_retention_ms = config.conflict_retention_ms
-    names.knowledge.peer_absence_ms_max = config.peer_absence_ms_max
+    names = await _open_names(files, clock, randomness)
     objects = ContainerStore(layout.root, disk=containers, clock=clock, randomness=randomness)
     journal = Journal(names, objects, clock)
     try:
