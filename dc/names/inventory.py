@@ -213,7 +213,8 @@ def count_page(db: sqlite3.Connection, after: Place, limit: int) -> CountPage:
             there = containers.get(one.container)
             if there is None:
                 there = containers[one.container] = Share()
-            there.bytes += one.length
+            # What the journal says is not what clients have stored.
+            there.bytes += one.length if table != JOURNAL else 0
             there.taken += one.length + beside + _sums(one.length)
             of_body.add(one.container)
         for container in of_body:
