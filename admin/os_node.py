@@ -26,7 +26,7 @@ from dc.config import bracketed, parse_listen
 from dc.objects.marks import MARK, mark_of
 from dc.objects.nodes.server import NodeServer
 from dc.ports import Clock, Disk, Randomness
-from dc.system import pinned
+from dc.system import keep_alive, pinned
 from replicator import messages
 from replicator.channel import server_context
 from replicator.errors import WireError
@@ -233,7 +233,7 @@ class OsNode:
 
         folders = [Path(each) for each in config.disks]
         boot = self._randomness.token(16).hex()
-        server = NodeServer(self._disk, folders, verify, boot)
+        server = NodeServer(self._disk, folders, verify, boot, keep_alive)
         host, port = parse_listen(config.listen)
         bound = await server.start(host, port, tls)
         self._server = server
