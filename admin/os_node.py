@@ -12,6 +12,7 @@ Its folder (NODE):
 
 import asyncio
 import http.client
+import itertools
 import os
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from admin.disks import apart
 from admin.errors import AdminError, os_reason
 from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock
 from dc.config import bracketed, parse_listen
@@ -149,8 +151,8 @@ def _keys(root: Path, clock: Clock, disk: Disk, randomness: Randomness) -> tuple
 def _check_disks(folders: list[Path], dc_id: str) -> None:
     if not folders:
         raise AdminError("name at least one folder for a disk: --disk DIR")
-    if len(set(folders)) != len(folders):
-        raise AdminError("a folder is named twice: each disk needs one of its own")
+    for one, two in itertools.combinations(folders, 2):
+        apart(one, two)
     for folder in folders:
         mark = folder / MARK
         if mark.exists() and mark.read_bytes() == mark_of(dc_id):
