@@ -46,6 +46,7 @@ log = structlog.get_logger("node")
 NODE_FILE = "node.json"
 _ANSWER_BYTES_MAX = 64 << 10
 _SECONDS_MAX = 10.0
+_STOP_SECONDS_MAX = 5.0
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -246,6 +247,9 @@ class OsNode:
 
     async def stop(self) -> None:
         if self._server is not None:
-            await asyncio.wait_for(self._server.stop(), 5.0)
-            log.info("stopped")
+            try:
+                await asyncio.wait_for(self._server.stop(), _STOP_SECONDS_MAX)
+                log.info("stopped")
+            except TimeoutError:
+                log.warning("did not stop in time, cut off")
         self._lock.release()

@@ -222,3 +222,22 @@ async def test_at_the_end_nothing_is_written_any_more(world: World) -> None:
     assert not list(world.root.rglob("*.fss"))
     with pytest.raises(OSError, match="can be written"):
         world.disks.create(Path(file_name(2 << 16)))
+
+
+# -- disks.json -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"version": 2, "more": 1}', "newer farshore"),
+        ('{"version": 1, "more": 1}', "is damaged"),
+        ('{"version": 1, "nodes"', "is damaged"),
+        ("", "is damaged"),
+        ("{}", "is damaged"),
+    ],
+)
+def test_what_is_wrong_with_the_file_is_said(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "disks.json").write_text(text)
+    with pytest.raises(AdminError, match=words):
+        read_state(Layout(tmp_path))
