@@ -163,6 +163,21 @@ async def test_what_no_datacenter_takes_is_refused_at_both_ends(
     assert world.names() == []
 
 
+async def test_a_request_needs_a_token_of_this_datacenter_that_it_names(world: World) -> None:
+    mine, other = world.fleet.token(60)[0], world.fleet.token(60)[0]
+    now, os1 = SystemClock().wall_ms() // 1000, identity()
+    place = Place("os1", "eu", ("127.0.0.1:7",), "0" * 64)
+    tokyo = Place("tokyo", "eu", ("127.0.0.1:9",), "0" * 64)
+    stolen = joining.issue(identity(), tokyo, now=now, jti=joining.read(mine, now).jti)
+    offer = joining.read(mine, now)
+    request = joining.issue_request(os1, place, offer, host="h", disks=["/a"], now=now)
+    for token in (other, stolen, "", "v4.public.abc", request):
+        body = messages.encode_body(messages.PairCall(offer=token, request=request))
+        assert await world.fleet.accept(body) is None, token[:20]
+    assert await world.fleet.accept(b"") is None
+    assert world.names() == []
+
+
 # -- disks ----------------------------------------------------------------------------------------
 
 
@@ -183,8 +198,30 @@ async def test_a_disk_that_may_be_written_to_is_not_removed(world: World) -> Non
         await world.fleet.remove_disk(label)
     await world.fleet.drain([label])
     assert world.sealed
+    path = Layout(world.root / "paris").disks
+    assert read_state(Layout(path.parent)).draining == [label]
+    assert path.stat().st_mode & 0o777 == 0o600
     await world.fleet.remove_disk(label)
+    state = read_state(Layout(path.parent))
+    assert (state.draining, state.removed) == ([], [label])
     assert label not in world.disks.disks.labels(world.disks.disks.numbers())
+
+
+async def test_as_many_disks_are_left_as_it_takes(world: World) -> None:
+    labels = [str(world.root / f"disk{number}") for number in range(3)]
+    with pytest.raises(AdminError, match="takes 2 disks, and 1 would be left"):
+        await world.fleet.drain(labels[:2])
+    assert not world.disks.disks.draining
+    await world.fleet.drain(labels[:1])
+    with pytest.raises(AdminError, match="takes 2 disks, and 1 would be left"):
+        await world.fleet.drain(labels[1:2])
+    # After a start it goes on.
+    world.disks.disks.draining.clear()
+    world.fleet.opened(world.disks)
+    assert world.disks.disks.draining == {0}
+    await world.fleet.drain(labels[:1], undo=True)
+    assert not world.disks.disks.draining
+    assert read_state(Layout(world.root / "paris")).draining == []
 
 
 async def test_a_lost_disk_is_not_let_go_while_a_container_needs_it(world: World) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from object_checks import FOLDER, noise
-from object_disks import ROOT, FixedClock, MemoryDisk
+from object_disks import ROOT, FixedClock, MemoryDisk, MemoryFile
 from test_coded_store import coded, folders, one_by_one, store_on
 from test_disks_come_and_go import mend, mender_on
 from test_mending import check_on, renew, slots, some_bodies
 
 from dc.objects.coded_disks import CodedDisks, ContainerRemoved
 from dc.objects.disk_place import DiskPlace, local_places
+from dc.objects.disk_set import DiskSet
 from dc.objects.format import file_name
 from dc.objects.redundancy import Mode, parse_mode
 from dc.ports import File
@@ -239,3 +240,26 @@ def test_a_disk_that_was_removed_is_not_failing() -> None:
     disks.failed(1, OSError(errno.EIO, "broken"))
     disks.remove_place(1)
     assert disks.state().disks_failing == []
+
+
+# -- which disks ----------------------------------------------------------------------------------
+
+
+def test_slots_go_to_different_hosts_first() -> None:
+    disk = MemoryDisk()
+    places = [
+        DiskPlace(f"{host}:{number}", ROOT / f"{host}{number}", disk, host)
+        for host in ("a", "b", "c")
+        for number in range(2)
+    ]
+    disks = DiskSet([*places, *local_places(disk, [ROOT / "x", ROOT / "y"])], FixedClock())
+    # A disk of no host is one of its own.
+    assert disks.spread(range(8)) == [0, 2, 4, 6, 7, 1, 3, 5]
+    assert disks.spread(range(6), [0, 2])[0] == 4
+
+
+async def test_disks_that_are_all_slow_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    mode = parse_mode("2+1")
+    disk, stored = await some_bodies(mode)
+    monkeypatch.setattr(MemoryFile, "read_soon", lambda *_: None, raising=False)
+    await check_on(disk, mode, stored)

@@ -16,9 +16,9 @@ from test_nodes_wire import AT, NAME, Host, away, host
 from dc.objects.nodes import client as client_module
 from dc.objects.nodes import server as server_module
 from dc.objects.nodes import wire
-from dc.objects.nodes.client import RemoteDisk
+from dc.objects.nodes.client import RemoteDisk, RemoteFile
 from dc.objects.nodes.wire import Answer, Ask
-from dc.system import SystemDisk, SystemLine
+from dc.system import SystemDisk, SystemFile, SystemLine
 
 __all__ = ["host"]
 
@@ -208,3 +208,64 @@ async def test_a_disk_that_cannot_be_used_keeps_no_node_from_starting(
         assert host.node().call(Ask(wire.LIST, 1))[0] == Answer()
 
     await away(work)
+
+
+# -- what a sync says -----------------------------------------------------------------------------
+
+
+async def test_a_sync_is_one(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, synced = SystemFile.sync, []
+
+    def sync(self: SystemFile) -> None:
+        synced.append(self.size())
+        real(self)
+
+    monkeypatch.setattr(SystemFile, "sync", sync)
+
+    def work() -> None:
+        file = RemoteDisk(host.node(), 0).create(AT)
+        file.writev([b"x" * 10], 0)
+        file.sync()
+        file.close()
+
+    await away(work)
+    assert synced == [10]
+
+
+async def test_a_file_that_failed_is_no_node_that_failed(host: Host) -> None:
+    node = host.node()
+
+    def work() -> None:
+        file = RemoteDisk(node, 0).create(AT)
+        (host.folders[0] / "containers" / NAME).unlink()
+        with pytest.raises(OSError):
+            file.sync()
+        assert node.call(Ask(wire.LIST, 0))[0] == Answer()
+        file.close()
+
+    await away(work)
+
+
+class Stuttering:
+    """A connection that breaks one call, and then says that all is well."""
+
+    boot = "1"
+
+    def __init__(self) -> None:
+        self.broken = False
+
+    def ask(self, ask: Ask, payload: bytes = b"") -> None: ...
+
+    def receive(self) -> tuple[Answer, bytes]:
+        if not self.broken:
+            self.broken = True
+            raise TimeoutError
+        return Answer(), b""
+
+
+async def test_after_a_call_that_did_not_get_through_nothing_is_durable(host: Host) -> None:
+    file = RemoteFile(host.node(), 0, NAME, Stuttering())  # type: ignore[arg-type]
+    file.writev([b"x"], 0)
+    for _ in range(3):
+        with pytest.raises(OSError):
+            file.sync()
