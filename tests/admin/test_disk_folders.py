@@ -8,7 +8,7 @@ from admin.disks import prepare
 from admin.errors import AdminError
 from admin.initialize import initialize
 from admin.layout import Layout
-from admin.parts import object_disk, read_files
+from admin.parts import fleet_of, object_disk, read_files
 from dc.config import Config, Objects, load, render
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.format import file_name
@@ -28,7 +28,8 @@ def init(root: Path, wanted: Config) -> None:
 
 
 def opened(root: Path) -> CodedDisks:
-    disks = object_disk(read_files(Layout(root)), SystemDisk(), SystemClock())
+    files, disk, clock = read_files(Layout(root)), SystemDisk(), SystemClock()
+    disks = object_disk(files, disk, clock, fleet_of(files, clock, disk, SystemRandomness()))
     assert isinstance(disks, CodedDisks)
     return disks
 
