@@ -25,11 +25,16 @@ def check_folders(layout: Layout, config: Config) -> None:
         if folder.resolve() in own or any(each in folder.resolve().parents for each in own[1:]):
             raise AdminError(f"{folder} is the datacenter's own: name another folder for a disk")
     for one, two in itertools.combinations(folders, 2):
-        first, second = one.resolve(), two.resolve()
-        if first == second:
-            raise AdminError(f"{one} and {two} are the same folder: each disk needs one")
-        if first in second.parents or second in first.parents:
-            raise AdminError(f"of {one} and {two} one is in the other: name folders beside them")
+        apart(one, two)
+
+
+def apart(one: Path, two: Path) -> None:
+    """AdminError when two disks are one folder, or one is in the other."""
+    first, second = one.resolve(), two.resolve()
+    if first == second or (first.exists() and second.exists() and first.samefile(second)):
+        raise AdminError(f"{one} and {two} are the same folder: each disk needs one")
+    if first in second.parents or second in first.parents:
+        raise AdminError(f"of {one} and {two} one is in the other: name folders beside them")
 
 
 def check_redundancy(layout: Layout, config: Config) -> None:

@@ -10,14 +10,16 @@ as it is, if every container can do without it. A node leaves by releasing all o
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 
+from admin.disks import apart
 from admin.errors import AdminError
 from admin.fleet_state import FleetState, NodeRecord, read_state, write_state
 from admin.layout import Layout, disk_folders
@@ -68,8 +70,8 @@ class Fleet:
         self._nodes: dict[str, RemoteNode] = {}
         self._changing = asyncio.Lock()
         self.disks: CodedDisks | None = None
-        self.seal: Callable[[Collection[int]], Awaitable[None]] | None = None
-        """Ends the writing of containers."""
+        self.seal: Callable[[], Awaitable[None]] | None = None
+        """Ends the writing of all containers: others are begun."""
         self.place: Callable[[], Place] | None = None
         """What this datacenter says of itself."""
 
@@ -99,10 +101,8 @@ class Fleet:
 
     def _remote(self, node: NodeRecord) -> RemoteNode:
         if node.name not in self._nodes:
-            endpoints = tuple((at.host, at.port) for at in map(parse_endpoint, node.endpoints))
-            address = NodeAddress(node.name, endpoints, node.fingerprint)
             token = self._tokens(node.node_id)
-            self._nodes[node.name] = RemoteNode(address, token, self._clock, dial)
+            self._nodes[node.name] = RemoteNode(_address(node), token, self._clock, dial)
         return self._nodes[node.name]
 
     def _tokens(self, node_id: str) -> Callable[[], str]:
@@ -226,19 +226,28 @@ class Fleet:
 
     async def _join(self, offer: joining.JoinOffer, asked: joining.JoinRequest) -> None:
         disks, state = self._coded(), self._state
-        by = state.used.get(offer.jti)
-        if by is not None and by[1] != asked.node.dc_id:
+        name, node_id = asked.place.name, asked.node.dc_id
+        there = next((one for one in state.nodes if one.node_id == node_id), None)
+        # Who heard no answer asks again.
+        if offer.jti in state.used and (there is None or state.used[offer.jti][1] != node_id):
             raise AdminError("the token was used already: make a new one with `farshore node add`")
-        name = asked.place.name
-        there = state.node(name)
-        if there is not None and there.node_id != asked.node.dc_id:
+        if there is None and state.node(name) is not None:
             raise AdminError(f"there is a node {name} already: give this one another name")
-        if len(state.nodes) >= NODES_MAX:
+        if there is not None and (there.name, there.host, there.disks) != (
+            name,
+            asked.host,
+            asked.disks,
+        ):
+            raise AdminError(
+                f"it is the node {there.name} already, with host {there.host} and the disks"
+                f" {', '.join(there.disks)}: join with these, or release it first (--lost)"
+            )
+        if there is None and len(state.nodes) >= NODES_MAX:
             raise AdminError(f"a datacenter has at most {NODES_MAX} nodes")
         now = self._clock.wall_ms()
         node = NodeRecord(
             name=name,
-            node_id=asked.node.dc_id,
+            node_id=node_id,
             endpoints=list(asked.place.endpoints),
             fingerprint=asked.place.fingerprint,
             signing_key=asked.node.signing_key,
@@ -253,13 +262,16 @@ class Fleet:
             msgspec.structs.replace(
                 state,
                 nodes=[one for one in state.nodes if one.name != name] + [node],
-                removed=[one for one in state.removed if one not in labels],
+                removed=[one for one in state.removed if there or one not in labels],
                 used=used,
             )
         )
         if there is None:
             for place in self._of_node(node):
                 disks.add_place(place)
+        else:
+            self._remote(node).address = _address(node)
+        if there != node:
             log.info("a node has joined", node=name, disks=len(node.disks))
 
     async def _write(self, state: FleetState) -> None:
@@ -295,11 +307,8 @@ class Fleet:
             if not folder.is_absolute():
                 raise AdminError(f"{folder} is no path from the root")
             for place in self.places():
-                other = place.folder.resolve()
-                if not place.host and (
-                    other in folder.resolve().parents or folder.resolve() in other.parents
-                ):
-                    raise AdminError(f"of {folder} and {other} one is in the other")
+                if not place.host:
+                    apart(folder, place.folder)
             if (folder / MARK).exists() and (folder / MARK).read_bytes() == mark:
                 return  # It was removed, and comes back.
             entries = sorted(folder.iterdir()) if folder.exists() else []
@@ -330,9 +339,13 @@ class Fleet:
                 disks.disks.draining -= numbers
                 return
             disks.disks.draining |= numbers
-            # What is written to stays where it is; so let nothing be written to these any more.
-            assert self.seal is not None
-            await self.seal(disks.on(numbers))
+            await self._write_elsewhere()
+
+    async def _write_elsewhere(self) -> None:
+        """Let nothing be written to disks that are to become empty: what is open stays where it is,
+        and one that is being begun may have chosen its disks before."""
+        assert self.seal is not None
+        await self.seal()
 
     def _number(self, label: str) -> int:
         number = self._coded().disks.number_of(label)
@@ -351,14 +364,23 @@ class Fleet:
         disks = self._coded()
         numbers = [self._number(label) for label in labels]
         for number, label in zip(numbers, labels, strict=True):
-            left = disks.left_on(number)
-            if left and number not in disks.disks.absent:
+            if number in disks.disks.absent:
+                if not lost:
+                    raise AdminError(
+                        f"{label} is not there, and nobody knows what is on it: say --lost if it"
+                        " will not come back"
+                    )
+            elif left := disks.left_on(number):
                 raise AdminError(f"{label} has {left} slots on it: drain it first")
-            if number in disks.disks.absent and not lost:
-                raise AdminError(
-                    f"{label} is not there, and nobody knows what is on it: say --lost if it will"
-                    " not come back"
-                )
+            elif number not in disks.disks.draining:
+                raise AdminError(f"{label} is empty, and may be written to: drain it first")
+        others = set(disks.disks.numbers()) - set(numbers)
+        here = len(others - disks.disks.absent)
+        if lost and others and here < disks.mode.slots_min:
+            raise AdminError(
+                f"of the {len(others)} other disks {here} are there: nobody knows what is on those"
+                " that are not. Bring them back, or add others, first"
+            )
         if lost and (bad := await disks.run(lambda: _without(disks, set(numbers)))):
             raise AdminError(
                 f"{bad} containers have too few fragments without it: bring it back, or wait for"
@@ -373,12 +395,14 @@ class Fleet:
             )
         )
         for number in numbers:
-            disks.remove_place(number)
+            await disks.run(partial(disks.remove_place, number))
         log.info("disks were removed", disks=list(labels))
 
     async def destroy(self) -> None:
         """Delete all containers. AdminError when some are left."""
         disks = self._coded()
+        disks.disks.draining |= set(disks.disks.numbers())
+        await self._write_elsewhere()
 
         def work() -> int:
             for container in disks.containers():
@@ -417,11 +441,16 @@ class Fleet:
             log.info("a node was released", node=name)
 
 
+def _address(node: NodeRecord) -> NodeAddress:
+    endpoints = tuple((at.host, at.port) for at in map(parse_endpoint, node.endpoints))
+    return NodeAddress(node.name, endpoints, node.fingerprint)
+
+
 def _without(disks: CodedDisks, numbers: set[int]) -> int:
     """How many containers cannot be read without these disks."""
-    bad = 0
+    bad, gone = 0, numbers | disks.disks.absent
     for container in disks.containers():
-        places = [disks.place_of(container, slot) for slot in range(disks.mode.slots)]
-        left = [one for one in places if one is not None and one not in numbers]
-        bad += len([one for one in left if one not in disks.disks.absent]) < disks.mode.k
+        whole = set(range(disks.mode.slots)) - disks.missing(container)
+        places = {disks.place_of(container, slot) for slot in whole}
+        bad += len(places - gone - {None}) < disks.mode.k
     return bad

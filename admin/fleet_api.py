@@ -14,6 +14,7 @@ nobody forgets the node then: release it again. `destroy` is the name of the dat
 disk would be left: all bytes of all objects are deleted.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,6 +112,7 @@ class FleetApi:
                 f" meant: --destroy {self._name}"
             )
         if not wanted.lost and not last:
+            self._check_there(labels)
             await self._fleet.drain(labels)
         response = web.StreamResponse(
             headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"}
@@ -129,16 +131,20 @@ class FleetApi:
         await response.write_eof()
         return response
 
+    def _check_there(self, labels: Collection[str]) -> list[dict[str, Any]]:
+        """These disks. AdminError when they cannot be reached."""
+        disks = [one for one in self._fleet.shown_disks() if one["disk"] in labels]
+        missing = [one["disk"] for one in disks if one["state"] == "missing"]
+        if missing:
+            raise AdminError(
+                f"{', '.join(missing)} cannot be reached: say --lost if the node will not come back"
+            )
+        return disks
+
     async def _wait(self, response: web.StreamResponse, labels: set[str]) -> None:
         """Until nothing is on the disks any more. AdminError when they cannot be reached."""
         while True:
-            disks = [one for one in self._fleet.shown_disks() if one["disk"] in labels]
-            missing = [one["disk"] for one in disks if one["state"] == "missing"]
-            if missing:
-                raise AdminError(
-                    f"{', '.join(missing)} cannot be reached: say --lost if the node will not come"
-                    " back"
-                )
+            disks = self._check_there(labels)
             slots = sum(one["slots"] for one in disks)
             if not slots:
                 return

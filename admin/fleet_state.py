@@ -34,6 +34,12 @@ class NodeRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return f"{self.name}:{self.disks[number]}"
 
 
+class _Version(msgspec.Struct, frozen=True):
+    """What is read first: all else may be different in another version."""
+
+    version: int
+
+
 class FleetState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`removed`: labels of disks that are none any more. `used`: joining tokens by their id, with
     when they expire (epoch seconds) and who used them."""
@@ -53,16 +59,16 @@ def read_state(layout: Layout) -> FleetState:
     """AdminError when the file cannot be read, or is of a newer program."""
     path = layout.disks
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=FleetState)
+        data = path.read_bytes()
+        if msgspec.json.decode(data, type=_Version).version > VERSION:
+            raise AdminError(f"{path} was written by a newer farshore: run that one")
+        return msgspec.json.decode(data, type=FleetState)
     except FileNotFoundError:
         return FleetState()
     except OSError as error:
         raise AdminError(os_reason(error, path)) from None
     except msgspec.MsgspecError as error:
         raise AdminError(f"{path} is damaged: restore it from a backup ({error})") from None
-    if found.version != VERSION:
-        raise AdminError(f"{path} was written by a newer farshore: run that one")
-    return found
 
 
 def write_state(path: Path, state: FleetState, disk: Disk) -> None:

@@ -12,6 +12,7 @@ Its folder (NODE):
 
 import asyncio
 import http.client
+import itertools
 import os
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -20,13 +21,14 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from admin.disks import apart
 from admin.errors import AdminError, os_reason
 from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock
 from dc.config import bracketed, parse_listen
 from dc.objects.marks import MARK, mark_of
 from dc.objects.nodes.server import NodeServer
 from dc.ports import Clock, Disk, Randomness
-from dc.system import pinned
+from dc.system import keep_alive, pinned
 from replicator import messages
 from replicator.channel import server_context
 from replicator.errors import WireError
@@ -44,6 +46,7 @@ log = structlog.get_logger("node")
 NODE_FILE = "node.json"
 _ANSWER_BYTES_MAX = 64 << 10
 _SECONDS_MAX = 10.0
+_STOP_SECONDS_MAX = 5.0
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -149,8 +152,8 @@ def _keys(root: Path, clock: Clock, disk: Disk, randomness: Randomness) -> tuple
 def _check_disks(folders: list[Path], dc_id: str) -> None:
     if not folders:
         raise AdminError("name at least one folder for a disk: --disk DIR")
-    if len(set(folders)) != len(folders):
-        raise AdminError("a folder is named twice: each disk needs one of its own")
+    for one, two in itertools.combinations(folders, 2):
+        apart(one, two)
     for folder in folders:
         mark = folder / MARK
         if mark.exists() and mark.read_bytes() == mark_of(dc_id):
@@ -233,7 +236,7 @@ class OsNode:
 
         folders = [Path(each) for each in config.disks]
         boot = self._randomness.token(16).hex()
-        server = NodeServer(self._disk, folders, verify, boot)
+        server = NodeServer(self._disk, folders, verify, boot, keep_alive)
         host, port = parse_listen(config.listen)
         bound = await server.start(host, port, tls)
         self._server = server
@@ -244,6 +247,9 @@ class OsNode:
 
     async def stop(self) -> None:
         if self._server is not None:
-            await asyncio.wait_for(self._server.stop(), 5.0)
-            log.info("stopped")
+            try:
+                await asyncio.wait_for(self._server.stop(), _STOP_SECONDS_MAX)
+                log.info("stopped")
+            except TimeoutError:
+                log.warning("did not stop in time, cut off")
         self._lock.release()

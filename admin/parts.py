@@ -280,7 +280,7 @@ async def open_parts(
             randomness=randomness,
             network=network,
         )
-        fleet.seal = objects.seal
+        fleet.seal = objects.seal_all
         fleet.place = lambda: replicator.place
         replicator.open_door("node", fleet.accept)
         logs = AccessLogs(

@@ -26,6 +26,7 @@ T = TypeVar("T")
 _IOV_MAX = 1000
 _DISK_THREADS = 8
 _SIDE_THREADS = 16
+_KEEPALIVE_SECONDS = 60
 
 
 class SystemClock:
@@ -198,14 +199,19 @@ class SystemLine:
 
     def __init__(self, connection: ssl.SSLSocket) -> None:
         self._socket = connection
+        self._seconds = connection.gettimeout() or 0.0
 
     def send(self, data: bytes) -> None:
+        self._socket.settimeout(self._seconds)
         self._socket.sendall(data)
 
     def receive(self, length: int) -> bytes:
         data = bytearray(length)
         view, got = memoryview(data), 0
+        deadline = time.monotonic() + self._seconds
         while got < length:
+            # For all of it: who sends a byte now and then must not keep a thread for ever.
+            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
             count = self._socket.recv_into(view[got:])
             if not count:
                 raise ConnectionResetError(errno.ECONNRESET, "the other end closed the connection")
@@ -232,6 +238,14 @@ def dial(
     return SystemLine(pinned(endpoints, fingerprint, connect_seconds, call_seconds))
 
 
+def keep_alive(connection: socket.socket) -> None:
+    """Let the kernel ask for the other end each minute: so one that is gone is found, and nobody
+    on the way forgets a connection on which nothing is said for hours."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_SECONDS)
+
+
 def pinned(
     endpoints: Sequence[tuple[str, int]],
     fingerprint: str,
@@ -252,6 +266,7 @@ def pinned(
             continue
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            keep_alive(plain)
             secure = context.wrap_socket(plain)
         except OSError as error:
             plain.close()

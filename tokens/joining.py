@@ -116,7 +116,8 @@ def read(token: str, now: int) -> JoinOffer:
 def issue_request(
     identity: Identity, place: Place, offer: JoinOffer, *, host: str, disks: list[str], now: int
 ) -> str:
-    """The node's request to the DC that made the offer."""
+    """The node's request to the DC that made the offer. TokenMisused for what that would refuse."""
+    _check(host, disks)
     claims = _RequestClaims(
         purpose=_REQUEST.purpose,
         aud=offer.dc.dc_id,
@@ -142,4 +143,19 @@ def read_request(request: str, own_dc_id: str, now: int) -> JoinRequest:
         )
     if node.dc_id == own_dc_id:
         raise TokenMisused("a datacenter cannot be its own node")
+    _check(claims.host, claims.disks)
     return JoinRequest(node, place, claims.host, list(claims.disks), claims.offer_jti)
+
+
+def _check(host: str, disks: list[str]) -> None:
+    """These are shown to people, and disks are told apart by them."""
+    if not 1 <= len(disks) <= DISKS_MAX:
+        raise TokenMisused(f"a node gives 1 to {DISKS_MAX} disks, not {len(disks)}")
+    if len(set(disks)) != len(disks):
+        raise TokenMisused("a disk is named twice: each needs a folder of its own")
+    for label in (host, *disks):
+        if not 0 < len(label) <= LABEL_CHARACTERS_MAX or not label.isprintable():
+            raise TokenMisused(
+                f"{label[:80]!r} cannot be used: 1 to {LABEL_CHARACTERS_MAX} characters that can"
+                " be printed"
+            )

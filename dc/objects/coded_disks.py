@@ -19,14 +19,14 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from dc.objects.coded_file import CodedFile, Side
 from dc.objects.container import created_ms
 from dc.objects.disk_place import DiskPlace
-from dc.objects.disk_set import DiskSet
+from dc.objects.disk_set import DiskSet, DisksState
 from dc.objects.format import HEADER_BYTES, Header, container_of, encode_header, file_name
 from dc.objects.marks import mark_of
 from dc.objects.redundancy import Coder, Mode
@@ -38,18 +38,7 @@ T = TypeVar("T")
 
 
 class ContainerRemoved(Exception):
-    """Somebody removed a container that was worked on. No fault of a disk."""
-
-
-class DisksState(NamedTuple):
-    """For the status page: the mode, how many disks there are, and the folders of those that were
-    missing at the start, that are left out since they failed, and that are to become empty."""
-
-    redundancy: str
-    disks: int
-    disks_missing: list[str]
-    disks_failing: list[str]
-    disks_draining: list[str]
+    """Somebody removed a container that was worked on, or the disk. No fault of a disk."""
 
 
 class CodedDisks:
@@ -86,10 +75,15 @@ class CodedDisks:
 
     def make_dirs(self, path: Path, mode: int = 0o755) -> None:
         """Find what is on the disks; `path` is nothing here."""
-        self.disks.absent = set(self.disks.numbers())
-        self.look()
+        numbers = self.disks.numbers()
+        self.disks.absent = set(numbers)
+        # Side by side: each machine that does not answer takes seconds.
+        self._side([partial(self._begin_disk, number) for number in numbers])
         for label in self.disks.labels(self.disks.absent):
             log.error("a disk is missing", disk=label)
+
+    def _begin_disk(self, number: int) -> None:
+        self._take(number)
 
     def look(self) -> set[int]:
         """Take the disks that were missing and are there, and know of those that have gone, and of
@@ -98,7 +92,7 @@ class CodedDisks:
         for number in self.disks.numbers():
             place = self._place(number)
             if number in self.disks.absent:
-                changed |= self._take(number) if place.is_here(self._mark) else set()
+                changed |= self._take(number)
                 continue
             known = self._on(number)
             try:
@@ -126,6 +120,8 @@ class CodedDisks:
 
     def _take(self, number: int) -> set[int]:
         place, folder = self._place(number), self._place(number).containers
+        if not place.is_here(self._mark):
+            return set()
         try:
             place.disk.make_dirs(folder)
             names = place.disk.list_dir(folder)
@@ -142,6 +138,8 @@ class CodedDisks:
                 container, slot = found
                 taken.add(container)
                 with self._lock:
+                    if self.disks.is_removed(number):
+                        return taken
                     if slot in self._slots.get(container, {}):
                         self._keep_other(container, slot, number)
                     else:
@@ -213,6 +211,8 @@ class CodedDisks:
         with self._lock:
             for slot, number in places.items():
                 self._note(container, slot, number)
+                if self.disks.is_removed(number):
+                    self._unfinished.setdefault(container, set()).add(slot)
         if len(places) < self.mode.slots:
             log.warning("a container has missing slots", container=path.name, slots=len(places))
         slots = [files.get(slot) for slot in range(self.mode.slots)]
@@ -343,18 +343,28 @@ class CodedDisks:
 
     def remove_others(self, container: int) -> None:
         for slot, number in self.others(container):
-            try:
-                self._place(number).disk.remove(self._path(container, slot, number))
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                self.failed(number, error)
-                continue
-            with self._lock:
-                self._others[container] = self.others(container) - {(slot, number)}
+            self.remove_other(container, slot, number)
+
+    def remove_other(self, container: int, slot: int, number: int) -> None:
+        """Remove a second copy, if the first one is another file. They are the same where one disk
+        goes by two names, or is given by two nodes."""
+        place, first = self._place(number), self.place_of(container, slot)
+        path, aside = self._path(container, slot, number), self._temporary(container, slot, number)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                place.disk.rename(path, aside)
+                if first is None or not self._place(first).has(slot_name(container, slot)):
+                    place.disk.rename(aside, path)
+                    log.error("a copy is left: is a disk there twice?", disk=place.label)
+                else:
+                    place.disk.remove(aside)
+        except OSError as error:
+            self.failed(number, error)
+            return
         with self._lock:
-            if not self._others.get(container):
-                self._others.pop(container, None)
+            self._others[container] = self.others(container) - {(slot, number)}
+            if not self._others[container]:
+                del self._others[container]
 
     def add_place(self, place: DiskPlace) -> None:
         """A further disk, to be looked at soon."""
@@ -363,9 +373,11 @@ class CodedDisks:
 
     def remove_place(self, number: int) -> None:
         """A disk that is empty, or is not there and will not come back."""
-        self._drop(number, self._on(number))
         with self._lock:
             self.disks.remove(number)
+        self._drop(number, self._on(number))
+        with self._lock:
+            self.disks.absent.discard(number)
 
     def place_of(self, container: int, slot: int) -> int | None:
         return self._slots.get(container, {}).get(slot)
@@ -403,16 +415,20 @@ class CodedDisks:
         """Make it durable, and put it in the place of the slot that was there."""
         place, name = self._place(number), slot_name(container, slot)
         file.sync()
+        # Without the lock: the disk may be on a machine that does not answer.
+        place.disk.rename(self._temporary(container, slot, number), place.containers / name)
         with self._lock:
-            if container not in self._slots:
-                raise ContainerRemoved(name)
-            new = self._temporary(container, slot, number)
-            place.disk.rename(new, place.containers / name)
-            before = self._slots[container].get(slot)
-            self._others[container] = self.others(container) - {(slot, number)}
-            if before is not None and before != number:
-                self._keep_other(container, slot, before)
-            self._note(container, slot, number)
+            needed = container in self._slots and not self.disks.is_removed(number)
+            if needed:
+                before = self._slots[container].get(slot)
+                self._others[container] = self.others(container) - {(slot, number)}
+                if before is not None and before != number:
+                    self._keep_other(container, slot, before)
+                self._note(container, slot, number)
+        if not needed:
+            with contextlib.suppress(OSError):
+                place.disk.remove(place.containers / name)
+            raise ContainerRemoved(name)
         place.disk.sync_dir(place.containers)
         with self._lock:
             self._unfinished.get(container, set()).discard(slot)
@@ -433,14 +449,7 @@ class CodedDisks:
         return self._place(number).containers / slot_name(container, slot)
 
     def state(self) -> DisksState:
-        disks = self.disks
-        return DisksState(
-            str(self._coder.mode),
-            len(disks.numbers()),
-            disks.labels(disks.absent),
-            disks.labels(disks.failing() - disks.absent),
-            disks.labels(disks.draining),
-        )
+        return self.disks.state(str(self.mode))
 
     def _file(
         self,

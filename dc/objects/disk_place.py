@@ -54,6 +54,14 @@ class DiskPlace(NamedTuple):
         except OSError:
             return False
 
+    def has(self, name: str) -> bool:
+        """Whether a slot is there, and can be opened."""
+        try:
+            self.disk.open(self.containers / name).close()
+        except OSError:
+            return False
+        return True
+
 
 def local_places(disk: PlaceDisk, folders: list[Path]) -> list[DiskPlace]:
     """Folders of this machine."""

@@ -1,6 +1,7 @@
 """The disks of a datacenter: which there are, which can be written, and in which order."""
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -11,6 +12,17 @@ log = structlog.get_logger("objects")
 
 BAD_SECONDS = 60.0
 """How long a disk that failed is not written to, as long as there are enough others."""
+
+
+class DisksState(NamedTuple):
+    """For the status page: the mode, how many disks there are, and the folders of those that were
+    missing at the start, that are left out since they failed, and that are to become empty."""
+
+    redundancy: str
+    disks: int
+    disks_missing: list[str]
+    disks_failing: list[str]
+    disks_draining: list[str]
 
 
 class DiskSet:
@@ -41,6 +53,10 @@ class DiskSet:
         self._removed.add(number)
         self.draining.discard(number)
         self.absent.discard(number)
+        self.good_again(number)
+
+    def is_removed(self, number: int) -> bool:
+        return number in self._removed
 
     def numbers(self) -> list[int]:
         """All that were not removed."""
@@ -51,6 +67,15 @@ class DiskSet:
 
     def labels(self, numbers: Iterable[int]) -> list[str]:
         return [self.places[number].label for number in sorted(numbers)]
+
+    def state(self, redundancy: str) -> DisksState:
+        return DisksState(
+            redundancy,
+            len(self.numbers()),
+            self.labels(self.absent),
+            self.labels(self.failing() - self.absent),
+            self.labels(self.draining),
+        )
 
     # -- which to write to ----------------------------------------------------------------------
 

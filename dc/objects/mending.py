@@ -199,7 +199,7 @@ class Mender:
         try:
             yield from self._mend_file(file, container)
         except ContainerRemoved:
-            log.info("a container was removed while it was mended", container=file_name(container))
+            log.info("it was removed while it was mended", container=file_name(container))
             self.forget_lost(container)
 
     def _mend_file(self, file: CodedFile, container: int) -> Generator[int]:
@@ -269,11 +269,10 @@ class Mender:
             else:
                 places[slot] = number
         files: dict[int, File] = {}
-        replaced = {
-            slot
-            for slot, number in places.items()
-            if self._disks.place_of(container, slot) == number
-        }
+        before = {slot: self._disks.place_of(container, slot) for slot in places}
+        leaving = self._disks.leaving(container)
+        # What is in the place of the old one, or is to make it needless, has all that it has.
+        replaced = {slot for slot in places if before[slot] == places[slot] or slot in leaving}
         try:
             for slot, number in places.items():
                 with self._told(number):
@@ -293,6 +292,9 @@ class Mender:
                 with self._told(number):
                     self._disks.end_slot(container, slot, number, files[slot])
                 files.pop(slot).close()
+                left = before[slot]
+                if slot in leaving and left is not None and left != number:
+                    self._disks.remove_other(container, slot, left)
                 self.mended += 1
                 log.info("a slot was mended", container=file_name(container), slot=slot)
         finally:

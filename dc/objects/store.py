@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from dc.names.model import Extent
 from dc.objects.api import SMALL_MAX_BYTES, ObjectsError
-from dc.objects.coded_disks import CodedDisks, DisksState
+from dc.objects.coded_disks import CodedDisks
 from dc.objects.container import Append, ContainerDisk, ContainerIds
+from dc.objects.disk_set import DisksState
 from dc.objects.format import CONTAINER_LIMIT_BYTES, FLAG_LAST, container_of, file_name
 from dc.objects.lane import GROUP_MAX_BYTES, Counters, Lane, Shared
 from dc.objects.mending import BYTES_PER_SECOND, Mender
@@ -186,6 +187,10 @@ class ContainerStore:
         for lane in self._lanes():
             if lane.open_container and lane.open_container[0] in containers:
                 await lane.seal()
+
+    async def seal_all(self) -> None:
+        """The same of all, and of those that are being begun."""
+        await asyncio.gather(*(lane.seal() for lane in self._lanes()))
 
     async def load(self, extents: Sequence[Extent]) -> list[bytes | ObjectsError]:
         """The data of some extents, checked, or what is wrong with them."""

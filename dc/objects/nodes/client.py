@@ -37,8 +37,12 @@ SOON_SECONDS_MIN = 0.03
 SOON_TIMES = 4.0
 """A read is late when it takes so many times as long as nine of ten did lately."""
 LATE_MAX = 4
-"""So many late reads in a row, and the node is not asked for a second."""
+"""So many late reads in a row, and none is tried there for a second. What must be done there is
+asked for all the same: a slow node is no disk that fails."""
 LATE_SECONDS = 1.0
+UNANSWERED_MAX = 256
+"""Writes whose answers were not taken yet: a node that cannot get rid of its answers takes no
+more writes."""
 _REMEMBERED = 64
 _READERS = ThreadPoolExecutor(32, thread_name_prefix="remote reads")
 Token = Callable[[], str]
@@ -97,6 +101,7 @@ class RemoteNode:
         self._kept: deque[_Connection] = deque()
         self._lock = threading.Lock()
         self._away_until = 0.0
+        self._late_until = 0.0
         self._late = 0
         self._took: deque[float] = deque(maxlen=_REMEMBERED)
         self._closed = False
@@ -175,9 +180,9 @@ class RemoteNode:
 
     def soon(self, work: Callable[[], T]) -> T | None:
         """What `work` gives, None when it takes much longer than such things do."""
-        if self._clock.monotonic() < self._away_until:
-            return None
         began = self._clock.monotonic()
+        if began < max(self._away_until, self._late_until):
+            return None
         future: Future[T] = _READERS.submit(work)
         try:
             result = future.result(self._threshold())
@@ -202,7 +207,7 @@ class RemoteNode:
         self._late += 1
         if self._late >= LATE_MAX:
             self._late = 0
-            self._away_until = max(self._away_until, self._clock.monotonic() + LATE_SECONDS)
+            self._late_until = self._clock.monotonic() + LATE_SECONDS
 
 
 class RemoteFile:
@@ -229,7 +234,8 @@ class RemoteFile:
             writer = self._open_writer()
             with self._breaking():
                 writer.ask(self._ask(wire.WRITE, boot=writer.boot, offset=offset), data)
-            self._pending += 1
+                self._pending += 1
+                self._take_answers(writer, UNANSWERED_MAX)
 
     def sync(self) -> None:
         with self._lock:
@@ -237,13 +243,17 @@ class RemoteFile:
             with self._breaking():
                 writer.ask(self._ask(wire.SYNC, boot=writer.boot))
                 self._pending += 1
-                while self._pending:
-                    answer, _ = writer.receive()
-                    self._pending -= 1
-                    if answer.error and self._error is None:
-                        self._error = wire.raised(answer)
+                self._take_answers(writer, 0)
             if self._error is not None:
                 raise self._error
+
+    def _take_answers(self, writer: _Connection, left: int) -> None:
+        """Until no more than so many are to come."""
+        while self._pending > left:
+            answer, _ = writer.receive()
+            self._pending -= 1
+            if answer.error and self._error is None:
+                self._error = wire.raised(answer)
 
     def _open_writer(self) -> _Connection:
         if self._error is not None:

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -27,10 +28,12 @@ log = structlog.get_logger("node")
 
 FILES_MAX = 512
 HELLO_SECONDS = 10.0
-IDLE_SECONDS = 3600.0
-"""A connection that asks nothing for so long is ended."""
 CONNECTIONS_MAX = 256
+STRANGERS_MAX = 32
+"""Connections that have not said yet who they are. With one more the oldest of them is ended: so
+they take little, and nobody can keep out the datacenter by being many."""
 Verify = Callable[[str], bool]
+Keep = Callable[[Any], None]
 Done = tuple[Answer, bytes]
 
 
@@ -51,28 +54,32 @@ class _Files:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
         self._held: OrderedDict[Path, _Held] = OrderedDict()
+        self._changes = 0
         self._lock = threading.Lock()
 
     @contextmanager
-    def use(self, path: Path) -> Iterator[File]:
+    def use(self, path: Path, anew: bool = False) -> Iterator[File]:
+        """`anew`: it must be there now."""
         with self._lock:
-            held = self._held.get(path)
+            held = None if anew else self._held.get(path)
             if held is not None:
                 self._held.move_to_end(path)
                 held.users += 1
+            changes = self._changes
         if held is None:
-            held = self._add(path, self._disk.open(path), 1)
+            held = self._add(path, self._disk.open(path), changes)
         try:
             yield held.file
         finally:
             self._let_go(held)
 
     def created(self, path: Path, file: File) -> None:
-        self._let_go(self._add(path, file, 1))
+        self._let_go(self._add(path, file, self._changes))
 
     def drop(self, path: Path) -> None:
         """The file is not at that path any more."""
         with self._lock:
+            self._changes += 1
             held = self._held.pop(path, None)
             if held is None:
                 return
@@ -84,10 +91,15 @@ class _Files:
         for path in list(self._held):
             self.drop(path)
 
-    def _add(self, path: Path, file: File, users: int) -> _Held:
+    def _add(self, path: Path, file: File, changes: int) -> _Held:
+        """Keep a file, in use. Where some file was dropped since `changes` it may have been this
+        one, while it was opened: it is closed after use."""
         held, unused = _Held(file), []
-        held.users = users
+        held.users = 1
         with self._lock:
+            if changes != self._changes:
+                held.dropped = True
+                return held
             before = self._held.pop(path, None)
             if before is not None:
                 unused.append(before)
@@ -112,15 +124,21 @@ class _Files:
 
 class NodeServer:
     """`folders` are the disks; `verify` says whether a token is one of the datacenter's; `boot` is
-    drawn at each start. All of `disk` is done in its threads."""
+    drawn at each start; `keep` makes a socket one that stays, however long nothing is said. All of
+    `disk` is done in its threads."""
 
-    def __init__(self, disk: Disk, folders: Sequence[Path], verify: Verify, boot: str) -> None:
+    def __init__(
+        self, disk: Disk, folders: Sequence[Path], verify: Verify, boot: str, keep: Keep
+    ) -> None:
         self._disk = disk
         self._folders = list(folders)
         self._verify = verify
         self._boot = boot
+        self._keep = keep
         self._files = _Files(disk)
         self._connections: set[asyncio.Task[None]] = set()
+        self._strangers: dict[asyncio.Task[None], None] = {}
+        """Those of them that have not shown a token, the oldest first."""
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext) -> int:
@@ -134,7 +152,11 @@ class NodeServer:
 
     def _prepare_all(self) -> None:
         for folder in self._folders:
-            self._prepare(folder)
+            try:
+                self._prepare(folder)
+            except OSError as error:
+                # It is looked at again whenever the datacenter asks what is on it.
+                log.error("a disk cannot be used", disk=str(folder), error=str(error))
 
     def _prepare(self, folder: Path) -> None:
         """The folder of the slots, where the disk is there."""
@@ -155,20 +177,33 @@ class NodeServer:
         if len(self._connections) >= CONNECTIONS_MAX:
             writer.close()
             return
+        with suppress(OSError):
+            self._keep(writer.get_extra_info("socket"))
         task = spawn(self._serve(reader, writer), "a connection of the datacenter")
         self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        self._strangers[task] = None
+        task.add_done_callback(self._ended)
+        if len(self._strangers) > STRANGERS_MAX:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._connections.discard(task)
+        self._strangers.pop(task, None)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(HELLO_SECONDS):
-                header, _ = await _read(reader)
+                header, _ = await _read(reader, payload_max=0)
             if not self._verify(wire.decode_hello(header).token):
                 return
+            task = asyncio.current_task()
+            assert task is not None
+            self._strangers.pop(task, None)
             writer.write(wire.frame(Answer(boot=self._boot, value=len(self._folders))))
             while True:
-                async with asyncio.timeout(IDLE_SECONDS):
-                    header, payload = await _read(reader)
+                header, payload = await _read(reader)
                 ask = wire.decode_ask(header)
                 answer, data = await self._disk.run(lambda: self._do(ask, payload))  # noqa: B023
                 writer.write(wire.frame(answer, data))
@@ -223,7 +258,7 @@ class NodeServer:
                 with self._files.use(path) as file:
                     return Answer(), file.read(min(ask.length, wire.READ_BYTES_MAX), ask.offset)
             case wire.OPEN | wire.SIZE:
-                with self._files.use(path) as file:
+                with self._files.use(path, anew=ask.what == wire.OPEN) as file:
                     return Answer(value=file.size()), b""
             case wire.REMOVE:
                 self._disk.remove(path)
@@ -239,7 +274,9 @@ class NodeServer:
         return Answer(), b""
 
 
-async def _read(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+async def _read(
+    reader: asyncio.StreamReader, payload_max: int = wire.PAYLOAD_BYTES_MAX
+) -> tuple[bytes, bytes]:
     """Header and payload of the next frame."""
-    header, payload = wire.lengths(await reader.readexactly(wire.LENGTHS.size))
+    header, payload = wire.lengths(await reader.readexactly(wire.LENGTHS.size), payload_max)
     return await reader.readexactly(header), await reader.readexactly(payload) if payload else b""

@@ -20,7 +20,6 @@ from typing import Annotated
 
 import msgspec
 
-from dc.objects.marks import MARK
 from dc.ports import Buffer
 
 LENGTHS = struct.Struct(">II")
@@ -86,17 +85,12 @@ def frame(header: Hello | Ask | Answer, payload: Buffer = b"") -> bytes:
     return b"".join((LENGTHS.pack(len(head), len(payload)), head, payload))
 
 
-def lengths(raw: bytes) -> tuple[int, int]:
+def lengths(raw: bytes, payload_max: int = PAYLOAD_BYTES_MAX) -> tuple[int, int]:
     """Of the header and of the payload of a frame. WireError when they cannot be."""
     header, payload = LENGTHS.unpack(raw)
-    if not 0 < header <= HEADER_BYTES_MAX or payload > PAYLOAD_BYTES_MAX:
+    if not 0 < header <= HEADER_BYTES_MAX or payload > payload_max:
         raise WireError(f"a frame of {header} and {payload} bytes")
     return header, payload
-
-
-def is_name(name: str) -> bool:
-    """Whether it is a file of a container, or the mark of a disk."""
-    return name == MARK or NAME.fullmatch(name) is not None
 
 
 def failure(error: OSError) -> Answer:

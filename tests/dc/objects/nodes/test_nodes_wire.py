@@ -24,7 +24,7 @@ from dc.objects.nodes.server import NodeServer
 from dc.objects.nodes.wire import Answer, Ask, Hello
 from dc.objects.stripes import slot_name
 from dc.ports import File
-from dc.system import SystemClock, SystemDisk, dial, pinned
+from dc.system import SystemClock, SystemDisk, dial, keep_alive, pinned
 from replicator.channel import server_context
 from tokens.certificate import make_certificate
 
@@ -50,14 +50,20 @@ class Host:
             ssl.PEM_cert_to_DER_cert(certificate.decode())
         ).hexdigest()
         self.disk = SlowDisk()
-        self.port = 0
+        self.port = self.kept = 0
         self.server: NodeServer
         self.nodes: list[RemoteNode] = []
 
     async def up(self) -> None:
         boot = os.urandom(8).hex()
-        self.server = NodeServer(self.disk, self.folders, lambda token: token == TOKEN, boot)
+        self.server = NodeServer(
+            self.disk, self.folders, lambda token: token == TOKEN, boot, self.keep
+        )
         self.port = await self.server.start("127.0.0.1", self.port, self.tls)
+
+    def keep(self, connection: socket.socket) -> None:
+        keep_alive(connection)
+        self.kept += bool(connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
     def address(self) -> NodeAddress:
         return NodeAddress("os1", (("127.0.0.1", self.port),), self.fingerprint)

@@ -1,0 +1,280 @@
+"""Who may be a node, and which disks may go: the rules, without processes."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from admin.errors import AdminError
+from admin.fleet import Fleet
+from admin.fleet_state import read_state
+from admin.layout import Layout
+from admin.os_node import _check_disks
+from dc.config import Config, Objects
+from dc.objects.coded_disks import CodedDisks
+from dc.objects.format import file_name
+from dc.objects.marks import MARK, mark_of
+from dc.objects.redundancy import parse_mode
+from dc.system import SideBySide, SystemClock, SystemDisk, SystemRandomness
+from replicator import messages
+from tokens import joining
+from tokens.errors import TokenMisused
+from tokens.identity import Identity
+from tokens.place import Place
+
+MODE = parse_mode("1+1")
+
+
+def identity() -> Identity:
+    return Identity.generate(SystemRandomness().token)
+
+
+@dataclass
+class World:
+    root: Path
+    paris: Identity
+    fleet: Fleet
+    disks: CodedDisks
+    sealed: list[int]
+
+    async def join(self, token: str, node: Identity, name: str, **more: object) -> str:
+        """What is answered: the problem, or ""."""
+        now = SystemClock().wall_ms() // 1000
+        wanted = {"endpoint": "127.0.0.1:7", "host": name, "disks": ["/mnt/a"], **more}
+        place = Place(name, "eu", (str(wanted["endpoint"]),), "0" * 64)
+        request = joining.issue_request(
+            node,
+            place,
+            joining.read(token, now),
+            host=str(wanted["host"]),
+            disks=list(wanted["disks"]),  # type: ignore[call-overload]
+            now=now,
+        )
+        body = messages.encode_body(messages.PairCall(offer=token, request=request))
+        reply = await self.fleet.accept(body)
+        assert reply is not None
+        return reply.problem or ""
+
+    def names(self) -> list[str]:
+        return [one["name"] for one in self.fleet.shown_nodes()]
+
+
+Make = Callable[[], Awaitable[World]]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> World:
+    root = tmp_path / "paris"
+    paths = [tmp_path / f"disk{number}" for number in range(3)]
+    paris = identity()
+    for path in (root, *paths):
+        path.mkdir()
+        (path / MARK).write_bytes(mark_of(paris.dc_id))
+    config = Config(
+        name="paris", region="eu", objects=Objects(redundancy="1+1", disks=tuple(map(str, paths)))
+    )
+    disk, clock = SystemDisk(), SystemClock()
+    fleet = Fleet(
+        Layout(root), config, paris, clock=clock, disk=disk, randomness=SystemRandomness()
+    )
+    disks = CodedDisks(disk, fleet.places(), paris.dc_id, MODE, clock=clock, side=SideBySide())
+    fleet.opened(disks)
+    made = World(tmp_path, paris, fleet, disks, [])
+
+    async def seal() -> None:
+        made.sealed.append(1)
+
+    fleet.seal = seal
+    fleet.place = lambda: Place("paris", "eu", ("127.0.0.1:9",), "0" * 64)
+    await disk.run(lambda: disks.make_dirs(root))
+    return made
+
+
+# -- joining --------------------------------------------------------------------------------------
+
+
+async def test_who_asks_again_is_the_same_node(world: World) -> None:
+    token, os1 = world.fleet.token(60)[0], identity()
+    assert not await world.join(token, os1, "os1")
+    assert not await world.join(token, os1, "os1", endpoint="127.0.0.1:8")
+    assert world.names() == ["os1"]
+    # The address counts that was said last, at once and after a start.
+    assert world.fleet._nodes["os1"].address.endpoints == (("127.0.0.1", 8),)
+    assert read_state(Layout(world.root / "paris")).nodes[0].endpoints == ["127.0.0.1:8"]
+
+
+@pytest.mark.parametrize(
+    "more", [{"name": "os2"}, {"host": "rack"}, {"disks": ["/mnt/b"]}, {"disks": ["/a", "/mnt/a"]}]
+)
+async def test_a_node_that_joins_again_as_another_one_is_refused(
+    world: World, more: dict[str, str]
+) -> None:
+    """Its disks are known by their numbers, and would be there twice, or under other names."""
+    os1 = identity()
+    assert not await world.join(world.fleet.token(60)[0], os1, "os1")
+    wanted = {"name": "os1", "host": "os1", **more}
+    problem = await world.join(world.fleet.token(60)[0], os1, **wanted)
+    assert "it is the node os1 already, with host os1 and the disks /mnt/a" in problem
+    assert world.names() == ["os1"] and len(world.disks.disks.places) == 4
+
+
+async def test_a_token_is_no_way_back_after_a_release(world: World) -> None:
+    token, os1 = world.fleet.token(60)[0], identity()
+    assert not await world.join(token, os1, "os1")
+    await world.fleet.forget_node("os1", lost=True)
+    assert "used already" in await world.join(token, os1, "os1")
+    assert world.names() == []
+    assert not await world.join(world.fleet.token(60)[0], os1, "os1")
+
+
+@pytest.mark.parametrize(
+    ("disks", "host"),
+    [
+        ([], "h"),
+        (["/a"] * 2, "h"),
+        ([f"/{number}" for number in range(25)], "h"),
+        (["/" + "x" * 128], "h"),
+        (["/a\x1b[31m"], "h"),
+        (["/a"], "h\n"),
+        (["/a"], ""),
+    ],
+)
+async def test_what_no_datacenter_takes_is_refused_at_both_ends(
+    world: World, disks: list[str], host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, os1 = world.fleet.token(60)[0], identity()
+    with pytest.raises(TokenMisused):
+        await world.join(token, os1, "os1", disks=disks, host=host)
+    real = joining._check
+    monkeypatch.setattr(joining, "_check", lambda *_: None)
+    now = SystemClock().wall_ms() // 1000
+    request = joining.issue_request(
+        os1,
+        Place("os1", "eu", ("127.0.0.1:7",), "0" * 64),
+        joining.read(token, now),
+        host=host,
+        disks=disks,
+        now=now,
+    )
+    monkeypatch.setattr(joining, "_check", real)
+    body = messages.encode_body(messages.PairCall(offer=token, request=request))
+    assert await world.fleet.accept(body) is None
+    assert world.names() == []
+
+
+async def test_a_request_needs_a_token_of_this_datacenter_that_it_names(world: World) -> None:
+    mine, other = world.fleet.token(60)[0], world.fleet.token(60)[0]
+    now, os1 = SystemClock().wall_ms() // 1000, identity()
+    place = Place("os1", "eu", ("127.0.0.1:7",), "0" * 64)
+    tokyo = Place("tokyo", "eu", ("127.0.0.1:9",), "0" * 64)
+    stolen = joining.issue(identity(), tokyo, now=now, jti=joining.read(mine, now).jti)
+    offer = joining.read(mine, now)
+    request = joining.issue_request(os1, place, offer, host="h", disks=["/a"], now=now)
+    for token in (other, stolen, "", "v4.public.abc", request):
+        body = messages.encode_body(messages.PairCall(offer=token, request=request))
+        assert await world.fleet.accept(body) is None, token[:20]
+    assert await world.fleet.accept(b"") is None
+    assert world.names() == []
+
+
+# -- disks ----------------------------------------------------------------------------------------
+
+
+async def test_a_folder_is_no_second_disk_by_another_name(world: World) -> None:
+    (world.root / "link").symlink_to(world.root / "disk0")
+    with pytest.raises(AdminError, match="are the same folder"):
+        await world.fleet.add_disk(world.root / "link")
+    with pytest.raises(AdminError, match="one is in the other"):
+        await world.fleet.add_disk(world.root / "link" / "inner")
+    for two in ([world.root / "disk0", world.root / "link"], [world.root, world.root / "disk0"]):
+        with pytest.raises(AdminError, match=r"same folder|in the other"):
+            _check_disks(two, world.paris.dc_id)
+
+
+async def test_a_disk_that_may_be_written_to_is_not_removed(world: World) -> None:
+    label = str(world.root / "disk0")
+    with pytest.raises(AdminError, match="drain it first"):
+        await world.fleet.remove_disk(label)
+    await world.fleet.drain([label])
+    assert world.sealed
+    path = Layout(world.root / "paris").disks
+    assert read_state(Layout(path.parent)).draining == [label]
+    assert path.stat().st_mode & 0o777 == 0o600
+    await world.fleet.remove_disk(label)
+    state = read_state(Layout(path.parent))
+    assert (state.draining, state.removed) == ([], [label])
+    assert label not in world.disks.disks.labels(world.disks.disks.numbers())
+
+
+async def test_as_many_disks_are_left_as_it_takes(world: World) -> None:
+    labels = [str(world.root / f"disk{number}") for number in range(3)]
+    with pytest.raises(AdminError, match="takes 2 disks, and 1 would be left"):
+        await world.fleet.drain(labels[:2])
+    assert not world.disks.disks.draining
+    await world.fleet.drain(labels[:1])
+    with pytest.raises(AdminError, match="takes 2 disks, and 1 would be left"):
+        await world.fleet.drain(labels[1:2])
+    # After a start it goes on.
+    world.disks.disks.draining.clear()
+    world.fleet.opened(world.disks)
+    assert world.disks.disks.draining == {0}
+    await world.fleet.drain(labels[:1], undo=True)
+    assert not world.disks.disks.draining
+    assert read_state(Layout(world.root / "paris")).draining == []
+
+
+async def test_a_lost_disk_is_not_let_go_while_a_container_needs_it(world: World) -> None:
+    """A slot that was not written to the end is no slot."""
+    container = 1 << 16
+    world.disks.create(Path(file_name(container))).close()
+    places = [world.disks.place_of(container, slot) for slot in range(2)]
+    (world.root / "disk0" / MARK).unlink()
+    (world.root / "disk1" / MARK).unlink()
+    (world.root / "disk2" / MARK).unlink()
+    for number in range(3):
+        if number != places[1]:
+            (world.root / f"disk{number}" / MARK).write_bytes(mark_of(world.paris.dc_id))
+    world.disks.look()
+    world.disks._slot_failed(container, 0, places[0] or 0, OSError(5, "failed"))
+    with pytest.raises(AdminError, match="1 containers have too few fragments"):
+        await world.fleet.remove_disk(str(world.root / f"disk{places[1]}"), lost=True)
+
+
+async def test_nothing_is_let_go_while_nobody_knows_what_there_is(world: World) -> None:
+    for number in range(3):
+        (world.root / f"disk{number}" / MARK).unlink()
+    world.disks.look()
+    with pytest.raises(AdminError, match="of the 2 other disks 0 are there"):
+        await world.fleet.remove_disk(str(world.root / "disk0"), lost=True)
+    (world.root / "disk1" / MARK).write_bytes(mark_of(world.paris.dc_id))
+    world.disks.look()
+    await world.fleet.remove_disk(str(world.root / "disk0"), lost=True)
+
+
+async def test_at_the_end_nothing_is_written_any_more(world: World) -> None:
+    world.disks.create(Path(file_name(1 << 16))).close()
+    await world.fleet.destroy()
+    assert world.sealed
+    assert not list(world.root.rglob("*.fss"))
+    with pytest.raises(OSError, match="can be written"):
+        world.disks.create(Path(file_name(2 << 16)))
+
+
+# -- disks.json -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"version": 2, "more": 1}', "newer farshore"),
+        ('{"version": 1, "more": 1}', "is damaged"),
+        ('{"version": 1, "nodes"', "is damaged"),
+        ("", "is damaged"),
+        ("{}", "is damaged"),
+    ],
+)
+def test_what_is_wrong_with_the_file_is_said(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "disks.json").write_text(text)
+    with pytest.raises(AdminError, match=words):
+        read_state(Layout(tmp_path))
