@@ -37,6 +37,28 @@ def apart(one: Path, two: Path) -> None:
         raise AdminError(f"of {one} and {two} one is in the other: name folders beside them")
 
 
+def has_mark(folder: Path, dc_id: str) -> bool:
+    """Whether a folder is a disk of this datacenter. OSError."""
+    mark = folder / MARK
+    return mark.exists() and mark.read_bytes() == mark_of(dc_id)
+
+
+def check_empty(folder: Path) -> None:
+    """AdminError when there is something in a folder that is to become a disk. OSError."""
+    entries = sorted(folder.iterdir()) if folder.exists() else []
+    strange = [entry.name for entry in entries if entry.name != "lost+found"]
+    if strange:
+        raise AdminError(
+            f"{folder} is not empty, there is {strange[0]!r} in it: a disk is prepared empty"
+        )
+
+
+def make_disk(folder: Path, dc_id: str, disk: Disk) -> None:
+    """Put the mark into a folder, which is made if need be. OSError."""
+    disk.make_dirs(folder, PRIVATE_FOLDER)
+    disk.write_atomic(folder / MARK, mark_of(dc_id))
+
+
 def check_redundancy(layout: Layout, config: Config) -> None:
     """AdminError when what is on the disks was written with another redundancy."""
     wanted = parse_mode(config.objects.redundancy)
@@ -76,15 +98,9 @@ def prepare(root: Path, folder: Path, disk: Disk) -> None:
             f"{folder} is none of objects.disks in {layout.config}: add it there first"
         )
     try:
-        if (wanted / MARK).exists() and (wanted / MARK).read_bytes() == mark_of(dc_id):
+        if has_mark(wanted, dc_id):
             raise AdminError(f"{folder} is a disk of this datacenter already")
-        entries = sorted(wanted.iterdir()) if wanted.exists() else []
-        strange = [entry.name for entry in entries if entry.name != "lost+found"]
-        if strange:
-            raise AdminError(
-                f"{folder} is not empty, there is {strange[0]!r} in it: a disk is prepared empty"
-            )
-        disk.make_dirs(wanted, PRIVATE_FOLDER)
-        disk.write_atomic(wanted / MARK, mark_of(dc_id))
+        check_empty(folder)
+        make_disk(wanted, dc_id, disk)
     except OSError as error:
         raise AdminError(os_reason(error, folder)) from None

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from admin.disks import apart
+from admin.disks import apart, check_empty, has_mark, make_disk
 from admin.errors import AdminError
 from admin.fleet_state import FleetState, NodeRecord, read_state, write_state
 from admin.layout import Layout, disk_folders
@@ -27,7 +27,6 @@ from dc.config import Config
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.disk_place import DiskPlace
 from dc.objects.format import file_name
-from dc.objects.marks import MARK, mark_of
 from dc.objects.nodes.client import NodeAddress, RemoteDisk, RemoteNode
 from dc.ports import Clock, Disk, Randomness
 from dc.system import dial
@@ -302,21 +301,17 @@ class Fleet:
             log.info("a disk was added", disk=label)
 
     def _make_disk(self, folder: Path) -> None:
-        mark = mark_of(self._identity.dc_id)
+        dc_id = self._identity.dc_id
         try:
             if not folder.is_absolute():
                 raise AdminError(f"{folder} is no path from the root")
             for place in self.places():
                 if not place.host:
                     apart(folder, place.folder)
-            if (folder / MARK).exists() and (folder / MARK).read_bytes() == mark:
+            if has_mark(folder, dc_id):
                 return  # It was removed, and comes back.
-            entries = sorted(folder.iterdir()) if folder.exists() else []
-            strange = [entry.name for entry in entries if entry.name != "lost+found"]
-            if strange:
-                raise AdminError(f"{folder} is not empty, there is {strange[0]!r} in it")
-            self._disk.make_dirs(folder, 0o700)
-            self._disk.write_atomic(folder / MARK, mark)
+            check_empty(folder)
+            make_disk(folder, dc_id, self._disk)
         except OSError as error:
             raise AdminError(f"{folder} cannot be used: {error.strerror}") from None
 

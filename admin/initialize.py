@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from admin.disks import check_folders
+from admin.disks import check_folders, make_disk
 from admin.errors import AdminError, os_reason
 from admin.layout import (
     ADMIN_TOKEN_BYTES,
@@ -138,8 +138,7 @@ def _write_files(
     disk.write_atomic(layout.certificate, certificate)
     disk.write_atomic(layout.data_key, randomness.token(DATA_KEY_BYTES), PRIVATE)
     for folder in disk_folders(layout, config):
-        disk.make_dirs(folder, PRIVATE_FOLDER)
-        disk.write_atomic(folder / MARK, mark_of(identity.dc_id))
+        make_disk(folder, identity.dc_id, disk)
     token = randomness.token(ADMIN_TOKEN_BYTES).hex()
     disk.write_atomic(layout.admin_token, f"{token}\n".encode(), PRIVATE)
     disk.write_atomic(layout.config, configuration.render(config).encode())

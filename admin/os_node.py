@@ -21,11 +21,10 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from admin.disks import apart
+from admin.disks import apart, check_empty, has_mark, make_disk
 from admin.errors import AdminError, os_reason
 from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock
 from dc.config import bracketed, parse_listen
-from dc.objects.marks import MARK, mark_of
 from dc.objects.nodes.server import NodeServer
 from dc.ports import Clock, Disk, Randomness
 from dc.system import keep_alive, pinned
@@ -96,8 +95,7 @@ def join(
         )
         _ask(offer, token.strip(), request)
         for folder in folders:
-            disk.make_dirs(folder, PRIVATE_FOLDER)
-            disk.write_atomic(folder / MARK, mark_of(offer.dc.dc_id))
+            make_disk(folder, offer.dc.dc_id, disk)
         config = NodeConfig(
             name=name,
             host=host,
@@ -155,13 +153,8 @@ def _check_disks(folders: list[Path], dc_id: str) -> None:
     for one, two in itertools.combinations(folders, 2):
         apart(one, two)
     for folder in folders:
-        mark = folder / MARK
-        if mark.exists() and mark.read_bytes() == mark_of(dc_id):
-            continue
-        entries = sorted(folder.iterdir()) if folder.exists() else []
-        strange = [entry.name for entry in entries if entry.name != "lost+found"]
-        if strange:
-            raise AdminError(f"{folder} is not empty, there is {strange[0]!r} in it")
+        if not has_mark(folder, dc_id):
+            check_empty(folder)
 
 
 def _ask(offer: joining.JoinOffer, token: str, request: str) -> None:
