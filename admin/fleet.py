@@ -11,7 +11,6 @@ as it is, if every container can do without it. A node leaves by releasing all o
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from admin.disks import apart, check_empty, has_mark, make_disk
 from admin.errors import AdminError
 from admin.fleet_state import FleetState, NodeRecord, read_state, write_state
 from admin.layout import Layout, disk_folders
+from admin.reply import utc
 from dc.config import Config
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.disk_place import DiskPlace
@@ -33,11 +33,11 @@ from dc.system import dial
 from replicator import messages
 from replicator.errors import WireError
 from tokens import joining
-from tokens.access import issue_access
+from tokens.access import AccessTokens
 from tokens.claims import new_jti
 from tokens.errors import TokenError
 from tokens.identity import Identity
-from tokens.limits import ACCESS_LIFETIME_SECONDS_MAX, CLOCK_SKEW_SECONDS
+from tokens.limits import CLOCK_SKEW_SECONDS
 from tokens.place import Place, parse_endpoint
 
 log = structlog.get_logger("fleet")
@@ -100,23 +100,19 @@ class Fleet:
 
     def _remote(self, node: NodeRecord) -> RemoteNode:
         if node.name not in self._nodes:
-            token = self._tokens(node.node_id)
-            self._nodes[node.name] = RemoteNode(_address(node), token, self._clock, dial)
+            tokens = AccessTokens(
+                self._identity,
+                node.node_id,
+                self._clock.monotonic,
+                self._now,
+                self._randomness.token,
+            )
+            self._nodes[node.name] = RemoteNode(_address(node), tokens.current, self._clock, dial)
         return self._nodes[node.name]
 
-    def _tokens(self, node_id: str) -> Callable[[], str]:
-        """Access tokens for a node, each used for half of its life."""
-        made: list[tuple[float, str]] = []
-
-        def token() -> str:
-            now = self._clock.monotonic()
-            if not made or now >= made[-1][0]:
-                seconds = self._clock.wall_ms() // 1000
-                issued = issue_access(self._identity, node_id, seconds, self._randomness.token)
-                made[:] = [(now + ACCESS_LIFETIME_SECONDS_MAX / 2, issued)]
-            return made[-1][1]
-
-        return token
+    def _now(self) -> int:
+        """Seconds since 1970."""
+        return self._clock.wall_ms() // 1000
 
     def opened(self, disks: CodedDisks) -> None:
         """The disks are open: those that are to become empty, are to."""
@@ -193,7 +189,7 @@ class Fleet:
         """A token for one node, and when it expires (epoch seconds)."""
         self._coded()
         assert self.place is not None
-        now = self._clock.wall_ms() // 1000
+        now = self._now()
         token = joining.issue(
             self._identity,
             self.place(),
@@ -207,7 +203,7 @@ class Fleet:
         """What is answered to who wants to be a node; None to who has no token of this DC."""
         try:
             call = messages.decode_body(body, messages.PairCall)
-            now = self._clock.wall_ms() // 1000
+            now = self._now()
             offer = joining.read(call.offer, now)
             if offer.dc != self._identity.public:
                 return None
@@ -243,7 +239,7 @@ class Fleet:
             )
         if there is None and len(state.nodes) >= NODES_MAX:
             raise AdminError(f"a datacenter has at most {NODES_MAX} nodes")
-        now = self._clock.wall_ms()
+        now = self._now()
         node = NodeRecord(
             name=name,
             node_id=node_id,
@@ -252,9 +248,9 @@ class Fleet:
             signing_key=asked.node.signing_key,
             host=asked.host,
             disks=asked.disks,
-            joined=datetime.fromtimestamp(now // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            joined=utc(now),
         )
-        used = {jti: one for jti, one in state.used.items() if one[0] > now // 1000}
+        used = {jti: one for jti, one in state.used.items() if one[0] > now}
         used[offer.jti] = (offer.expires_at + CLOCK_SKEW_SECONDS, node.node_id)
         labels = {node.label(number) for number in range(len(node.disks))}
         await self._write(
@@ -320,9 +316,9 @@ class Fleet:
         async with self._changing:
             disks = self._coded()
             numbers = {self._number(label) for label in labels}
-            after = set(self._state.draining) - set(labels) if undo else {*self._state.draining}
+            before, asked = set(self._state.draining), set(labels)
+            after = before - asked if undo else before | asked
             if not undo:
-                after |= set(labels)
                 left = [one for one in disks.disks.by_use() if one not in numbers]
                 if len(left) < disks.mode.slots:
                     raise AdminError(

@@ -26,8 +26,7 @@ from replicator.limits import (
     REQUEST_SECONDS_MAX,
     SILENCE_SECONDS_MAX,
 )
-from tokens.access import issue_access
-from tokens.limits import ACCESS_LIFETIME_SECONDS_MAX
+from tokens.access import AccessTokens
 
 T = TypeVar("T")
 Ask = messages.FeedAsk | messages.BodyAsk | messages.EntryAsk
@@ -40,12 +39,17 @@ class PeerClient:
         self._home = home
         self._peer = peer
         self._endpoint = 0
-        self._token = ""
+        self._tokens = AccessTokens(
+            home.identity,
+            peer.dc_id,
+            home.clock.monotonic,
+            home.now_seconds,
+            home.randomness.token,
+        )
         self.feed_epoch = ""
         """Of the feed that is taken."""
         self.superseded_until = 0
         """A state later than one that was asked for comes by a position up to this one."""
-        self._renew_at = 0.0
         self._pin = aiohttp.Fingerprint(bytes.fromhex(peer.fingerprint))
         self._session = aiohttp.ClientSession(
             connector=home.network.connector(),
@@ -186,7 +190,7 @@ class PeerClient:
         failures = []
         headers = dict(headers or {})
         if authorized:
-            headers["Authorization"] = f"Bearer {self._access_token()}"
+            headers["Authorization"] = f"Bearer {self._tokens.current()}"
         query = f"?ask={messages.encode_ask(ask)}" if ask is not None else ""
         for _ in self._peer.endpoints:
             url = URL(f"https://{self.endpoint}/{wire.PROTOCOL}/{name}{query}", encoded=True)
@@ -207,19 +211,6 @@ class PeerClient:
                 failures.append(f"{self.endpoint}: {printable(error) or type(error).__name__}")
             self._endpoint = (self._endpoint + 1) % len(self._peer.endpoints)
         raise Unreachable("; ".join(failures))
-
-    def _access_token(self) -> str:
-        """A token that has at least half of its life before it."""
-        now = self._home.clock.monotonic()
-        if now >= self._renew_at:
-            self._token = issue_access(
-                self._home.identity,
-                self._peer.dc_id,
-                self._home.now_seconds(),
-                self._home.randomness.token,
-            )
-            self._renew_at = now + ACCESS_LIFETIME_SECONDS_MAX / 2
-        return self._token
 
 
 def _expect(response: aiohttp.ClientResponse, *statuses: int) -> None:

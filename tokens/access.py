@@ -81,6 +81,35 @@ def issue_access(
     return issue_claims(_ACCESS, identity, claims)
 
 
+class AccessTokens:
+    """Tokens for one DC, each used for half of its life: so all have at least the other half before
+    them. `monotonic` gives seconds to measure by, `now` those since 1970."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        audience: str,
+        monotonic: Callable[[], float],
+        now: Callable[[], int],
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._identity = identity
+        self._audience = audience
+        self._monotonic = monotonic
+        self._now = now
+        self._random_bytes = random_bytes
+        # One value, for threads: two of them may at most both issue one.
+        self._made = ("", float("-inf"))
+
+    def current(self) -> str:
+        token, renew_at = self._made
+        began = self._monotonic()
+        if began >= renew_at:
+            token = issue_access(self._identity, self._audience, self._now(), self._random_bytes)
+            self._made = token, began + ACCESS_LIFETIME_SECONDS_MAX / 2
+        return token
+
+
 class AccessVerifier:
     """Verifies the tokens of callers of one DC, and remembers those that were good."""
 

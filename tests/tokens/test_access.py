@@ -22,9 +22,9 @@ from token_samples import (
 )
 
 from tokens import access
-from tokens.access import AccessVerifier, issue_access
+from tokens.access import AccessTokens, AccessVerifier, issue_access
 from tokens.errors import AccessDenied
-from tokens.limits import ACCESS_CACHE_ENTRIES_MAX
+from tokens.limits import ACCESS_CACHE_ENTRIES_MAX, ACCESS_LIFETIME_SECONDS_MAX
 from tokens.pairing import issue
 
 PEERS = {ALPHA.dc_id: ALPHA.public.signing_key, GAMMA.dc_id: GAMMA.public.signing_key}
@@ -54,6 +54,22 @@ def forged(signer=ALPHA, **changes):
 def test_names_the_caller():
     assert verify(TOKEN) == ALPHA.dc_id
     assert verify(issue_access(GAMMA, BETA.dc_id, NOW, CountedBytes("x"))) == GAMMA.dc_id
+
+
+def test_a_token_is_used_for_half_of_its_life():
+    at = [0.0]
+    tokens = AccessTokens(
+        ALPHA, BETA.dc_id, lambda: at[0], lambda: NOW + int(at[0]), CountedBytes("half")
+    )
+    first = tokens.current()
+    half = ACCESS_LIFETIME_SECONDS_MAX / 2
+    at[0] = half - 1
+    assert tokens.current() == first
+    at[0] = half
+    second = tokens.current()
+    assert second != first
+    assert claims_of(second)["exp"] == NOW + int(half) + ACCESS_LIFETIME_SECONDS_MAX
+    assert verify(second, NOW + int(half)) == ALPHA.dc_id
 
 
 def test_two_tokens_of_one_second_differ():
