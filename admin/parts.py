@@ -79,17 +79,6 @@ class Parts:
     fleet: Fleet
 
 
-class _Credentials:
-    """`Accounts` as the gateway wants it."""
-
-    def __init__(self, accounts: Accounts) -> None:
-        self._lookup = accounts.lookup
-
-    def lookup(self, access_key: str) -> gateway_context.Credential | None:
-        found = self._lookup(access_key)
-        return None if found is None else gateway_context.Credential(found.user, found.secret)
-
-
 def read_files(layout: Layout) -> Files:
     """AdminError says which file is wrong, and how."""
     try:
@@ -295,7 +284,7 @@ async def open_parts(
         gateway = Gateway(
             names=names,
             objects=objects,
-            credentials=_Credentials(accounts),
+            credentials=accounts,
             keyring=Keyring(names, secrets, randomness),
             clock=clock,
             randomness=randomness,

@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import InvalidURLError, LineTooLong
 from aiohttp.web_protocol import RequestPayloadError
 
 from dc.names.api import (
-    Names,
+    GatewayNames,
     NamesClosed,
     NamesFull,
     NoSuchBucket,
@@ -74,7 +74,7 @@ class Gateway:
     def __init__(
         self,
         *,
-        names: Names,
+        names: GatewayNames,
         objects: ObjectStore,
         credentials: Credentials,
         keyring: Keyring,

@@ -159,6 +159,16 @@ class SqliteNames(UploadNames):
             await database.close()
 
     @property
+    def dc_id(self) -> str:
+        return stamp_origin(self.clock.last)
+
+    async def stamp(self) -> Stamp:
+        return self.clock.now()
+
+    async def stamps(self, count: int) -> list[Stamp]:
+        return [self.clock.now() for _ in range(count)]
+
+    @property
     def epoch(self) -> str:
         return self.knowledge.epoch
 

@@ -17,7 +17,7 @@ import structlog
 from awscrt.checksums import crc64nvme
 from msgspec.structs import replace
 
-from dc.names.api import Names, NamesError
+from dc.names.api import GatewayNames, NamesError
 from dc.names.model import Bucket, Kind, Meta, Version
 from dc.objects.api import ObjectsError, ObjectStore
 from dc.objects.ident import version_ident
@@ -65,7 +65,7 @@ class AccessLogs:
     def __init__(
         self,
         *,
-        names: Names,
+        names: GatewayNames,
         objects: ObjectStore,
         clock: Clock,
         randomness: Randomness,
@@ -170,7 +170,7 @@ class AccessLogs:
         return f"{bucket.owner}/{bucket.region}/{bucket.name}/{year}/{month}/{day}/{name}"
 
     async def _put(self, target: Bucket, key: str, body: bytes) -> None:
-        stamp = self._names.clock.now()
+        stamp = await self._names.stamp()
         version = Version(
             target.id,
             key,
