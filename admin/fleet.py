@@ -21,6 +21,7 @@ import structlog
 from admin.disks import apart, check_empty, has_mark, make_disk
 from admin.errors import AdminError
 from admin.fleet_state import FleetState, NodeRecord, read_state, write_state
+from admin.gateways import GatewayAt, Gateways
 from admin.layout import Layout, disk_folders
 from admin.reply import utc
 from dc.config import Config
@@ -37,6 +38,7 @@ from tokens.access import AccessTokens
 from tokens.claims import new_jti
 from tokens.errors import TokenError
 from tokens.identity import Identity
+from tokens.joining import OS
 from tokens.limits import CLOCK_SKEW_SECONDS
 from tokens.place import Place, parse_endpoint
 
@@ -69,6 +71,9 @@ class Fleet:
         self._nodes: dict[str, RemoteNode] = {}
         self._changing = asyncio.Lock()
         self.disks: CodedDisks | None = None
+        self.gateways: Gateways | None = None
+        self.is_gateway = True
+        """Whether the datacenter's own process serves S3 clients, too."""
         self.seal: Callable[[], Awaitable[None]] | None = None
         """Ends the writing of all containers: others are begun."""
         self.place: Callable[[], Place] | None = None
@@ -100,15 +105,21 @@ class Fleet:
 
     def _remote(self, node: NodeRecord) -> RemoteNode:
         if node.name not in self._nodes:
-            tokens = AccessTokens(
-                self._identity,
-                node.node_id,
-                self._clock.monotonic,
-                self._now,
-                self._randomness.token,
-            )
+            tokens = self._tokens(node)
             self._nodes[node.name] = RemoteNode(_address(node), tokens.current, self._clock, dial)
         return self._nodes[node.name]
+
+    def _tokens(self, node: NodeRecord) -> AccessTokens:
+        return AccessTokens(
+            self._identity, node.node_id, self._clock.monotonic, self._now, self._randomness.token
+        )
+
+    def gateways_at(self) -> list[GatewayAt]:
+        """The nodes that are gateways."""
+        return [self._gateway(node) for node in self._state.nodes if node.is_gateway]
+
+    def _gateway(self, node: NodeRecord) -> GatewayAt:
+        return GatewayAt(_address(node), self._tokens(node).current)
 
     def _now(self) -> int:
         """Seconds since 1970."""
@@ -163,6 +174,9 @@ class Fleet:
                 if (label := node.label(number)) in by_label
             ]
             words = {one["state"] for one in disks}
+            gateway = self.gateways.state(node.name) if self.gateways and node.is_gateway else ""
+            if gateway:
+                words.add("ok" if gateway == "connected" else "missing")
             if words <= {"missing"}:
                 state = "unreachable"
             elif words & {"draining", "drained"}:
@@ -176,6 +190,8 @@ class Fleet:
                     "host": node.host,
                     "endpoints": node.endpoints,
                     "joined": node.joined,
+                    "roles": node.roles,
+                    "gateway": gateway,
                     "state": state,
                     "disks": disks,
                     "slots": sum(one["slots"] for one in disks),
@@ -185,9 +201,10 @@ class Fleet:
 
     # -- joining --------------------------------------------------------------------------------
 
-    def token(self, lifetime_seconds: int) -> tuple[str, int]:
+    def token(self, lifetime_seconds: int, roles: Sequence[str] = (OS,)) -> tuple[str, int]:
         """A token for one node, and when it expires (epoch seconds)."""
-        self._coded()
+        if OS in roles:
+            self._coded()
         assert self.place is not None
         now = self._now()
         token = joining.issue(
@@ -195,6 +212,7 @@ class Fleet:
             self.place(),
             now=now,
             jti=new_jti(self._randomness.token),
+            roles=roles,
             lifetime_seconds=lifetime_seconds,
         )
         return token, now + lifetime_seconds
@@ -220,7 +238,7 @@ class Fleet:
         return messages.PairReply(answer=self._identity.dc_id)
 
     async def _join(self, offer: joining.JoinOffer, asked: joining.JoinRequest) -> None:
-        disks, state = self._coded(), self._state
+        state = self._state
         name, node_id = asked.place.name, asked.node.dc_id
         there = next((one for one in state.nodes if one.node_id == node_id), None)
         # Who heard no answer asks again.
@@ -228,14 +246,20 @@ class Fleet:
             raise AdminError("the token was used already: make a new one with `farshore node add`")
         if there is None and state.node(name) is not None:
             raise AdminError(f"there is a node {name} already: give this one another name")
-        if there is not None and (there.name, there.host, there.disks) != (
+        if OS in asked.roles:
+            self._coded()
+        if not set(asked.roles) <= set(offer.roles):
+            raise AdminError(f"the token makes a node {' and '.join(offer.roles)} only")
+        if there is not None and (there.name, there.host, there.disks, there.roles) != (
             name,
             asked.host,
             asked.disks,
+            asked.roles,
         ):
             raise AdminError(
-                f"it is the node {there.name} already, with host {there.host} and the disks"
-                f" {', '.join(there.disks)}: join with these, or release it first (--lost)"
+                f"it is the node {there.name} already ({' and '.join(there.roles)}), with host"
+                f" {there.host} and the disks {', '.join(there.disks) or 'none'}: join with"
+                " these, or release it first (--lost)"
             )
         if there is None and len(state.nodes) >= NODES_MAX:
             raise AdminError(f"a datacenter has at most {NODES_MAX} nodes")
@@ -248,6 +272,7 @@ class Fleet:
             signing_key=asked.node.signing_key,
             host=asked.host,
             disks=asked.disks,
+            roles=asked.roles,
             joined=utc(now),
         )
         used = {jti: one for jti, one in state.used.items() if one[0] > now}
@@ -261,11 +286,13 @@ class Fleet:
                 used=used,
             )
         )
-        if there is None:
+        if there is None and node.disks:
             for place in self._of_node(node):
-                disks.add_place(place)
-        else:
+                self._coded().add_place(place)
+        elif node.disks:
             self._remote(node).address = _address(node)
+        if node.is_gateway and self.gateways is not None:
+            self.gateways.add(self._gateway(node))
         if there != node:
             log.info("a node has joined", node=name, disks=len(node.disks))
 
@@ -418,17 +445,31 @@ class Fleet:
         labels = [node.label(number) for number in range(len(node.disks))]
         return [label for label in labels if label not in self._state.removed]
 
+    def check_gateways(self, name: str) -> None:
+        """AdminError when clients would have no gateway without this node."""
+        gateways = self.gateways
+        if not self._node(name).is_gateway or self.is_gateway or gateways is None:
+            return
+        if not gateways.connected() - {name}:
+            raise AdminError(
+                f"{name} is the last gateway that is connected: clients would have none. Start"
+                " another, or serve the datacenter with the role gateway, first"
+            )
+
     async def forget_node(self, name: str, *, lost: bool = False) -> None:
         """Let a node go whose disks are empty; with `lost` one that will not come back."""
         async with self._changing:
             labels = self.labels_of(name)
-            await self._remove(labels, lost)
+            if labels:
+                await self._remove(labels, lost)
             nodes = [one for one in self._state.nodes if one.name != name]
             removed = [one for one in self._state.removed if not one.startswith(f"{name}:")]
             await self._write(msgspec.structs.replace(self._state, nodes=nodes, removed=removed))
             remote = self._nodes.pop(name, None)
             if remote is not None:
                 remote.close()
+            if self.gateways is not None:
+                await self.gateways.remove(name)
             log.info("a node was released", node=name)
 
 

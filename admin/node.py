@@ -44,7 +44,8 @@ IN_FLIGHT_SECONDS = 5.0
 """How long requests may go on after a stop."""
 PART_STOP_SECONDS = 1.5
 """How long each part may take to stop after that."""
-LISTENERS = ("s3", "peer", "admin")
+LISTENERS = {"peer", "admin"}
+"""What is bound at the end of a start, whatever clients are served."""
 LOCK_TRIES = 5
 LOCK_WAIT_SECONDS = 0.05
 BACKLOG = 1024
@@ -55,13 +56,22 @@ class Node:
     """One DIR, served by this process."""
 
     def __init__(
-        self, layout: Layout, clock: Clock, disk: Disk, randomness: Randomness, network: Network
+        self,
+        layout: Layout,
+        clock: Clock,
+        disk: Disk,
+        randomness: Randomness,
+        network: Network,
+        *,
+        is_gateway: bool = True,
     ) -> None:
+        """`is_gateway`: S3 clients are served."""
         self._layout = layout
         self._clock = clock
         self._disk = disk
         self._randomness = randomness
         self._network = network
+        self._is_gateway = is_gateway
         self._lock = Lock(layout.lock, f"the datacenter in {layout.root}")
         self._parts: Parts | None = None
         self._s3: asyncio.Server | None = None
@@ -108,11 +118,14 @@ class Node:
             network=self._network,
         )
         await self._try_ports("peer", config.peer.listen, last, parts.replicator.start)
-        self._s3 = await self._listen("s3", config.s3.listen, parts.s3, BACKLOG, last)
+        if self._is_gateway:
+            self._s3 = await self._listen("s3", config.s3.listen, parts.s3, BACKLOG, last)
         self._admin = await self._listen(
             "admin", config.admin.listen, await self._admin_server(parts), ADMIN_BACKLOG, last
         )
         parts.background.start()
+        parts.fleet.is_gateway = self._is_gateway
+        parts.gateways.start(parts.fleet.gateways_at())
         run = {"pid": os.getpid(), "dc_id": files.identity.dc_id, **self.addresses}
         encoded = msgspec.json.format(msgspec.json.encode(run)) + b"\n"
         await self._disk.run(lambda: self._disk.write_atomic(self._layout.run, encoded))
@@ -120,7 +133,7 @@ class Node:
             "serving",
             name=config.name,
             dc_id=files.identity.dc_id,
-            **{what: self.url(what) for what in LISTENERS},
+            **{what: self.url(what) for what in self.addresses},
         )
 
     def url(self, what: str) -> str:
@@ -195,7 +208,7 @@ class Node:
             "version": version("farshore"),
             "pid": os.getpid(),
             "up_seconds": round(self._clock.monotonic() - self._started, 1),
-            "s3": f"http://{self.url('s3')}",
+            "s3": f"http://{self.url('s3')}" if self._is_gateway else "",
             "peer": self.url("peer"),
             "advertise": files.config.advertised(self.addresses["peer"]["port"]),
             "admin": f"http://{self.url('admin')}",
@@ -220,13 +233,14 @@ class Node:
         self._s3 = self._admin = None
         runner, self._admin_runner = self._admin_runner, None
         if parts is not None:
-            started = len(self.addresses) == len(LISTENERS)
+            started = self.addresses.keys() >= LISTENERS
             if started:
                 log.info("stopping")
             await drain(parts.s3, IN_FLIGHT_SECONDS, self._clock)
             await _within(PART_STOP_SECONDS, parts.s3.shutdown(0.1), "s3")
             if runner is not None:
                 await _within(PART_STOP_SECONDS, runner.cleanup(), "admin")
+            await _within(PART_STOP_SECONDS, parts.gateways.stop(), "gateways")
             await _within(PART_STOP_SECONDS, parts.background.stop(), "background work")
             await _within(PART_STOP_SECONDS, parts.replicator.stop(), "replication")
             await _within(PART_STOP_SECONDS, parts.journal.finish(), "journal")

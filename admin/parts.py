@@ -14,6 +14,8 @@ from aiohttp import web
 from admin.disks import check_folders, check_redundancy
 from admin.errors import AdminError, os_reason
 from admin.fleet import Fleet
+from admin.gateway_node import gateway_config
+from admin.gateways import Gateways
 from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, Layout
 from dc import config as configuration
 from dc.accounts import Accounts
@@ -28,9 +30,9 @@ from dc.objects.journal import Journal
 from dc.objects.redundancy import parse_mode
 from dc.objects.store import ContainerStore
 from dc.ports import Clock, Disk, Network, Randomness
-from dc.system import SideBySide, SystemDatabases
+from dc.remote.wire import Settings
+from dc.system import SideBySide, SystemDatabases, connect
 from dc.worker import Worker
-from gateway import context as gateway_context
 from gateway.access_logs.delivery import AccessLogs
 from gateway.background import Background
 from gateway.notifications.mqtt import MqttBroker
@@ -43,9 +45,6 @@ from tokens.identity import Identity
 from tokens.place import Place
 from tokens.private_file import check_private_mode
 from tokens.secret_store import SecretStore
-
-REGION_ALIASES = frozenset({"us-east-1"})
-"""What clients sign for that were told no region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +76,7 @@ class Parts:
     background: Background
     replicator: Replicator
     fleet: Fleet
+    gateways: Gateways
 
 
 def read_files(layout: Layout) -> Files:
@@ -190,17 +190,18 @@ async def _say_site(names: SqliteNames, files: Files) -> None:
         await names.put_site(config.name, config.region)
 
 
-def _gateway_config(files: Files) -> gateway_context.Config:
+def _settings(files: Files) -> Settings:
+    """What all gateways of the datacenter have in common."""
     config = files.config
-    return gateway_context.Config(
+    return Settings(
+        name=config.name,
         region=config.region,
-        region_aliases=REGION_ALIASES,
-        base_domains=tuple(config.s3.base_domains),
-        website_domains=tuple(config.s3.website_domains),
+        base_domains=list(config.s3.base_domains),
+        website_domains=list(config.s3.website_domains),
         signature_v2=config.s3.signature_v2,
         ssec_over_http=config.s3.ssec_over_http,
         notifications=files.broker is not None,
-        host_id=config.name,
+        access_log_ms=config.access_log_ms,
     )
 
 
@@ -288,7 +289,7 @@ async def open_parts(
             keyring=Keyring(names, secrets, randomness),
             clock=clock,
             randomness=randomness,
-            config=_gateway_config(files),
+            config=gateway_config(_settings(files)),
             offload=disk,
             replication=replicator.mark,
             logs=logs,
@@ -296,10 +297,30 @@ async def open_parts(
     except BaseException:
         await names.close()
         raise
+    fleet.gateways = gateways = Gateways(
+        names,
+        objects,
+        replicator.mark,
+        settings=_settings(files),
+        data_key=files.data_key,
+        clock=clock,
+        randomness=randomness,
+        connect=connect,
+    )
     compactor = Compactor(names, objects, clock, config.compaction)
     others = [Worker("journal", clock, journal.step), Worker("compaction", clock, compactor.step)]
     background = _background(files, names, objects, others, logs, clock)
     server = gateway.server()
     return Parts(
-        files, names, objects, journal, compactor, accounts, server, background, replicator, fleet
+        files,
+        names,
+        objects,
+        journal,
+        compactor,
+        accounts,
+        server,
+        background,
+        replicator,
+        fleet,
+        gateways,
     )

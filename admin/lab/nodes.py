@@ -43,6 +43,7 @@ def _join(
         advertise=[],
         host=name,
         disks=[root / "disk"],
+        s3="",
         clock=clock,
         disk=disk,
         randomness=randomness,

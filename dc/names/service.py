@@ -27,6 +27,7 @@ from dc.names import (
 )
 from dc.names.api import BucketExists
 from dc.names.directory import MemoryDirectory
+from dc.names.directory_api import DirectoryCopies, NoCopies
 from dc.names.elsewhere import Elsewhere
 from dc.names.journal import JournalTables
 from dc.names.knowledge import Knowledge
@@ -125,6 +126,7 @@ class SqliteNames(UploadNames):
         self._databases = [writer, checkpointer, point, scan]
         self._directory = MemoryDirectory()
         self._peers: list[Peer] = []
+        self.copies: DirectoryCopies = NoCopies()
         self._feed_end = state.seq
         self._fed = asyncio.Event()
         self._scan = scan
@@ -466,6 +468,8 @@ class SqliteNames(UploadNames):
             self._directory.update(done.changed)
         if done.peers is not None:
             self._peers = done.peers
+        if done.changed or done.peers is not None:
+            self.copies.changed(done.changed, done.peers)
         if done.told:
             self.outbox.tell()
         if done.absent:

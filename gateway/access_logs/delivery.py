@@ -111,6 +111,14 @@ class AccessLogs:
             pending = self._pending[bucket.id] = _Pending(due, [])
         pending.lines.append(Line(began_ms, text))
 
+    def adopt(self, before: "AccessLogs") -> None:
+        """Take over the lines that another one has not written."""
+        for bucket_id, pending in before._pending.items():
+            self._pending.setdefault(bucket_id, pending)
+        self._size += before._size
+        self.dropped += before.dropped
+        before._pending, before._size = {}, 0
+
     async def step(self) -> float:
         """Write what is due, or all when memory is short; the seconds to wait."""
         full, now = self._size > LINES_BYTES_MAX // 2, self._clock.monotonic()
