@@ -12,8 +12,8 @@ from typing import NamedTuple
 import structlog
 
 from admin.drain import drain
+from admin.s3 import Outside, make_gateway
 from dc.accounts import AccessKeys
-from dc.keyring import Keyring
 from dc.objects.nodes.wire import Ask
 from dc.ports import Clock, Disk, Randomness
 from dc.remote import wire
@@ -21,11 +21,10 @@ from dc.remote.link import Link
 from dc.remote.names import remote_names
 from dc.remote.objects import RemoteObjects
 from dc.remote.session import Session
-from dc.remote.wire import Settings, Told
+from dc.remote.wire import Told
 from dc.worker import Worker, spawn
 from gateway.access_logs.delivery import AccessLogs
 from gateway.connection import Connection, Server
-from gateway.context import Config
 from gateway.errors import S3Error
 from gateway.reply import XML_HEAD, Reply
 from gateway.request import Request
@@ -39,22 +38,6 @@ GATHER_SECONDS = 10.0
 IN_FLIGHT_SECONDS = 5.0
 LEAVE_SECONDS = 1.0
 BACKLOG = 1024
-REGION_ALIASES = frozenset({"us-east-1"})
-"""What clients sign for that were told no region."""
-
-
-def gateway_config(settings: Settings) -> Config:
-    """Of a gateway of the datacenter."""
-    return Config(
-        region=settings.region,
-        region_aliases=REGION_ALIASES,
-        base_domains=tuple(settings.base_domains),
-        website_domains=tuple(settings.website_domains),
-        signature_v2=settings.signature_v2,
-        ssec_over_http=settings.ssec_over_http,
-        notifications=settings.notifications,
-        host_id=settings.name,
-    )
 
 
 class _Current(NamedTuple):
@@ -165,26 +148,14 @@ class GatewayNode:
         names, mark = remote_names(session)
         objects = RemoteObjects(session)
         secrets = SecretStore(session.welcome.data_key, self._randomness.token)
-        logs = AccessLogs(
-            names=names,
-            objects=objects,
-            clock=self._clock,
-            randomness=self._randomness,
-            every_ms=settings.access_log_ms,
-            host_id=settings.name,
-            notifications=settings.notifications,
-        )
-        gateway = Gateway(
-            names=names,
-            objects=objects,
-            credentials=AccessKeys(session.directory, secrets),
-            keyring=Keyring(names, secrets, self._randomness),
-            clock=self._clock,
-            randomness=self._randomness,
-            config=gateway_config(settings),
-            offload=self._disk,
-            replication=mark,
-            logs=logs,
+        gateway, logs = make_gateway(
+            names,
+            objects,
+            AccessKeys(session.directory, secrets),
+            secrets,
+            mark,
+            settings,
+            Outside(self._clock, self._randomness, self._disk),
         )
         before = self._current
         writes = Worker("access logs", self._clock, logs.step)

@@ -58,7 +58,6 @@ class Gateways:
         names: SqliteNames,
         objects: ObjectStore,
         mark: Callable[[Version], str],
-        *,
         settings: Settings,
         data_key: bytes,
         clock: Clock,

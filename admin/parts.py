@@ -14,13 +14,12 @@ from aiohttp import web
 from admin.disks import check_folders, check_redundancy
 from admin.errors import AdminError, os_reason
 from admin.fleet import Fleet
-from admin.gateway_node import gateway_config
 from admin.gateways import Gateways
 from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, Layout
+from admin.s3 import Outside, make_gateway
 from dc import config as configuration
 from dc.accounts import Accounts
 from dc.config import Config, ConfigError, Mqtt
-from dc.keyring import Keyring
 from dc.names.service import SqliteNames, open_names
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.compaction import Compactor
@@ -36,7 +35,6 @@ from dc.worker import Worker
 from gateway.access_logs.delivery import AccessLogs
 from gateway.background import Background
 from gateway.notifications.mqtt import MqttBroker
-from gateway.service import Gateway
 from replicator.channel import server_context
 from replicator.service import Replicator
 from tokens.errors import CertificateError, TokensError
@@ -246,6 +244,7 @@ async def open_parts(
     """Open the databases and containers."""
     layout, config = files.layout, files.config
     secrets = SecretStore(files.data_key, randomness.token)
+    settings, outside = _settings(files), Outside(clock, randomness, disk)
     fleet = fleet_of(files, clock, disk, randomness)
     containers = object_disk(files, disk, clock, fleet)
     await disk.run(lambda: check_names(layout, containers))
@@ -273,26 +272,8 @@ async def open_parts(
         fleet.seal = objects.seal_all
         fleet.place = lambda: replicator.place
         replicator.open_door("node", fleet.accept)
-        logs = AccessLogs(
-            names=names,
-            objects=objects,
-            clock=clock,
-            randomness=randomness,
-            every_ms=config.access_log_ms,
-            host_id=config.name,
-            notifications=files.broker is not None,
-        )
-        gateway = Gateway(
-            names=names,
-            objects=objects,
-            credentials=accounts,
-            keyring=Keyring(names, secrets, randomness),
-            clock=clock,
-            randomness=randomness,
-            config=gateway_config(_settings(files)),
-            offload=disk,
-            replication=replicator.mark,
-            logs=logs,
+        gateway, logs = make_gateway(
+            names, objects, accounts, secrets, replicator.mark, settings, outside
         )
     except BaseException:
         await names.close()
@@ -301,16 +282,15 @@ async def open_parts(
         names,
         objects,
         replicator.mark,
-        settings=_settings(files),
-        data_key=files.data_key,
-        clock=clock,
-        randomness=randomness,
-        connect=connect,
+        _settings(files),
+        files.data_key,
+        clock,
+        randomness,
+        connect,
     )
     compactor = Compactor(names, objects, clock, config.compaction)
     others = [Worker("journal", clock, journal.step), Worker("compaction", clock, compactor.step)]
     background = _background(files, names, objects, others, logs, clock)
-    server = gateway.server()
     return Parts(
         files,
         names,
@@ -318,7 +298,7 @@ async def open_parts(
         journal,
         compactor,
         accounts,
-        server,
+        gateway.server(),
         background,
         replicator,
         fleet,

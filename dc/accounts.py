@@ -109,7 +109,8 @@ class Accounts:
         self._directory = names.directory
         self._secrets = secrets
         self._randomness = randomness
-        self.lookup = AccessKeys(names.directory, secrets).lookup
+        self.keys = AccessKeys(names.directory, secrets)
+        self.lookup = self.keys.lookup
 
     def users(self) -> list[User]:
         """By email."""

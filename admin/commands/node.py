@@ -60,6 +60,31 @@ def add(
     print_note(f"  farshore node join TOKEN DIR --name NAME --listen HOST:PORT {options}")
 
 
+_Disks = Annotated[
+    list[Path] | None, typer.Option(metavar="DIR", help="A folder on a disk; one for each disk.")
+]
+_S3 = Annotated[
+    str, typer.Option(metavar="HOST:PORT", help="Where a gateway listens for S3 clients.")
+]
+_Listen = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the datacenter connects.")]
+_Advertise = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="An address at which the datacenter reaches it; may be repeated.",
+        show_default="the --listen address",
+    ),
+]
+_Host = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="The failure domain, a rack for instance: what is lost at once.",
+        show_default="the node's name",
+    ),
+]
+
+
 @app.command()
 def join(
     token: Annotated[str, typer.Argument(metavar="TOKEN", help="From `farshore node add`.")],
@@ -67,33 +92,11 @@ def join(
         Path, typer.Argument(metavar="DIR", help="A new folder for the node's keys.")
     ],
     name: Annotated[str, typer.Option(help="The node's name.")],
-    disk: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="A folder on a disk; one for each disk."),
-    ] = None,
-    s3: Annotated[
-        str,
-        typer.Option(metavar="HOST:PORT", help="Where a gateway listens for S3 clients."),
-    ] = "",
-    listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where the datacenter connects.")
-    ] = "127.0.0.1:7100",
-    advertise: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="An address at which the datacenter reaches it; may be repeated.",
-            show_default="the --listen address",
-        ),
-    ] = None,
-    host: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="The failure domain, a rack for instance: what is lost at once.",
-            show_default="the node's name",
-        ),
-    ] = "",
+    disk: _Disks = None,
+    s3: _S3 = "",
+    listen: _Listen = "127.0.0.1:7100",
+    advertise: _Advertise = None,
+    host: _Host = "",
     as_json: AsJson = False,
 ) -> None:
     """Make this machine a node of the datacenter that made the token.

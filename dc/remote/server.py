@@ -46,6 +46,7 @@ from dc.worker import TaskGroup, spawn
 log = structlog.get_logger("gateways")
 
 _RECORDS_AT_ONCE = 1000
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Serving:
@@ -110,16 +111,16 @@ class Serving:
     def _receive(self, link: Link[Asked], asked: Asked, payload: bytes) -> None:
         match asked:
             case Call():
-                self._start_call(link, asked.id, self._call(link, asked, payload))
+                self._start_call(link, asked.id, lambda: self._call(link, asked, payload))
             case Put():
-                self._start_call(link, asked.id, self._put(link, asked, payload))
+                self._start_call(link, asked.id, lambda: self._put(link, asked, payload))
             case Read():
                 extents = wire.decode_extents(payload)
                 outgoing = _Outgoing(link, self._objects, asked, extents)
-                self._begin(link, asked.id, outgoing, outgoing.run())
+                self._begin(link, asked.id, outgoing)
             case Begin():
                 incoming = _Incoming(link, self._objects, asked)
-                self._begin(link, asked.id, incoming, incoming.run())
+                self._begin(link, asked.id, incoming)
             case Piece():
                 if isinstance(body := self._bodies.get(asked.id), _Incoming):
                     body.piece(payload)
@@ -147,21 +148,18 @@ class Serving:
         link: Link[Asked],
         number: int,
         body: "_Incoming | _Outgoing",
-        work: Coroutine[Any, Any, None],
     ) -> None:
         self._bodies[number] = body
-        body.task = task = self._start(link, number, work)
+        body.task = task = self._start(link, number, body.run)
         task.add_done_callback(lambda _: self._bodies.pop(number, None))
 
-    def _start(
-        self, link: Link[Asked], number: int, work: Coroutine[Any, Any, None]
-    ) -> asyncio.Task[None]:
+    def _start(self, link: Link[Asked], number: int, work: Work) -> asyncio.Task[None]:
         task = spawn(self._guarded(link, number, work), "for a gateway")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _start_call(self, link: Link[Asked], number: int, work: Coroutine[Any, Any, None]) -> None:
+    def _start_call(self, link: Link[Asked], number: int, work: Work) -> None:
         """What ends by itself: bodies that are waited for must not keep others from ending."""
         self._start(link, number, work).add_done_callback(self._call_ended)
         self._calls += 1
@@ -175,12 +173,10 @@ class Serving:
             for one in self._links:
                 one.resume()
 
-    async def _guarded(
-        self, link: Link[Asked], number: int, work: Coroutine[Any, Any, None]
-    ) -> None:
+    async def _guarded(self, link: Link[Asked], number: int, work: Work) -> None:
         """Do it, and tell of the error."""
         try:
-            await work
+            await work()
         except Exception as error:
             told = errors.failed(number, error)
             if told is None:

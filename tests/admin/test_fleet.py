@@ -115,7 +115,7 @@ async def test_a_node_that_joins_again_as_another_one_is_refused(
     assert not await world.join(world.fleet.token(60)[0], os1, "os1")
     wanted = {"name": "os1", "host": "os1", **more}
     problem = await world.join(world.fleet.token(60)[0], os1, **wanted)
-    assert "it is the node os1 already, with host os1 and the disks /mnt/a" in problem
+    assert "it is the node os1 already (os), with host os1 and the disks /mnt/a" in problem
     assert world.names() == ["os1"] and len(world.disks.disks.places) == 4
 
 
@@ -267,7 +267,7 @@ async def test_at_the_end_nothing_is_written_any_more(world: World) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"version": 2, "more": 1}', "newer farshore"),
+        ('{"version": 3, "more": 1}', "newer farshore"),
         ('{"version": 1, "more": 1}', "is damaged"),
         ('{"version": 1, "nodes"', "is damaged"),
         ("", "is damaged"),
