@@ -86,7 +86,9 @@ async def test_who_asks_for_nothing_new_does_not_wait() -> None:
     world = World()
     copy = world.copy()
     world.copies.arrived(copy, 0)
-    await asyncio.wait_for(world.copies.settled(), 1)
+    done = asyncio.create_task(world.copies.settled())
+    await turns()
+    assert done.done()
 
 
 async def test_what_arrived_before_is_not_enough() -> None:
@@ -169,9 +171,13 @@ async def test_leases_of_an_earlier_process_are_waited_for() -> None:
     assert not done.done()
     await world.clock.forward(0.2)
     assert done.done()
-    await asyncio.wait_for(world.copies.settled(), 1)
+    done = asyncio.create_task(world.copies.settled())
+    await turns()
+    assert done.done()
 
 
 async def test_without_copies_nobody_waits() -> None:
     world = World()
-    await asyncio.wait_for(world.copies.settled(), 1)
+    done = asyncio.create_task(world.copies.settled())
+    await turns()
+    assert done.done()
