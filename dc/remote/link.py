@@ -64,6 +64,7 @@ class Link(Generic[F]):
     async def drain(self) -> None:
         """Wait until the other side has taken most of what was sent, or the connection has ended,
         which `run` tells."""
+        self._flush()
         with suppress(OSError):
             await self._writer.drain()
 
@@ -98,13 +99,17 @@ class Link(Generic[F]):
             while len(buffer) - at >= head:
                 header, payload = wire.lengths(buffer[at : at + head])
                 begin = at + head + header
-                missing = begin + payload - len(buffer)
-                if missing > 0:
-                    if missing < _JOINED_BYTES_MAX:
-                        break
-                    buffer += await self._reader.readexactly(missing)
-                receive(self._decode(buffer[at + head : begin]), buffer[begin : begin + payload])
-                at = begin + payload
+                end = begin + payload
+                if end <= len(buffer):
+                    body = buffer[begin:end]
+                elif begin <= len(buffer) and end - len(buffer) >= _JOINED_BYTES_MAX:
+                    # Not by way of `buffer`: that would copy it once more.
+                    rest = await self._reader.readexactly(end - len(buffer))
+                    body = b"".join((memoryview(buffer)[begin:], rest))
+                else:
+                    break
+                receive(self._decode(buffer[at + head : begin]), body)
+                at = end
                 if not self._room.is_set():
                     await self._room.wait()
             buffer = buffer[at:]

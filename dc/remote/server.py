@@ -20,6 +20,7 @@ from dc.remote.calls import METHODS, encode
 from dc.remote.copies import Copies, Copy, records_of
 from dc.remote.link import Link
 from dc.remote.wire import (
+    PIECE_BYTES_MAX,
     WINDOW,
     Asked,
     Begin,
@@ -274,12 +275,17 @@ class _Outgoing:
         reading = self._objects.read(self._extents, start, stop)
         try:
             async for piece in reading:
-                while not self._room:
-                    self._moved.clear()
-                    await self._moved.wait()
-                self._room -= 1
-                self._left -= len(piece)
-                self._link.send(Piece(self._id, last=self._left <= 0), piece)
-                await self._link.drain()
+                view = memoryview(piece)
+                for at in range(0, len(view), PIECE_BYTES_MAX):
+                    await self._send(view[at : at + PIECE_BYTES_MAX])
         finally:
             await reading.aclose()  # type: ignore[attr-defined]
+
+    async def _send(self, piece: memoryview) -> None:
+        while not self._room:
+            self._moved.clear()
+            await self._moved.wait()
+        self._room -= 1
+        self._left -= len(piece)
+        self._link.send(Piece(self._id, last=self._left <= 0), piece)
+        await self._link.drain()

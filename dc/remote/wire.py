@@ -18,8 +18,9 @@ from dc.names.model import AccessKey, Bucket, Extent, Peer, Site, User
 LENGTHS = struct.Struct(">II")
 HEADER_BYTES_MAX = 128 << 10
 PAYLOAD_BYTES_MAX = 64 << 20
-PIECE_BYTES_MAX = 1 << 20
-WINDOW = 4
+PIECE_BYTES_MAX = 256 << 10
+"""TLS takes larger ones with more copying."""
+WINDOW = 16
 LINKS = 3
 """Connections of a session: the first for what is small, the others for bodies."""
 LINKS_MAX = 16
