@@ -228,7 +228,7 @@ async def test_a_lost_disk_is_not_let_go_while_a_container_needs_it(world: World
     """A slot that was not written to the end is no slot."""
     container = 1 << 16
     world.disks.create(Path(file_name(container))).close()
-    places = [world.disks.place_of(container, slot) for slot in range(2)]
+    places = [world.disks.slots.place_of(container, slot) for slot in range(2)]
     (world.root / "disk0" / MARK).unlink()
     (world.root / "disk1" / MARK).unlink()
     (world.root / "disk2" / MARK).unlink()

@@ -64,9 +64,9 @@ def _durable(trace: Trace, after: int) -> bool:
 def test_finds_bytes_that_are_named_before_they_are_durable(
     filled: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def hasty(self: ContainerStore, records: Sequence[Any]) -> Any:
+    async def hasty(self: ContainerStore, records: Sequence[Any], tier: str) -> Any:
         futures = [
-            await self._moved.append(
+            await self._standard.moved.append(
                 one.ident, one.buffers, one.length, one.position, one.flags, durable=False
             )
             for one in records
