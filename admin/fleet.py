@@ -26,7 +26,6 @@ from admin.reply import utc
 from dc.config import Config
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.disk_place import DiskPlace
-from dc.objects.format import file_name
 from dc.objects.nodes.client import NodeAddress, RemoteDisk, RemoteNode
 from dc.ports import Clock, Disk, Randomness
 from dc.system import dial
@@ -386,9 +385,9 @@ class Fleet:
         await self._write_elsewhere()
 
         def work() -> int:
-            for container in disks.slots.containers():
-                disks.remove(Path(file_name(container)))
-            return len(disks.slots.containers())
+            for name in disks.list_dir(self._layout.containers):
+                disks.remove(Path(name))
+            return len(disks.list_dir(self._layout.containers))
 
         if await disks.run(work):
             raise AdminError("containers are being written: end all clients first")

@@ -280,21 +280,24 @@ class CodedDisks:
         return self.coded(container)
 
     def coded(self, container: int) -> CodedFile:
-        """A container, to be read."""
+        """A container, to be read. As long as nobody knows what it is, there is nothing in it."""
         places = self.slots.places.get(container)
         if places is None:
             name = file_name(container)
             raise FileNotFoundError(errno.ENOENT, "there is no such container", name)
         if not self.slots.is_known(container):
             learn(self.slots, self.disks, self._side, lambda: [container])
+        known = self.slots.is_known(container)
         files: list[File | None] = [None] * self.form(container).mode.slots
         for slot, number in places.items():
-            if slot < len(files):
+            if known and slot < len(files):
                 files[slot] = self._open(container, slot, number)
         others = [
             (slot, file)
             for slot, number in self.slots.others(container)
-            if slot < len(files) and (file := self._open(container, slot, number)) is not None
+            if known
+            and slot < len(files)
+            and (file := self._open(container, slot, number)) is not None
         ]
         return self._file(container, places, files, others=others)
 

@@ -174,6 +174,11 @@ class ContainerStore:
         disk = self._disk
         return disk.form(container) if isinstance(disk, CodedDisks) else self.tiers.standard.form
 
+    def disks_of(self, tier: Tier) -> list[str]:
+        """The disks of a tier; none with one disk."""
+        disk = self._disk
+        return disk.disks.labels(disk.disks.of_tier(tier)) if isinstance(disk, CodedDisks) else []
+
     def is_past(self, container: int) -> bool:
         """Whether a container is kept as none would be that is begun now."""
         return not self.tiers.has(self.form(container))
