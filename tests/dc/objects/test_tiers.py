@@ -3,22 +3,26 @@ tiers are changed."""
 
 import errno
 import itertools
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 from compaction_kit import HALF, Place, noise
+from journal_kit import feed_of, plain
 from object_checks import whole
 from object_disks import ROOT, MemoryDisk
 from test_disks_come_and_go import mender_on
 from tier_kit import DISKS, choose, disks_on, forms, lose, recode, tier, tiered
 
-from dc.objects import moving
+from dc.objects import finding, moving
 from dc.objects.api import ObjectsError, OutOfSpace
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.disk_place import DiskPlace
 from dc.objects.format import HEADER_BYTES, Header, decode_header, encode_header
+from dc.objects.journal import Journal
 from dc.objects.redundancy import Coder, Mode, parse_mode
+from dc.objects.scan import scan
 from dc.objects.stripes import slot_of
 from dc.objects.tiers import Form, Tier, Tiers
 
@@ -366,3 +370,53 @@ async def test_bytes_that_cannot_be_read_stay_where_they_are(tmp_path: Path) -> 
         again.compactor.compact()
         await recode(again)
         assert await forms(again) == {"2+1 standard"} and await again.wrong() == []
+
+
+# -- the journal ----------------------------------------------------------------------------------
+
+
+async def test_the_journal_is_written_anew_in_the_present_mode(tmp_path: Path) -> None:
+    """A span at a time, and what it tells is the same. Its old containers leave."""
+    disk = MemoryDisk()
+    async with tiered(tmp_path, disk, "1+0") as place:
+        journal = Journal(place.names, place.store, place.clock)
+        await journal.open()
+        for number in range(20):
+            await place.put(f"key {number}", 100)
+            await journal.settled()
+        await journal.finish()
+    async with tiered(tmp_path, disk, "2+1", before=place) as again:
+        journal = Journal(again.names, again.store, again.clock)
+        await journal.open()
+        for _ in range(5):
+            await journal.step()
+        where = {extent.container for one in journal._segments for extent in one.extents}
+        assert {again.store.form(one).tier for one in where} == {"standard"}
+        loaded = await again.names.journal.load()
+        assert loaded[2] == journal._segments
+        assert await told(again) == await feed_of(again)
+        await recode(again)
+        assert await forms(again) == {"2+1 standard"} and await again.wrong() == []
+        # Where bytes have been moved to is in no journal.
+        now, feed = await told(again), await feed_of(again)
+        assert {item: one[0] for item, one in now.items()} == {
+            item: one[0] for item, one in feed.items()
+        }
+
+
+async def told(place: Place) -> Any:
+    """What the journal tells of each item, as a rebuild finds it."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    finding.prepare(db)
+    disks = coded(place)
+    for name in disks.list_dir(ROOT):
+        file = disks.open(ROOT / name)
+        finding.add(db, list(scan(file)))
+        file.close()
+    _, spans = finding.choose(db)
+    for span in reversed(spans):
+        pieces = await place.store.load(span.extents)
+        finding.take(db, span, b"".join(one for one in pieces if isinstance(one, bytes)))
+    finding.index(db)
+    entries = finding.page(db, 0, 1_000_000)
+    return {finding.item_of(one.change): (one.seq, plain(one.change)) for one in entries}
