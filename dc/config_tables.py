@@ -132,8 +132,9 @@ class Objects(Section, frozen=True):
     tiers: Annotated[
         dict[str, TierTable],
         Meta(
-            description="Other tiers than `standard`, which buckets may be in (`farshore bucket"
-            " tier`): a table [objects.tiers.NAME] for each, with redundancy and disks."
+            description="Tiers that buckets may be in besides the one that is called standard, by"
+            " `farshore bucket tier`: a table [objects.tiers.NAME] for each, with redundancy, for"
+            " instance 8+3, and disks."
         ),
     ] = msgspec.field(default_factory=dict)
 
