@@ -105,6 +105,12 @@ async def test_containers_of_all_modes_beside_each_other(tmp_path: Path) -> None
         await choose(place, "")
         modes = {"2+1 standard", "1+2 standard", "4+2 standard", "4+2 archive", "1+0 raw"}
         assert await forms(place) == modes and await place.wrong() == []
+        # Each by its own mode: two containers of about three million bytes in all.
+        sizes: dict[str, int] = {}
+        for container, size in (await place.store.sizes()).items():
+            form = place.store.form(container)
+            sizes[str(form)] = sizes.get(str(form), 0) + size
+        assert all(3_010_000 < size < 3_030_000 for size in sizes.values())
         await place.seal()
         mender = mender_on(coded(place))
         for _ in await place.containers():
@@ -282,11 +288,13 @@ async def test_a_bucket_in_another_tier(tmp_path: Path) -> None:
         for number in range(9):
             await place.put(f"other {number}", 4000)
         place.bucket = other
+        await place.begin_upload("up")
+        await place.part("up", 1, noise(7000))
         await choose(place, "archive")
         facts = {one["name"]: one for one in place.compactor.tiers()}
         assert facts["archive"]["containers"] == 0 and len(facts["fast"]["disks"]) == 2
         await recode(place)
-        size = 3_000_000 + 6 * 2000 + 15
+        size = 3_000_000 + 6 * 2000 + 15 + 7000
         found = {one["name"]: one for one in place.compactor.tiers()}
         assert found["archive"]["bytes_live"] == size and found["standard"]["bytes_live"] == 36_000
         assert found["archive"]["bytes_raw"] >= size * 6 // 4
@@ -302,6 +310,23 @@ async def test_a_bucket_in_another_tier(tmp_path: Path) -> None:
         await choose(place, "")
         await recode(place)
         assert "4+2 archive" not in await forms(place)
+
+
+async def test_a_body_that_is_in_two_tiers(tmp_path: Path) -> None:
+    """As one whose parts were stored before and after the change: only what is wrong is moved."""
+    async with tiered(tmp_path, MemoryDisk(), "2+1", ARCHIVE) as place:
+        data = noise(9000)
+        extents = await place.store.put(b"i", data[:4000], tier="archive")
+        extents += await place.store.put(b"i", data[4000:])
+        await place.names.put(place.version("both", data, extents))
+        await filled(place)
+        place.bodies["both"] = data
+        await choose(place, "archive")
+        await recode(place)
+        version = await place.names.current(place.bucket.id, "both")
+        assert version is not None and await place.wrong() == []
+        assert version.extents[0] == extents[0] and version.extents[1] != extents[1]
+        assert place.store.form(version.extents[1].container).tier == "archive"
 
 
 async def test_a_tier_that_is_configured_no_more(tmp_path: Path) -> None:
@@ -381,7 +406,7 @@ async def test_the_journal_is_written_anew_in_the_present_mode(tmp_path: Path) -
     async with tiered(tmp_path, disk, "1+0") as place:
         journal = Journal(place.names, place.store, place.clock)
         await journal.open()
-        for number in range(20):
+        for number in range(3):
             await place.put(f"key {number}", 100)
             await journal.settled()
         await journal.finish()
