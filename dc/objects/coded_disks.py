@@ -82,9 +82,11 @@ class CodedDisks:
 
     def form(self, container: int) -> Form:
         """What a container is."""
-        if self._before is not None and container in self._before:
-            return FOREIGN
-        return self.slots.form(container)
+        return FOREIGN if self._is_before(container) else self.slots.form(container)
+
+    def _is_before(self, container: int) -> bool:
+        """Whether it is from the time when there was one disk."""
+        return self._before is not None and container in self._before
 
     async def run(self, work: Callable[[], T]) -> T:
         return await self._disk.run(work)
@@ -185,7 +187,11 @@ class CodedDisks:
         """A container of a tier, whose name is durable."""
         container, slots = _container(path), self.slots
         with self._lock:
-            if container in slots.places or container in slots.writing:
+            if (
+                container in slots.places
+                or container in slots.writing
+                or self._is_before(container)
+            ):
                 raise FileExistsError(errno.EEXIST, "there is such a container", str(path))
             slots.writing.add(container)
             slots.learned(container, tier.form)

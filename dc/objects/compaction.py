@@ -217,8 +217,8 @@ class Compactor:
     async def step(self) -> float:
         """One round, and the wait until the next."""
         again, asked = False, self._asked
+        self._wake.clear()
         if self._settings.bytes_per_second or asked is not None:
-            self._wake.clear()
             try:
                 again = await self.round(asked or Ask(self._settings.threshold))
             except Exception as error:

@@ -5,6 +5,9 @@ they are written through the lane of compaction of the tier that their bucket is
 them durable; then one transaction replaces `extents` of each that still has exactly the old ones.
 A crash leaves names that are all old or all new, and garbage.
 
+When the disks of one tier are full, or too few, bodies go on to be moved to others. The error is
+raised in the end.
+
 A body of which something cannot be read is left where it is, with all of its extents, and so are
 the containers that it is in: nothing else is moved out of them, for they have to stay.
 """
@@ -120,6 +123,8 @@ class Mover:
         self._to_read_bytes = 0
         self._to_write: list[tuple[_Job, int, Append]] = []
         self._to_write_bytes = 0
+        self._refused: dict[str, ObjectsError] = {}
+        """Tiers that cannot be written to."""
 
     async def move(self, bodies: Sequence[Found]) -> None:
         """Take these bodies; they are moved by now or at the latest by `finish`. Raises
@@ -130,6 +135,9 @@ class Mover:
             if not places:
                 continue
             job = _Job(found, places, tier)
+            if tier in self._refused:
+                self._is_left(job)
+                continue
             self._jobs.append(job)
             for number in places:
                 self._to_read.append((job, number))
@@ -141,6 +149,8 @@ class Mover:
         """Move what was taken and is not moved yet."""
         await self._read()
         await self._write()
+        for error in self._refused.values():
+            raise error
 
     def _to_move(self, found: Found, tier: str) -> list[int]:
         """Which of the extents of a body are to be moved."""
@@ -170,7 +180,15 @@ class Mover:
         self._to_write_bytes = 0
         for tier in sorted({job.tier for job, *_ in writes}):
             some = [one for one in writes if one[0].tier == tier]
-            extents = await self._store.store_moved([record for *_, record in some], tier)
+            try:
+                extents = await self._store.store_moved([record for *_, record in some], tier)
+            except ObjectsError as error:
+                self._refused[tier] = error
+                if len(self._refused) == len(self._store.tiers.all()):
+                    raise
+                for job, *_ in some:
+                    self._is_left(job)
+                continue
             for (job, number, _), extent in zip(some, extents, strict=True):
                 job.now[number] = extent
         jobs = [job for job in self._jobs if not job.failed]
@@ -187,12 +205,15 @@ class Mover:
             recoded = sum(size for size, is_recoded in sizes if is_recoded)
             self._moved(sum(size for size, _ in sizes), recoded)
 
+    def _is_left(self, job: _Job) -> None:
+        """A body is not moved this time, and so its containers stay."""
+        job.failed = True
+        self.left |= {job.found.extents[place].container for place in job.places}
+
     def _stays(self, job: _Job, number: int, error: ObjectsError) -> None:
         """A body cannot be moved."""
-        job.failed = True
-        extents = job.found.extents
-        bad = extents[number].container
-        self.left |= {extents[place].container for place in job.places}
+        self._is_left(job)
+        bad = job.found.extents[number].container
         if isinstance(error, CorruptData | MissingData):
             self.damaged.add(bad)
         log.error(

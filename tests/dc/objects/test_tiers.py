@@ -329,6 +329,49 @@ async def test_a_body_that_is_in_two_tiers(tmp_path: Path) -> None:
         assert place.store.form(version.extents[1].container).tier == "archive"
 
 
+async def test_a_tier_that_is_full_keeps_others_from_nothing(tmp_path: Path) -> None:
+    disk = MemoryDisk()
+    async with tiered(tmp_path, disk, "2+1", FAST) as place:
+        other = await place.names.create_bucket("other", place.bucket.owner, "eu")
+        await filled(place)
+        mine, place.bucket = place.bucket, other
+        await place.put("other", 5000)
+        place.bucket = mine
+        await choose(place, "fast")
+    real, full = disk.create, True
+
+    def create(path: Path, mode: int = 0o644) -> Any:
+        if full and DISKS[0] in path.parents:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return real(path, mode)
+
+    disk.create = create  # type: ignore[method-assign]
+    lose(disk, 1)
+    async with tiered(tmp_path, disk, "1+2", FAST, before=place) as again:
+        again.bodies = {}
+        with pytest.raises(OutOfSpace):
+            await again.compactor.round(HALF)
+        (there,) = (await again.names.current(other.id, "other")).extents  # type: ignore[union-attr]
+        assert str(again.store.form(there.container).mode) == "1+2"
+        full = False
+        again.compactor.compact()
+        await recode(again)
+        assert await forms(again) == {"1+1 fast", "1+2 standard"}
+        assert await again.read([there]) == noise(5000)
+
+
+async def test_a_change_while_nothing_is_moved_by_itself(tmp_path: Path) -> None:
+    async with tiered(tmp_path, MemoryDisk(), "2+1", ARCHIVE) as place:
+        await filled(place)
+        await choose(place, "archive")
+        place.compactor._settings = place.compactor._settings._replace(bytes_per_second=0)
+        place.compactor.look()
+        before = place.clock.now
+        await place.compactor.step()
+        assert place.clock.now > before and not place.compactor._wake.is_set()
+        assert await forms(place) == {"2+1 standard"}
+
+
 async def test_a_tier_that_is_configured_no_more(tmp_path: Path) -> None:
     disk = MemoryDisk()
     async with tiered(tmp_path, disk, "2+1", ARCHIVE) as place:
