@@ -23,10 +23,12 @@ from dc.names.api import Names, NoSuchBucket
 from dc.names.attributes import REGISTER_CHARACTERS_MAX
 from dc.names.model import Bucket
 from dc.objects.api import STANDARD
+from dc.objects.redundancy import Mode
 from dc.objects.tiers import TIER, Tiers, tier_of
 from dc.placement import DATACENTER_ARN, ENABLED, REPLICATION, placement
 from dc.stamps import stamp_ms
 
+ONE_DISK = Tiers(Mode(1, 0))
 RULES_MAX = 1000
 """As many as S3 takes."""
 PREFIX_CHARACTERS_MAX = 1024
@@ -49,7 +51,13 @@ class PutTier(msgspec.Struct, forbid_unknown_fields=True):
 class BucketsApi:
     """Of one datacenter; `own` is its name. `moved` is told when a bucket's tier was changed."""
 
-    def __init__(self, names: Names, own: str, tiers: Tiers, moved: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        names: Names,
+        own: str,
+        tiers: Tiers = ONE_DISK,
+        moved: Callable[[], None] = lambda: None,
+    ) -> None:
         self._names = names
         self._own = own
         self._tiers = tiers
