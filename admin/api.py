@@ -13,7 +13,7 @@
     /buckets                            admin/buckets.py
     /disks, /nodes                      admin/fleet_api.py
     /conflicts                          admin/conflicts.py
-    /objects                            admin/objects.py
+    /objects, /tiers                    admin/objects.py
     POST   /replication/verify, /datacenters/preview: admin/comparisons.py
 
 Who may: the bearer of the token in DIR/admin.token, for every path but /health, whether it exists

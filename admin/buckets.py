@@ -1,14 +1,17 @@
-"""Buckets, and to which datacenters their bytes go, for the admin API.
+"""Buckets, to which datacenters their bytes go, and how these are kept, for the admin API.
 
     GET /buckets                        the buckets, and their rules
     GET /buckets/{name}/replication     the rules of one
     PUT the same                        {"prefix", "to": [NAME...]}: where the bytes of a prefix go;
                                         {"everywhere": true}: no rules any more
+    GET /buckets/{name}/tier            how its bytes are kept
+    PUT the same                        {"tier": NAME}
 
 The rules are the same that S3 clients set with `PutBucketReplication` (`dc/placement.py`). What
 those set beyond prefixes and destinations (the rules' names, rules that are disabled) is kept.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -19,9 +22,13 @@ from admin.reply import answer, body, utc
 from dc.names.api import Names, NoSuchBucket
 from dc.names.attributes import REGISTER_CHARACTERS_MAX
 from dc.names.model import Bucket
+from dc.objects.api import STANDARD
+from dc.objects.redundancy import Mode
+from dc.objects.tiers import TIER, Tiers, tier_of
 from dc.placement import DATACENTER_ARN, ENABLED, REPLICATION, placement
 from dc.stamps import stamp_ms
 
+ONE_DISK = Tiers(Mode(1, 0))
 RULES_MAX = 1000
 """As many as S3 takes."""
 PREFIX_CHARACTERS_MAX = 1024
@@ -37,18 +44,32 @@ class PutRules(msgspec.Struct, forbid_unknown_fields=True):
     everywhere: bool = False
 
 
-class BucketsApi:
-    """Of one datacenter; `own` is its name."""
+class PutTier(msgspec.Struct, forbid_unknown_fields=True):
+    tier: Annotated[str, Meta(max_length=64)]
 
-    def __init__(self, names: Names, own: str) -> None:
+
+class BucketsApi:
+    """Of one datacenter; `own` is its name. `moved` is told when a bucket's tier was changed."""
+
+    def __init__(
+        self,
+        names: Names,
+        own: str,
+        tiers: Tiers = ONE_DISK,
+        moved: Callable[[], None] = lambda: None,
+    ) -> None:
         self._names = names
         self._own = own
+        self._tiers = tiers
+        self._moved = moved
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/buckets", self._list),
             web.get("/buckets/{name}/replication", self._show),
             web.put("/buckets/{name}/replication", self._put),
+            web.get("/buckets/{name}/tier", self._show_tier),
+            web.put("/buckets/{name}/tier", self._put_tier),
         ]
 
     async def _list(self, _: web.Request) -> web.Response:
@@ -75,6 +96,28 @@ class BucketsApi:
             text = self._changed(bucket, wanted)
         await self._names.set_bucket_registers(bucket.id, {REPLICATION: text})
         return answer(self._shown(request.match_info["name"], self._bucket(request)))
+
+    async def _show_tier(self, request: web.Request) -> web.Response:
+        return answer(self._tier(request.match_info["name"], self._bucket(request)))
+
+    async def _put_tier(self, request: web.Request) -> web.Response:
+        wanted = (await body(request, PutTier)).tier
+        bucket = self._bucket(request)
+        known = [tier.name for tier in self._tiers.all()]
+        if wanted not in known:
+            raise msgspec.ValidationError(
+                f"there is no tier {wanted!r} here: there are {', '.join(known)}"
+            )
+        if wanted != tier_of(bucket):
+            text = "" if wanted == STANDARD else wanted
+            await self._names.set_bucket_registers(bucket.id, {TIER: text})
+            self._moved()
+        return answer(self._tier(request.match_info["name"], self._bucket(request)))
+
+    def _tier(self, name: str, bucket: Bucket) -> dict[str, Any]:
+        wanted = tier_of(bucket)
+        here = self._tiers.of(wanted)
+        return {"name": name, "tier": wanted, "here": here.name, "redundancy": str(here.mode)}
 
     def _changed(self, bucket: Bucket, wanted: PutRules) -> str:
         """The configuration with other rules for one prefix."""
@@ -122,6 +165,7 @@ class BucketsApi:
             "name": name,
             "owner": owner.email if owner else bucket.owner,
             "created": utc(stamp_ms(bucket.created) // 1000),
+            "tier": tier_of(bucket),
             "everywhere": rules is None,
             "rules": [{"prefix": one, "to": sorted(to)} for one, to in sorted(by_prefix.items())],
         }

@@ -23,6 +23,7 @@ from admin.commands import (
     objects,
     replication,
     status,
+    tier,
     token,
     user,
 )
@@ -52,6 +53,7 @@ app.add_typer(dc.app, name="dc")
 app.add_typer(disk.app, name="disk")
 app.add_typer(node.app, name="node")
 app.add_typer(objects.app, name="objects")
+app.add_typer(tier.app, name="tier")
 app.add_typer(names.app, name="names")
 app.add_typer(replication.app, name="replication")
 app.add_typer(conflicts.app, name="conflicts")

@@ -2,18 +2,25 @@
 datacenter that is there already."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
+
+import structlog
 
 from admin.errors import AdminError, os_reason
 from admin.layout import PRIVATE_FOLDER, Layout, disk_folders, existing
 from dc.config import Config, ConfigError, load
-from dc.objects.api import CorruptData
-from dc.objects.format import HEADER_BYTES, decode_header
+from dc.objects.disk_place import DiskPlace
 from dc.objects.marks import MARK, mark_of
-from dc.objects.redundancy import Mode, parse_mode
+from dc.objects.redundancy import parse_mode
+from dc.objects.tiers import Tier
 from dc.ports import Disk
 from tokens.errors import IdentityError
 from tokens.identity import Identity
+
+log = structlog.get_logger("disks")
+ON_DISKS = "on-disks"
+"""In the folder for containers of a datacenter whose objects are on several disks."""
 
 
 def check_folders(layout: Layout, config: Config) -> None:
@@ -59,28 +66,51 @@ def make_disk(folder: Path, dc_id: str, disk: Disk) -> None:
     disk.write_atomic(folder / MARK, mark_of(dc_id))
 
 
-def check_redundancy(layout: Layout, config: Config) -> None:
-    """AdminError when what is on the disks was written with another redundancy."""
-    wanted = parse_mode(config.objects.redundancy)
-    for folder in disk_folders(layout, config):
-        for path in itertools.islice((folder / "containers").glob("*.fss"), 16):
-            try:
-                header = decode_header(_beginning(path))
-            except (CorruptData, OSError):
-                continue
-            found = Mode(header.k, header.m)
-            if found != wanted:
-                raise AdminError(
-                    f"objects.redundancy is {wanted}, and {folder} has objects written as {found},"
-                    " which cannot be changed yet: make a new datacenter, pair it with this one,"
-                    " and let it copy everything"
-                )
-            break
+def tiers_of(layout: Layout, config: Config) -> list[Tier]:
+    """What the configuration says of tiers, with disks by their labels."""
+    labels = {each: str(layout.root / each) for each in config.objects.disks}
+    standard = parse_mode(config.objects.redundancy)
+    return [
+        Tier(
+            name,
+            parse_mode(tier.redundancy) if tier.redundancy else standard,
+            tuple(labels.get(each, each) for each in tier.disks),
+        )
+        for name, tier in config.objects.tiers.items()
+    ]
 
 
-def _beginning(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(HEADER_BYTES)
+def check_tiers(tiers: Sequence[Tier], places: Sequence[DiskPlace], may_change: bool) -> None:
+    """AdminError when a tier names too few of the disks. Where disks come and go (`may_change`),
+    a datacenter must start all the same: then it is told."""
+    for tier in tiers:
+        mine = [place.label for place in places if tier.takes(place)]
+        if tier.disks and len(mine) < tier.mode.slots:
+            there = ", ".join(mine) or f"none of {', '.join(one.label for one in places)}"
+            text = (
+                f"objects.tiers.{tier.name}.disks: {tier.mode} takes {tier.mode.slots} disks, and"
+                f" these are {len(mine)}: {there}"
+            )
+            if not may_change:
+                raise AdminError(text)
+            log.warning("a tier has too few disks", tier=tier.name, problem=text)
+
+
+def check_one_disk(layout: Layout) -> None:
+    """AdminError when the objects are on several disks."""
+    if (layout.containers / ON_DISKS).exists():
+        raise AdminError(
+            "the objects of this datacenter are on several disks, and cannot go back to one:"
+            f" objects.redundancy in {layout.config} must say how, for instance 2+1"
+            " (and objects.disks where)"
+        )
+
+
+def note_disks(layout: Layout, disk: Disk) -> None:
+    """Write down that objects are on several disks. OSError."""
+    if not (layout.containers / ON_DISKS).exists():
+        disk.make_dirs(layout.containers, PRIVATE_FOLDER)
+        disk.write_atomic(layout.containers / ON_DISKS, b"see objects.disks in farshore.toml\n")
 
 
 def prepare(root: Path, folder: Path, disk: Disk) -> None:

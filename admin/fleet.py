@@ -27,7 +27,6 @@ from admin.reply import utc
 from dc.config import Config
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.disk_place import DiskPlace
-from dc.objects.format import file_name
 from dc.objects.nodes.client import NodeAddress, RemoteDisk, RemoteNode
 from dc.ports import Clock, Disk, Randomness
 from dc.system import dial
@@ -140,8 +139,8 @@ class Fleet:
     def _coded(self) -> CodedDisks:
         if self.disks is None:
             raise AdminError(
-                "the objects of this datacenter are in its own folder, on one disk: only one that"
-                " was made with --redundancy can have more disks"
+                "the objects of this datacenter are in its own folder, on one disk: say"
+                " objects.redundancy in farshore.toml (and objects.disks), and start it again"
             )
         return self.disks
 
@@ -152,7 +151,7 @@ class Fleet:
         disks, failing = self.disks.disks, self.disks.disks.failing()
         found = []
         for number in disks.numbers():
-            left = self.disks.left_on(number)
+            left = self.disks.slots.left_on(number)
             state = "ok"
             if number in disks.absent:
                 state = "missing"
@@ -346,12 +345,7 @@ class Fleet:
             before, asked = set(self._state.draining), set(labels)
             after = before - asked if undo else before | asked
             if not undo:
-                left = [one for one in disks.disks.by_use() if one not in numbers]
-                if len(left) < disks.mode.slots:
-                    raise AdminError(
-                        f"{disks.mode} takes {disks.mode.slots} disks, and {len(left)} would be"
-                        " left: add others first"
-                    )
+                _check_left(disks, numbers)
             await self._write(msgspec.structs.replace(self._state, draining=sorted(after)))
             if undo:
                 disks.disks.draining -= numbers
@@ -388,17 +382,12 @@ class Fleet:
                         f"{label} is not there, and nobody knows what is on it: say --lost if it"
                         " will not come back"
                     )
-            elif left := disks.left_on(number):
+            elif left := disks.slots.left_on(number):
                 raise AdminError(f"{label} has {left} slots on it: drain it first")
             elif number not in disks.disks.draining:
                 raise AdminError(f"{label} is empty, and may be written to: drain it first")
-        others = set(disks.disks.numbers()) - set(numbers)
-        here = len(others - disks.disks.absent)
-        if lost and others and here < disks.mode.slots_min:
-            raise AdminError(
-                f"of the {len(others)} other disks {here} are there: nobody knows what is on those"
-                " that are not. Bring them back, or add others, first"
-            )
+        if lost:
+            _check_here(disks, set(numbers))
         if lost and (bad := await disks.run(lambda: _without(disks, set(numbers)))):
             raise AdminError(
                 f"{bad} containers have too few fragments without it: bring it back, or wait for"
@@ -423,9 +412,9 @@ class Fleet:
         await self._write_elsewhere()
 
         def work() -> int:
-            for container in disks.containers():
-                disks.remove(Path(file_name(container)))
-            return len(disks.containers())
+            for name in disks.list_dir(self._layout.containers):
+                disks.remove(Path(name))
+            return len(disks.list_dir(self._layout.containers))
 
         if await disks.run(work):
             raise AdminError("containers are being written: end all clients first")
@@ -478,11 +467,38 @@ def _address(node: NodeRecord) -> NodeAddress:
     return NodeAddress(node.name, endpoints, node.fingerprint)
 
 
+def _check_left(disks: CodedDisks, numbers: set[int]) -> None:
+    """AdminError when some tier would have too few disks without these."""
+    for tier in disks.tiers.all():
+        left = [one for one in disks.disks.by_use(tier) if one not in numbers]
+        if numbers & set(disks.disks.of_tier(tier)) and len(left) < tier.mode.slots:
+            of_tier = f" of the tier {tier.name}" if len(disks.tiers.all()) > 1 else ""
+            raise AdminError(
+                f"{tier.mode}{of_tier} takes {tier.mode.slots} disks, and {len(left)} would be"
+                " left: add others first"
+            )
+
+
+def _check_here(disks: CodedDisks, numbers: set[int]) -> None:
+    """AdminError when so few of the other disks are there that nobody knows what is on these."""
+    absent = disks.disks.absent
+    for tier in disks.tiers.all():
+        mine = set(disks.disks.of_tier(tier))
+        others = mine - numbers
+        here = len(others - absent)
+        if mine & numbers and others and here < tier.mode.slots_min:
+            raise AdminError(
+                f"of the {len(others)} other disks {here} are there: nobody knows what is on those"
+                " that are not. Bring them back, or add others, first"
+            )
+
+
 def _without(disks: CodedDisks, numbers: set[int]) -> int:
     """How many containers cannot be read without these disks."""
     bad, gone = 0, numbers | disks.disks.absent
-    for container in disks.containers():
-        whole = set(range(disks.mode.slots)) - disks.missing(container)
-        places = {disks.place_of(container, slot) for slot in whole}
-        bad += len(places - gone - {None}) < disks.mode.k
+    for container in disks.slots.containers():
+        mode = disks.form(container).mode
+        whole = set(range(mode.slots)) - disks.slots.missing(container)
+        places = {disks.slots.place_of(container, slot) for slot in whole}
+        bad += len(places - gone - {None}) < mode.k
     return bad

@@ -151,7 +151,9 @@ class Node:
             parts.names.peers,
             self.whole_status,
             ConflictsApi(parts.names).routes()
-            + BucketsApi(parts.names, parts.files.config.name).routes()
+            + BucketsApi(
+                parts.names, parts.files.config.name, parts.objects.tiers, parts.compactor.look
+            ).routes()
             + ObjectsApi(parts.compactor, parts.objects, self._clock).routes()
             + FleetApi(parts.fleet, self._clock, parts.files.config.name).routes()
             + ComparisonsApi(

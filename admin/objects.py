@@ -1,6 +1,7 @@
 """The bytes of objects in the admin API.
 
     GET    /objects                          how many are whole, what they take, what runs
+    GET    /tiers                            how bytes are kept, by tier
     POST   /objects/compact {"threshold"}    give back space now; null: as configured
 
 The answer of the latter is JSON lines: {"progress": ...} now and then, with what GET /objects tells
@@ -38,6 +39,7 @@ class ObjectsApi:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/objects", self._status),
+            web.get("/tiers", self._tiers),
             web.post("/objects/compact", self._compact),
         ]
 
@@ -48,9 +50,13 @@ class ObjectsApi:
                 "containers": self._store.stats().containers,
                 "space": self._compactor.space(),
                 "repair": self._store.repair_progress(self._compactor.sizes()),
+                "recoding": self._compactor.recoding(),
                 "compaction": self._compactor.progress(),
             }
         )
+
+    async def _tiers(self, _: web.Request) -> web.Response:
+        return answer({"tiers": self._compactor.tiers()})
 
     async def _compact(self, request: web.Request) -> web.StreamResponse:
         wanted = await body(request, Compact)

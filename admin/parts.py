@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from admin.disks import check_folders, check_redundancy
+from admin.disks import check_folders, check_one_disk, check_tiers, note_disks, tiers_of
 from admin.errors import AdminError, os_reason
 from admin.fleet import Fleet
 from admin.gateways import Gateways
@@ -26,6 +26,7 @@ from dc.objects.compaction import Compactor
 from dc.objects.container import ContainerDisk
 from dc.objects.format import container_of
 from dc.objects.journal import Journal
+from dc.objects.one_disk import OneDisk
 from dc.objects.redundancy import parse_mode
 from dc.objects.store import ContainerStore
 from dc.ports import Clock, Disk, Network, Randomness
@@ -137,19 +138,22 @@ def _damaged(path: Path) -> AdminError:
 
 def object_disk(files: Files, disk: Disk, clock: Clock, fleet: Fleet) -> ContainerDisk:
     """Where containers are kept: in DIR, or on several disks, of several machines."""
-    layout, wanted = files.layout, files.config.objects
-    mode = parse_mode(wanted.redundancy)
+    layout, mode = files.layout, parse_mode(files.config.objects.redundancy)
     if not mode.m:
+        check_one_disk(layout)
         return disk
-    if any(layout.containers.glob("*.fsc")):
-        raise AdminError(
-            f"{layout.containers} has objects in it, which cannot be moved to objects.disks yet:"
-            " make a new datacenter, pair it with this one, and let it copy everything"
-        )
     check_folders(layout, files.config)
-    check_redundancy(layout, files.config)
+    tiers, places = tiers_of(layout, files.config), fleet.places()
+    check_tiers(tiers, places, bool(fleet.state.nodes or fleet.state.removed))
     disks = CodedDisks(
-        disk, fleet.places(), files.identity.dc_id, mode, clock=clock, side=SideBySide()
+        disk,
+        places,
+        files.identity.dc_id,
+        mode,
+        clock=clock,
+        side=SideBySide(),
+        tiers=tiers,
+        before=OneDisk(disk, layout.containers),
     )
     fleet.opened(disks)
     return disks
@@ -248,6 +252,8 @@ async def open_parts(
     fleet = fleet_of(files, clock, disk, randomness)
     containers = object_disk(files, disk, clock, fleet)
     await disk.run(lambda: check_names(layout, containers))
+    if isinstance(containers, CodedDisks):
+        await disk.run(lambda: note_disks(layout, disk))
     names = await _open_names(files, clock, randomness)
     objects = ContainerStore(layout.root, disk=containers, clock=clock, randomness=randomness)
     journal = Journal(names, objects, clock)

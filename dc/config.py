@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -28,10 +28,16 @@ from dc.config_tables import Mqtt as Mqtt
 from dc.config_tables import Objects as Objects
 from dc.config_tables import Peer as Peer
 from dc.config_tables import Section
-from dc.objects.redundancy import parse_mode
+from dc.config_tables import TierTable as TierTable
+from dc.objects.api import STANDARD
+from dc.objects.redundancy import Mode, parse_mode
 from dc.objects.settings import CompactionSettings
+from dc.objects.tiers import NAME_RULE as TIER_RULE
+from dc.objects.tiers import TIERS_MAX, is_tier_name
 
 FILE_BYTES_MAX = 64 * 1024
+NAMED = "NAME"
+"""In the path of a field of tables that have names."""
 NAME_RULE = "1 to 32 lowercase letters, digits and hyphens, beginning with a letter or digit"
 ENDPOINTS_MAX = 8
 DISKS_MAX = 64
@@ -179,6 +185,14 @@ def fields(section: type[msgspec.Struct] = Config, prefix: str = "") -> Iterator
             if default is msgspec.NODEFAULT and field.default_factory is not msgspec.NODEFAULT:
                 default = field.default_factory()
             yield FieldDoc(path, meta.description, default)
+            if (table := _named(inner)) is not None:
+                yield from fields(table, f"{path}.{NAMED}.")
+
+
+def _named(kind: Any) -> type[msgspec.Struct] | None:
+    """What the tables are that names stand for, of a field that has such."""
+    table = get_args(kind)[1] if get_origin(kind) is dict else None
+    return table if isinstance(table, type) and issubclass(table, msgspec.Struct) else None
 
 
 def render(config: Config) -> str:
@@ -189,12 +203,26 @@ def render(config: Config) -> str:
     section = ""
     for path, description, _ in fields():
         table, _, name = path.rpartition(".")
+        if NAMED in table.split("."):
+            continue
         if table != section:
             section = table
             lines += ["", f"[{table}]"]
         value = tree[table][name] if table else tree[name]
-        lines += ["", *_comment(description), f"{name} = {msgspec.json.encode(value).decode()}"]
+        lines += ["", *_comment(description)]
+        if isinstance(value, dict):
+            lines += _tables(path, value)
+        else:
+            lines.append(f"{name} = {msgspec.json.encode(value).decode()}")
     return "\n".join(lines) + "\n"
+
+
+def _tables(path: str, tables: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Tables with names, the last thing in the table that they are in."""
+    for name, table in tables.items():
+        yield f"[{path}.{name}]"
+        for field, value in table.items():
+            yield f"{field} = {msgspec.json.encode(value).decode()}"
 
 
 def _comment(text: str) -> Iterator[str]:
@@ -294,6 +322,12 @@ def _check_shape(tree: dict[str, Any], section: type, prefix: str, lines: _Lines
             if not isinstance(value, dict):
                 raise lines.error(f"{prefix}{name}", f"must be a table, written [{prefix}{name}]")
             _check_shape(value, inner, f"{prefix}{name}.", lines)
+        elif (table := _named(inner)) is not None and isinstance(value, dict):
+            for key, each in value.items():
+                path = f"{prefix}{name}.{key[:80]}"
+                if not isinstance(each, dict):
+                    raise lines.error(path, f"must be a table, written [{path}]")
+                _check_shape(each, table, f"{path}.", lines)
     for name, field in known.items():
         if field.required and name not in tree:
             raise lines.error(f"{prefix}{name}", "missing, this field must be given")
@@ -352,18 +386,47 @@ def _check_objects(objects: Objects, lines: _Lines) -> None:
     if not 0 <= objects.compaction_rate <= RATE_MAX:
         raise lines.error("objects.compaction_rate", f"must be from 0 to {RATE_MAX}")
     disks = objects.disks
-    if len(disks) > DISKS_MAX:
-        raise lines.error("objects.disks", f"at most {DISKS_MAX} disks")
-    for number, each in enumerate(disks):
-        if not each or not each.isprintable() or each in disks[:number]:
-            reason = "is listed twice" if each in disks[:number] else "is no folder"
-            raise lines.error(f"objects.disks[{number}]", f"{each[:80]!r} {reason}")
+    _check_disks("objects.disks", disks, lines)
     if disks and not mode.m:
         raise lines.error("objects.redundancy", "disks are given: say for instance 2+1 or 4+2")
     if mode.m and 0 < len(disks) < mode.slots:
         raise lines.error(
             "objects.disks", f"{mode} takes at least {mode.slots} disks, there are {len(disks)}"
         )
+    _check_tiers(objects, mode, lines)
+
+
+def _check_disks(path: str, disks: tuple[str, ...], lines: _Lines) -> None:
+    if len(disks) > DISKS_MAX:
+        raise lines.error(path, f"at most {DISKS_MAX} disks")
+    for number, each in enumerate(disks):
+        if not each or not each.isprintable() or each in disks[:number]:
+            reason = "is listed twice" if each in disks[:number] else "is no folder"
+            raise lines.error(f"{path}[{number}]", f"{each[:80]!r} {reason}")
+
+
+def _check_tiers(objects: Objects, standard: Mode, lines: _Lines) -> None:
+    if len(objects.tiers) > TIERS_MAX:
+        raise lines.error("objects.tiers", f"at most {TIERS_MAX} tiers")
+    if objects.tiers and not standard.m:
+        reason = "tiers take several disks: say objects.redundancy, for instance 2+1"
+        raise lines.error("objects.tiers", reason)
+    for name, tier in objects.tiers.items():
+        path, mode = f"objects.tiers.{name}", standard
+        if not is_tier_name(name):
+            raise lines.error(path[:80], f"{name[:80]!r} is not a valid name: {TIER_RULE}")
+        if name == STANDARD and tier.redundancy:
+            reason = "that of `standard` is objects.redundancy: say it there"
+            raise lines.error(f"{path}.redundancy", reason)
+        if name != STANDARD:
+            try:
+                mode = parse_mode(tier.redundancy)
+            except ValueError as error:
+                raise lines.error(f"{path}.redundancy", str(error)) from None
+        _check_disks(f"{path}.disks", tier.disks, lines)
+        if not tier.disks and 0 < len(objects.disks) < mode.slots:
+            reason = f"{mode} takes at least {mode.slots} disks, there are {len(objects.disks)}"
+            raise lines.error(f"{path}.redundancy", reason)
 
 
 def _check_mqtt(mqtt: Mqtt, lines: _Lines) -> None:

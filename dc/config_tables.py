@@ -65,6 +65,25 @@ class S3(Section, frozen=True):
     ] = "1d"
 
 
+class TierTable(Section, frozen=True):
+    """How the bytes of some buckets are kept."""
+
+    redundancy: Annotated[
+        str,
+        Meta(
+            description="Data and parity fragments of the tier NAME, as 8+3; 1+0 is each container"
+            " on one disk. That of `standard` is objects.redundancy."
+        ),
+    ] = ""
+    disks: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Which disks the tier is on: folders of objects.disks, NODE:FOLDER, nodes"
+            " or hosts; * and ? stand for what you like. Empty: all disks."
+        ),
+    ] = ()
+
+
 class Objects(Section, frozen=True):
     """Where the bytes of objects are kept."""
 
@@ -110,6 +129,14 @@ class Objects(Section, frozen=True):
             " to begin or to end: 1m, 10s."
         ),
     ] = "1m"
+    tiers: Annotated[
+        dict[str, TierTable],
+        Meta(
+            description="Tiers that buckets may be in besides the one that is called standard, by"
+            " `farshore bucket tier`: a table [objects.tiers.NAME] for each, with redundancy, for"
+            " instance 8+3, and disks."
+        ),
+    ] = msgspec.field(default_factory=dict)
 
 
 class Mqtt(Section, frozen=True):

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from dc.names.model import NULL_VERSION, Bucket, Extent, Kind, Meta, Sealed, Version
 from dc.objects.api import BytesElsewhere, CorruptData
 from dc.objects.ident import body_ident, version_ident
+from dc.objects.tiers import tier_of
 from dc.ports import Buffer
 from dc.stamps import Stamp
 from gateway.access.acl import READ
@@ -162,6 +163,8 @@ async def copy_bytes(
     algorithm: str,
     encrypter: Encrypter | None,
     described: Callable[[Copied, bool], Awaitable[bytes]] | None = None,
+    *,
+    tier: str,
 ) -> Copied:
     """Store the bytes [start, stop) of a version anew. `about` is stored beside them; but beside
     the last of them what `described` says, told whether these are all."""
@@ -170,7 +173,8 @@ async def copy_bytes(
     pieces = read_body(context, source, opening, start, stop)
     small = stop - start <= SMALL_BYTES_MAX
     gathered: list[Buffer] = []
-    writer = None if small else context.objects.writer(about)
+    objects = context.objects
+    writer = None if small else objects.writer(about, tier=tier)
     try:
         async with aclosing(cast(Any, pieces)):
             async for piece in pieces:
@@ -185,7 +189,8 @@ async def copy_bytes(
         if described is not None:
             about = await described(copied, writer is None)
         if writer is None:
-            return copied._replace(extents=await context.objects.put(about, b"".join(gathered)))
+            extents = await objects.put(about, b"".join(gathered), tier=tier)
+            return copied._replace(extents=extents)
         return copied._replace(extents=await writer.finish(about))
     except BaseException as error:
         if writer is not None:
@@ -239,6 +244,7 @@ async def copy_object(context: Context, request: Request) -> Reply:
         algorithm,
         encrypter,
         described,
+        tier=tier_of(bucket),
     )
     assert version is not None
     version = replace(version, extents=copied.extents)

@@ -6,6 +6,7 @@ was acknowledged is durable, and one that was cut off is not there.
 
 from dc.names.model import NULL_VERSION, Sealed, Upload, UploadPart
 from dc.objects.ident import body_ident
+from dc.objects.tiers import tier_of
 from gateway.access.acl import owner_in
 from gateway.checksums import BodyVerifier
 from gateway.context import Context
@@ -118,7 +119,16 @@ async def _copy_part(context: Context, request: Request, upload: Upload, part_nu
         request.bucket.id, request.key, NULL_VERSION, await names.stamp(), upload.id, part_number
     )
     encrypter = None if sealing is None else sealing.encrypter(context)
-    copied = await copy_bytes(context, source, opening, (start, stop), about, algorithm, encrypter)
+    copied = await copy_bytes(
+        context,
+        source,
+        opening,
+        (start, stop),
+        about,
+        algorithm,
+        encrypter,
+        tier=tier_of(request.bucket),
+    )
     part = _copied_part(copied, part_number, stop - start, await names.stamp(), algorithm)
     await names.put_part(upload.id, part)
     return xml_reply(

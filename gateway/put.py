@@ -25,6 +25,7 @@ from dc.names.model import (
     Version,
 )
 from dc.objects.ident import body_ident, refusal_ident, version_ident
+from dc.objects.tiers import tier_of
 from dc.stamps import Stamp
 from gateway.attributes import has_attributes, read_attributes, registers_at
 from gateway.body import announced_length, receive, receive_large
@@ -72,7 +73,7 @@ async def store_body(
     """Receive, verify, encrypt and store the body of a request. What `ident` gives is stored beside
     its bytes; but beside the last of them what `described` says, told whether these are all."""
     length = announced_length(request, PUT_BYTES_MAX)
-    objects = context.objects
+    objects, tier = context.objects, tier_of(request.bucket)
     if length <= SMALL_BYTES_MAX:
         data, digests = await receive(request, length, verifier, context.offload)
         crc64 = digests.crc64nvme
@@ -83,8 +84,9 @@ async def store_body(
             about = await described(Stored(length, digests, crc64, []), True)
         else:
             about = await ident()
-        return Stored(length, digests, crc64, await objects.put(about, data))
-    writer = objects.writer(await ident())
+        extents = await objects.put(about, data, tier=tier)
+        return Stored(length, digests, crc64, extents)
+    writer = objects.writer(await ident(), tier=tier)
     try:
         length, digests = await receive_large(
             request, length, verifier, writer, context.offload, encrypter

@@ -223,10 +223,16 @@ class Consumer:
 
     async def _store_bodies(self, bodies: list[tuple[wire.Record, bytes]]) -> list[Change]:
         """Store all bodies at once: they share appends and syncs."""
-        put = self._home.objects.put
+        home = self._home
         wanted = [(body_asked(record), body) for record, body in bodies]
         stored: list[list[Extent]] = await asyncio.gather(
-            *(put(ident_of(incoming_version(one, [])), body) for one, body in wanted if one)
+            *(
+                home.objects.put(
+                    ident_of(incoming_version(one, [])), body, tier=home.tier(one.bucket)
+                )
+                for one, body in wanted
+                if one
+            )
         )
         return [
             incoming_write(record, extents)

@@ -7,6 +7,7 @@ from dc.names.api import Names
 from dc.names.model import Peer
 from dc.names.trees import root_of
 from dc.objects.api import ObjectStore
+from dc.objects.tiers import tier_of
 from dc.ports import Clock, Network, Randomness
 from replicator.records import Sealer
 from tokens.identity import Identity
@@ -47,6 +48,10 @@ class Home:
             if peer.dc_id == dc_id:
                 return peer
         return None
+
+    def tier(self, bucket: str) -> str:
+        """The tier that the bytes of a bucket (by id) are kept in."""
+        return tier_of(self.names.directory.bucket_by_id(bucket))
 
     def root(self) -> str:
         """The root of this DC: the same text in every DC that holds the same."""

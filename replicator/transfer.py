@@ -100,7 +100,10 @@ class Transfer:
             self._took(size)
         check_body(self._record, body)
         ident = ident_of(incoming_version(self._record, []))
-        return await self._home.objects.put(ident, body)
+        return await self._home.objects.put(ident, body, tier=self._tier())
+
+    def _tier(self) -> str:
+        return self._home.tier(self._record.bucket)
 
     def _ask(self, start: int, stop: int) -> messages.BodyAsk:
         record = self._record
@@ -122,7 +125,8 @@ class Transfer:
         async with self._client.body(self._ask(start, stop)) as content:
             if content is None:
                 return None
-            writer = self._home.objects.writer(range_ident(self._record, start))
+            ident = range_ident(self._record, start)
+            writer = self._home.objects.writer(ident, tier=self._tier())
             try:
                 crc = await self._stream(content, stop - start, writer)
                 extents = await writer.finish()

@@ -1,4 +1,4 @@
-"""`farshore bucket`: the buckets, and to which datacenters their bytes go."""
+"""`farshore bucket`: the buckets, to which datacenters their bytes go, and how they are kept."""
 
 from typing import Annotated, Any
 
@@ -9,12 +9,12 @@ from admin.output import print_json, print_table
 
 Name = Annotated[str, typer.Argument(metavar="BUCKET", help="The bucket's name.")]
 
-app = family("The buckets, and to which datacenters their bytes go.")
+app = family("The buckets, to which datacenters their bytes go, and how they are kept.")
 
 
 @app.command("list")
 def list_buckets(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the buckets, and where their bytes go.
+    """List the buckets, their tiers, and where their bytes go.
 
     \b
     Example:
@@ -25,8 +25,8 @@ def list_buckets(context: typer.Context, as_json: AsJson = False) -> None:
         print_json(buckets)
         return
     rows = [bucket | {"goes": _where(bucket)} for bucket in buckets]
-    columns = {"name": "NAME", "owner": "OWNER", "created": "CREATED", "goes": "BYTES GO"}
-    print_table(rows, columns)
+    columns = {"name": "NAME", "owner": "OWNER", "created": "CREATED", "tier": "TIER"}
+    print_table(rows, columns | {"goes": "BYTES GO"})
 
 
 @app.command()
@@ -85,6 +85,42 @@ def replicate(
     rows = [rule | {"prefix": rule["prefix"] or "(all keys)"} for rule in facts["rules"]]
     print_table(rows, {"prefix": "PREFIX", "to": "BYTES GO TO"})
     print("What no prefix is of stays where it was written.")
+
+
+@app.command()
+def tier(
+    context: typer.Context,
+    bucket: Name,
+    wanted: Annotated[
+        str | None,
+        typer.Argument(metavar="[TIER]", help="One of those that `farshore tier list` shows."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which tier the bytes of a bucket are kept in; without TIER, show it.
+
+    It is the same in all paired datacenters; one that has no tier of that name takes `standard`.
+    What is in the bucket already is moved there in the background: `farshore objects status` tells
+    how far that is.
+
+    \b
+    Examples:
+      farshore -C paris bucket tier photos
+      farshore -C paris bucket tier photos archive
+      farshore -C paris bucket tier photos standard
+    """
+    path = ("buckets", bucket, "tier")
+    if wanted is None:
+        facts = client(context).get(*path)
+    else:
+        facts = client(context).put(*path, body={"tier": wanted})
+    if as_json:
+        print_json(facts)
+        return
+    print(f"{facts['name']} is in the tier {facts['tier']}", end="")
+    if facts["here"] != facts["tier"]:
+        print(f", which is not here: it is kept as {facts['here']}", end="")
+    print(f" ({facts['redundancy']})")
 
 
 def _where(bucket: dict[str, Any]) -> str:

@@ -15,7 +15,8 @@ _TELL_EACH = 10
 @app.command()
 def status(context: typer.Context, as_json: AsJson = False) -> None:
     """Show how many objects have all their fragments, how many bytes are alive, garbage, and taken
-    on the disks, and what runs: scrub and repair, compaction, and how long it still takes.
+    on the disks, and what runs: scrub and repair, re-coding, compaction, and how long it still
+    takes.
 
     \b
     Examples:
@@ -95,6 +96,7 @@ def _shown(facts: dict[str, Any]) -> dict[str, Any]:
             shown[f"bytes {name}"] = size(space[f"bytes_{name}"])
         shown["counted"] = f"{space['counted_seconds_ago']:.0f} s ago"
     shown["containers"] = facts["containers"]
+    shown["to re-code"] = _recoding(facts["recoding"])
     repair = facts["repair"]
     if repair is not None:
         shown["repair"] = repair["doing"]
@@ -106,6 +108,20 @@ def _shown(facts: dict[str, Any]) -> dict[str, Any]:
     shown["freed"] = f"{size(doing['freed_bytes'])}, {doing['removed_containers']} containers"
     shown["damaged"] = doing["damaged_containers"] or "none"
     return shown
+
+
+def _recoding(left: dict[str, Any] | None) -> str:
+    """What is to be moved since modes or tiers were changed."""
+    from admin.commands.comparing import size
+
+    if left is None:
+        return "not counted yet"
+    if not left["bytes_left"]:
+        return "nothing"
+    text = f"{size(left['bytes_left'])} in {left['containers_left']} containers"
+    seconds = left["seconds_left"]
+    how = "not done by itself" if seconds is None else f"{seconds:.0f} s left"
+    return f"{text}, {how}"
 
 
 def _compaction(doing: dict[str, Any]) -> str:

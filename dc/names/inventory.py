@@ -131,12 +131,14 @@ _PAGES = {
     " FROM versions WHERE (bucket, key, vid) > (?, ?, ?) ORDER BY bucket, key, vid LIMIT ?",
     CONFLICTS: "SELECT bucket, key, stamp, extents, length(key) + length(vid) + length(meta)"
     " FROM conflicts WHERE (bucket, key, stamp) > (?, ?, ?) ORDER BY bucket, key, stamp LIMIT ?",
-    PARTS: "SELECT upload, number, record, 128 FROM parts"
-    " WHERE (upload, number) > (?, ?) ORDER BY upload, number LIMIT ?",
+    PARTS: "SELECT upload, number, record, 128, (SELECT bucket FROM uploads WHERE id = upload)"
+    " FROM parts WHERE (upload, number) > (?, ?) ORDER BY upload, number LIMIT ?",
     INBOX: "SELECT peer, seq, extents, 128 FROM inbox"
     " WHERE (peer, seq) > (?, ?) ORDER BY peer, seq LIMIT ?",
     JOURNAL: "SELECT serial, extents, 128 FROM journal WHERE serial > ? ORDER BY serial LIMIT ?",
 }
+_KEY_FIELDS = {VERSIONS: 3, CONFLICTS: 3, PARTS: 2, INBOX: 2, JOURNAL: 1}
+"""What a row begins with; after it come the extents, and what is beside each of them."""
 _FULL = {
     VERSIONS: f"SELECT (SELECT id FROM buckets WHERE number = v.bucket), v.key, {ROW}, v.extents"
     " FROM versions v WHERE bucket = ? AND key = ? AND vid = ?",
@@ -154,18 +156,40 @@ _all_parts = msgspec.json.Decoder(list[UploadPart]).decode
 _all_ranges = msgspec.json.Decoder(list[list[tuple[int, Extent]]]).decode
 
 
+class Tiering(NamedTuple):
+    """Which tiers buckets (by number) want, and containers were begun for, beside `standard`.
+    Containers that are not among them are not looked at."""
+
+    standard: str
+    buckets: dict[int, str]
+    containers: dict[int, str]
+
+    def is_wrong(self, bucket: int | None, container: int) -> bool:
+        """Whether bytes of a bucket are in a container of another tier."""
+        if bucket is None:
+            return False
+        there = self.containers.get(container)
+        return there is not None and there != self.buckets.get(bucket, self.standard)
+
+
+NO_TIERS = Tiering("", {}, {})
+
+
 class Share(msgspec.Struct):
-    """What points into one container: how many bodies have bytes there, how many bytes, and about
-    how many these take with what stands beside them (not less)."""
+    """What points into one container: how many bodies have bytes there, how many bytes, about how
+    many these take with what stands beside them (not less), and how many bytes belong into
+    containers of another tier."""
 
     bodies: int = 0
     bytes: int = 0
     taken: int = 0
+    wrong: int = 0
 
     def add(self, other: "Share") -> None:
         self.bodies += other.bodies
         self.bytes += other.bytes
         self.taken += other.taken
+        self.wrong += other.wrong
 
 
 class CountPage(NamedTuple):
@@ -199,14 +223,16 @@ class FindPage(NamedTuple):
     after: Place | None
 
 
-def count_page(db: sqlite3.Connection, after: Place, limit: int) -> CountPage:
+def count_page(
+    db: sqlite3.Connection, after: Place, limit: int, tiering: Tiering = NO_TIERS
+) -> CountPage:
     """Which containers the next `limit` rows of a table point into."""
     table = after[0]
     rows, places, following = _page(db, after, limit)
     containers: dict[int, Share] = {}
     for row, extents in zip(rows, places, strict=True):
         of_body: set[int] = set()
-        beside = _RECORD_BYTES + row[-1]
+        beside, bucket = _RECORD_BYTES + row[_KEY_FIELDS[table] + 1], _bucket(table, row)
         for one in extents:
             if not one.container:
                 continue  # These bytes are elsewhere.
@@ -216,6 +242,8 @@ def count_page(db: sqlite3.Connection, after: Place, limit: int) -> CountPage:
             # What the journal says is not what clients have stored.
             there.bytes += one.length if table != JOURNAL else 0
             there.taken += one.length + beside + _sums(one.length)
+            if tiering.containers and tiering.is_wrong(bucket, one.container):
+                there.wrong += one.length
             of_body.add(one.container)
         for container in of_body:
             containers[container].bodies += 1
@@ -225,22 +253,38 @@ def count_page(db: sqlite3.Connection, after: Place, limit: int) -> CountPage:
 
 
 def find_page(
-    db: sqlite3.Connection, after: Place, limit: int, containers: frozenset[int]
+    db: sqlite3.Connection,
+    after: Place,
+    limit: int,
+    containers: frozenset[int],
+    tiering: Tiering = NO_TIERS,
 ) -> FindPage:
-    """Those of the next `limit` rows of a table that point into these containers. What an inbox
-    has is left out, and the journal."""
+    """Those of the next `limit` rows of a table that point into these containers, or that belong
+    into containers of another tier. What an inbox has is left out, and the journal."""
     table = after[0]
     if table in _STAY:
         return FindPage(0, [], None)
     rows, places, following = _page(db, after, limit)
     found = []
     for row, extents in zip(rows, places, strict=True):
-        if any(one.container in containers for one in extents):
-            key = row[:2] if table == PARTS else row[:3]
+        bucket = _bucket(table, row)
+        if any(
+            one.container in containers or tiering.is_wrong(bucket, one.container)
+            for one in extents
+        ):
+            key = row[: _KEY_FIELDS[table]]
             full = db.execute(_FULL[table], key).fetchone()
             if full is not None:
                 found.append(_found(table, key, full))
     return FindPage(len(rows), found, following)
+
+
+def _bucket(table: int, row: tuple[Any, ...]) -> int | None:
+    """The number of the bucket that a body is of."""
+    if table in _STAY:
+        return None
+    found: int | None = row[-1] if table == PARTS else row[0]
+    return found
 
 
 def _found(table: int, key: tuple[int | str, ...], full: tuple[str, str, str, str]) -> Found:
@@ -258,7 +302,8 @@ def _page(
     """Rows, the extents of each, and where to go on."""
     table, key = after
     rows = db.execute(_PAGES[table], (*key, limit)).fetchall()
-    text = f"[{','.join([row[-2] for row in rows])}]"
+    fields = _KEY_FIELDS[table]
+    text = f"[{','.join([row[fields] for row in rows])}]"
     if table == PARTS:
         places = [part.extents for part in _all_parts(text)]
     elif table == INBOX:
@@ -266,7 +311,7 @@ def _page(
     else:
         places = _all_extents(text)
     if len(rows) == limit:
-        return rows, places, (table, rows[-1][:-2])
+        return rows, places, (table, rows[-1][:fields])
     return rows, places, (table + 1, _FIRST[table + 1]) if table < JOURNAL else None
 
 

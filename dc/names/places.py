@@ -24,7 +24,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from dc.names import inventory
-from dc.names.inventory import CONFLICTS, PARTS, VERSIONS, CountPage, FindPage, Place
+from dc.names.inventory import (
+    CONFLICTS,
+    NO_TIERS,
+    PARTS,
+    VERSIONS,
+    CountPage,
+    FindPage,
+    Place,
+    Tiering,
+)
 from dc.names.transaction import Transaction
 
 _encode = msgspec.json.Encoder().encode
@@ -66,13 +75,21 @@ class Places:
         """A count begins: what is given a name from now on is noted."""
         await self._act(_begin)
 
-    async def count(self, after: Place, limit: int) -> CountPage:
-        found: CountPage = await self._read(lambda db: inventory.count_page(db, after, limit))
+    async def count(self, after: Place, limit: int, tiering: Tiering = NO_TIERS) -> CountPage:
+        found: CountPage = await self._read(
+            lambda db: inventory.count_page(db, after, limit, tiering)
+        )
         return found
 
-    async def find(self, after: Place, limit: int, containers: frozenset[int]) -> FindPage:
+    async def find(
+        self,
+        after: Place,
+        limit: int,
+        containers: frozenset[int],
+        tiering: Tiering = NO_TIERS,
+    ) -> FindPage:
         found: FindPage = await self._read(
-            lambda db: inventory.find_page(db, after, limit, containers)
+            lambda db: inventory.find_page(db, after, limit, containers, tiering)
         )
         return found
 

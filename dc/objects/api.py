@@ -10,6 +10,9 @@ from typing import Protocol
 from dc.names.model import Extent
 from dc.ports import Buffer
 
+STANDARD = "standard"
+"""The tier of all buckets that say no other (`dc/objects/tiers.py`)."""
+
 SMALL_MAX_BYTES = 1 << 20
 """The largest body that `put` takes: what fits in one record (`dc/objects/format.py`)."""
 
@@ -55,13 +58,14 @@ class BodyWriter(Protocol):
 class ObjectStore(Protocol):
     """The object servers of one DC."""
 
-    async def put(self, ident: bytes, data: Buffer) -> list[Extent]:
+    async def put(self, ident: bytes, data: Buffer, *, tier: str = STANDARD) -> list[Extent]:
         """Store a small body (up to SMALL_MAX_BYTES) and return when it is durable. Bodies that
         arrive together share one append and one fdatasync. `ident` is what a rebuild of the name
-        server needs; it is stored beside the bytes. An empty body has no extents."""
+        server needs; it is stored beside the bytes. `tier` says how it is to be kept; where there
+        is none of that name it is `standard`. An empty body has no extents."""
         ...
 
-    def writer(self, ident: bytes) -> BodyWriter:
+    def writer(self, ident: bytes, *, tier: str = STANDARD) -> BodyWriter:
         """Store a large body."""
         ...
 

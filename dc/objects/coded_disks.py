@@ -11,12 +11,15 @@ fewer disks than its mode has slots, down to `Mode.slots_min`.
 
 When a disk comes back whose slots were written anew elsewhere meanwhile, both are kept, and read
 where one will not do, until the container was found whole (`dc/objects/mending.py`).
+
+Each container has a form of its own, its mode and its tier, which its slots say
+(`dc/objects/learning.py`). Containers from the time when there was one disk may be there as well
+(`dc/objects/one_disk.py`).
 """
 
 import contextlib
 import errno
-import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -28,9 +31,13 @@ from dc.objects.container import created_ms
 from dc.objects.disk_place import DiskPlace
 from dc.objects.disk_set import DiskSet, DisksState
 from dc.objects.format import HEADER_BYTES, Header, container_of, encode_header, file_name
+from dc.objects.learning import learn
 from dc.objects.marks import mark_of
-from dc.objects.redundancy import Coder, Mode
+from dc.objects.one_disk import OneDisk
+from dc.objects.redundancy import SLOTS_MAX, Coder, Mode
+from dc.objects.slot_map import SlotMap
 from dc.objects.stripes import slot_name, slot_of
+from dc.objects.tiers import FOREIGN, Form, Tier, Tiers
 from dc.ports import Clock, Disk, File
 
 log = structlog.get_logger("objects")
@@ -53,22 +60,33 @@ class CodedDisks:
         *,
         clock: Clock,
         side: Side,
+        tiers: Iterable[Tier] = (),
+        before: OneDisk | None = None,
     ) -> None:
+        """`mode` is that of the tier `standard`; `tiers` are others, or say more of that one.
+        `before`: containers from the time when there was one disk."""
         self._disk = disk
         self.disks = DiskSet(places, clock)
+        self.tiers = Tiers(mode, tiers)
+        self.slots = SlotMap(self.disks, self.tiers)
+        self._lock = self.slots.lock
         self._mark = mark_of(dc_id)
-        self._coder = Coder(mode)
+        self._coders = {one.mode: Coder(one.mode) for one in self.tiers.all()}
         self._side = side
-        self._lock = threading.Lock()
-        """Held by who changes what follows."""
-        self._slots: dict[int, dict[int, int]] = {}
-        """Of each container: the disk of each slot."""
-        self._others: dict[int, frozenset[tuple[int, int]]] = {}
-        """Of containers: slots that are on a second disk as well, with that disk."""
-        self._writing: set[int] = set()
-        self._unfinished: dict[int, set[int]] = {}
-        """Of containers: the slots whose disk failed while they were written."""
-        self.mode = mode
+        self._before = before
+
+    @property
+    def mode(self) -> Mode:
+        """That of the tier `standard`."""
+        return self.tiers.standard.mode
+
+    def form(self, container: int) -> Form:
+        """What a container is."""
+        return FOREIGN if self._is_before(container) else self.slots.form(container)
+
+    def _is_before(self, container: int) -> bool:
+        """Whether it is from the time when there was one disk."""
+        return self._before is not None and container in self._before
 
     async def run(self, work: Callable[[], T]) -> T:
         return await self._disk.run(work)
@@ -81,6 +99,9 @@ class CodedDisks:
         self._side([partial(self._begin_disk, number) for number in numbers])
         for label in self.disks.labels(self.disks.absent):
             log.error("a disk is missing", disk=label)
+        learn(self.slots, self.disks, self._side)
+        if self._before is not None:
+            self._before.look()
 
     def _begin_disk(self, number: int) -> None:
         self._take(number)
@@ -94,7 +115,7 @@ class CodedDisks:
             if number in self.disks.absent:
                 changed |= self._take(number)
                 continue
-            known = self._on(number)
+            known = self.slots.slots_on(number)
             try:
                 here = place.is_here(self._mark)
                 names = set(place.disk.list_dir(place.containers)) if here else None
@@ -102,21 +123,11 @@ class CodedDisks:
                 names = None
             if names is None:
                 log.error("a disk has gone", disk=place.label)
-                changed |= self._drop(number, known)
-            elif gone := {one for one in known if slot_name(*one) not in names} & self._on(number):
+                changed |= self.slots.drop(number, known)
+            elif gone := self.slots.gone_from(number, known, names):
                 log.error("slots have gone", disk=place.label, slots=len(gone))
-                changed |= self._drop(number, gone, absent=False)
-        return changed
-
-    def _on(self, number: int) -> set[tuple[int, int]]:
-        """The slots that are known to be on a disk, with their containers."""
-        with self._lock:
-            return {
-                (container, slot)
-                for container, places in self._slots.items()
-                for slot, place in places.items()
-                if place == number
-            }
+                changed |= self.slots.drop(number, gone, absent=False)
+        return changed | learn(self.slots, self.disks, self._side)
 
     def _take(self, number: int) -> set[int]:
         place, folder = self._place(number), self._place(number).containers
@@ -134,61 +145,34 @@ class CodedDisks:
             if name.endswith(".new"):
                 with contextlib.suppress(OSError):
                     place.disk.remove(folder / name)  # A repair was interrupted.
-            elif found is not None and found[1] < self.mode.slots:
+            elif found is not None and found[1] < SLOTS_MAX:
                 container, slot = found
                 taken.add(container)
                 with self._lock:
                     if self.disks.is_removed(number):
                         return taken
-                    if slot in self._slots.get(container, {}):
-                        self._keep_other(container, slot, number)
+                    if self.slots.place_of(container, slot) is not None:
+                        self.slots.keep_other(container, slot, number)
                     else:
-                        self._note(container, slot, number)
+                        self.slots.note(container, slot, number)
         self.disks.good_again(number)
         self.disks.absent.discard(number)
         return taken
 
-    def _drop(self, number: int, gone: Iterable[tuple[int, int]], absent: bool = True) -> set[int]:
-        """Forget slots on a disk, or all of the disk."""
-        with self._lock:
-            for container, slot in gone:
-                places = self._slots.get(container, {})
-                if places.get(slot) == number:
-                    left = {one: place for one, place in places.items() if one != slot}
-                    self._slots[container] = left
-                    self.disks.used[number] -= 1
-            if absent:
-                self.disks.absent.add(number)
-                for container, others in list(self._others.items()):
-                    self._others[container] = frozenset(
-                        other for other in others if other[1] != number
-                    )
-        return {container for container, _ in gone}
-
-    def _note(self, container: int, slot: int, number: int) -> None:
-        # With the lock. Others read without it: a dictionary that is in use is never changed.
-        places = self._slots.get(container, {})
-        if slot in places:
-            self.disks.used[places[slot]] -= 1
-        self._slots[container] = {**places, slot: number}
-        self.disks.used[number] += 1
-
-    def _keep_other(self, container: int, slot: int, number: int) -> None:
-        self._others[container] = self._others.get(container, frozenset()) | {(slot, number)}
-
     def list_dir(self, path: Path) -> list[str]:
-        return [file_name(container) for container in self.containers()]
+        before = [] if self._before is None else self._before.containers()
+        return [file_name(container) for container in (*self.slots.containers(), *before)]
 
     def sizes(self) -> dict[int, int]:
         """Of each container, about, without looking for its stripes: by the size of one slot."""
-        found = {}
-        for container in self.containers():
-            sizes = [0]
-            for slot, number in self._slots.get(container, {}).items():
+        found = {} if self._before is None else self._before.sizes()
+        for container in self.slots.containers():
+            sizes, k = [0], self.slots.form(container).mode.k
+            for slot, number in self.slots.places.get(container, {}).items():
                 with contextlib.suppress(OSError):
                     file = self._place(number).disk.open(self._path(container, slot, number))
                     try:
-                        sizes.append((file.size() - HEADER_BYTES) * self.mode.k)
+                        sizes.append((file.size() - HEADER_BYTES) * k)
                     finally:
                         file.close()
                     break
@@ -196,34 +180,46 @@ class CodedDisks:
         return found
 
     def create(self, path: Path, mode: int = 0o644) -> File:
-        """A container whose name is durable."""
-        container = _container(path)
+        """A container of `standard`, whose name is durable."""
+        return self.begin(path, self.tiers.standard, mode)
+
+    def begin(self, path: Path, tier: Tier, mode: int = 0o644) -> File:
+        """A container of a tier, whose name is durable."""
+        container, slots = _container(path), self.slots
         with self._lock:
-            if container in self._slots or container in self._writing:
+            if (
+                container in slots.places
+                or container in slots.writing
+                or self._is_before(container)
+            ):
                 raise FileExistsError(errno.EEXIST, "there is such a container", str(path))
-            self._writing.add(container)
+            slots.writing.add(container)
+            slots.learned(container, tier.form)
         files: dict[int, File] = {}
         try:
-            places = self._begin(container, files, mode)
+            places = self._begin(container, tier, files, mode)
         except BaseException:
-            self._writing.discard(container)
+            slots.writing.discard(container)
+            slots.remove(container)
             raise
         with self._lock:
             for slot, number in places.items():
-                self._note(container, slot, number)
+                slots.note(container, slot, number)
                 if self.disks.is_removed(number):
-                    self._unfinished.setdefault(container, set()).add(slot)
-        if len(places) < self.mode.slots:
+                    slots.unfinished.setdefault(container, set()).add(slot)
+        if len(places) < tier.mode.slots:
             log.warning("a container has missing slots", container=path.name, slots=len(places))
-        slots = [files.get(slot) for slot in range(self.mode.slots)]
-        return self._file(container, places, slots, lambda: self._writing.discard(container))
+        opened = [files.get(slot) for slot in range(tier.mode.slots)]
+        return self._file(container, places, opened, lambda: slots.writing.discard(container))
 
-    def _begin(self, container: int, files: dict[int, File], mode: int) -> dict[int, int]:
+    def _begin(
+        self, container: int, tier: Tier, files: dict[int, File], mode: int
+    ) -> dict[int, int]:
         """Begin the slots of a container on as many disks as it should be on; OSError when there
         are fewer than it must be on."""
-        code, numbers = self.mode, self.disks.spread(self.disks.candidates())
+        code, numbers = tier.mode, self.disks.spread(self.disks.candidates(tier))
         if len(numbers) < code.slots_min:
-            numbers += [one for one in self.disks.by_use() if one not in numbers]
+            numbers += [one for one in self.disks.by_use(tier) if one not in numbers]
         places: dict[int, int] = {}
         full: OSError | None = None
         while numbers and len(places) < code.slots:
@@ -246,10 +242,11 @@ class CodedDisks:
             return places
         for slot, number in places.items():
             self._discard(container, slot, number, files.pop(slot))
+        all_disks = len(self.disks.of_tier(tier))
         raise OSError(
             errno.EIO if full is None else full.errno,
-            f"{len(places)} of {len(self.disks.numbers())} disks can be written, and a container "
-            f"of {code} takes {code.slots_min}",
+            f"{len(places)} of {all_disks} disks can be written, and a container of the tier"
+            f" {tier.name} ({code}) takes {code.slots_min}",
         )
 
     def _create(
@@ -268,8 +265,8 @@ class CodedDisks:
         files[slot] = file
 
     def _header(self, container: int, slot: int) -> bytes:
-        code = self.mode
-        return encode_header(Header(container, created_ms(container), code.k, code.m, slot))
+        (k, m), tier = self.slots.form(container)
+        return encode_header(Header(container, created_ms(container), k, m, slot, tier))
 
     def _discard(self, container: int, slot: int, number: int, file: File) -> None:
         try:
@@ -283,21 +280,30 @@ class CodedDisks:
         self.disks.failed(number, error)
 
     def open(self, path: Path) -> File:
-        return self.coded(_container(path))
+        container = _container(path)
+        if self._before is not None and container in self._before:
+            return self._before.open(container)
+        return self.coded(container)
 
     def coded(self, container: int) -> CodedFile:
-        """A container, to be read."""
-        places = self._slots.get(container)
+        """A container, to be read. As long as nobody knows what it is, there is nothing in it."""
+        places = self.slots.places.get(container)
         if places is None:
             name = file_name(container)
             raise FileNotFoundError(errno.ENOENT, "there is no such container", name)
-        files: list[File | None] = [None] * self.mode.slots
+        if not self.slots.is_known(container):
+            learn(self.slots, self.disks, self._side, lambda: [container])
+        known = self.slots.is_known(container)
+        files: list[File | None] = [None] * self.form(container).mode.slots
         for slot, number in places.items():
-            files[slot] = self._open(container, slot, number)
+            if known and slot < len(files):
+                files[slot] = self._open(container, slot, number)
         others = [
             (slot, file)
-            for slot, number in self._others.get(container, ())
-            if (file := self._open(container, slot, number)) is not None
+            for slot, number in self.slots.others(container)
+            if known
+            and slot < len(files)
+            and (file := self._open(container, slot, number)) is not None
         ]
         return self._file(container, places, files, others=others)
 
@@ -310,45 +316,14 @@ class CodedDisks:
 
     # -- for scrub and repair ---------------------------------------------------------------------
 
-    def containers(self) -> list[int]:
-        return sorted(self._slots)
-
-    def sealed(self) -> list[int]:
-        """Those that nobody writes to."""
-        return sorted(self._slots.keys() - self._writing)
-
-    def missing(self, container: int) -> frozenset[int]:
-        """The slots that are on no disk, or whose disk failed while they were written."""
-        absent = set(range(self.mode.slots)) - self._slots.get(container, {}).keys()
-        return frozenset(absent | self._unfinished.get(container, set()))
-
-    def leaving(self, container: int) -> frozenset[int]:
-        """The slots on disks that are to become empty."""
-        places, draining = self._slots.get(container, {}), self.disks.draining
-        return frozenset(slot for slot, number in places.items() if number in draining)
-
-    def on(self, numbers: Collection[int]) -> set[int]:
-        """The containers that have slots on any of these disks."""
-        return {container for number in numbers for container, _ in self._on(number)}
-
-    def left_on(self, number: int) -> int:
-        """How many slots are on a disk, second ones as well."""
-        others = sum(other[1] == number for some in self._others.copy().values() for other in some)
-        return self.disks.used[number] + others
-
-    def others(self, container: int) -> frozenset[tuple[int, int]]:
-        """Slots that are on a second disk as well, with that disk: what is there is not needed
-        when the container is whole."""
-        return self._others.get(container, frozenset())
-
     def remove_others(self, container: int) -> None:
-        for slot, number in self.others(container):
+        for slot, number in self.slots.others(container):
             self.remove_other(container, slot, number)
 
     def remove_other(self, container: int, slot: int, number: int) -> None:
         """Remove a second copy, if the first one is another file. They are the same where one disk
         goes by two names, or is given by two nodes."""
-        place, first = self._place(number), self.place_of(container, slot)
+        place, first = self._place(number), self.slots.place_of(container, slot)
         path, aside = self._path(container, slot, number), self._temporary(container, slot, number)
         try:
             with contextlib.suppress(FileNotFoundError):
@@ -362,9 +337,7 @@ class CodedDisks:
             self.failed(number, error)
             return
         with self._lock:
-            self._others[container] = self.others(container) - {(slot, number)}
-            if not self._others[container]:
-                del self._others[container]
+            self.slots.drop_other(container, slot, number)
 
     def add_place(self, place: DiskPlace) -> None:
         """A further disk, to be looked at soon."""
@@ -375,12 +348,9 @@ class CodedDisks:
         """A disk that is empty, or is not there and will not come back."""
         with self._lock:
             self.disks.remove(number)
-        self._drop(number, self._on(number))
+        self.slots.drop(number, self.slots.slots_on(number))
         with self._lock:
             self.disks.absent.discard(number)
-
-    def place_of(self, container: int, slot: int) -> int | None:
-        return self._slots.get(container, {}).get(slot)
 
     def usable(self) -> frozenset[int]:
         """The disks that can be written."""
@@ -389,9 +359,11 @@ class CodedDisks:
     def place_for(
         self, container: int, slot: int, taken: frozenset[int] = frozenset()
     ) -> int | None:
-        """The disk to write a slot anew on: its own, or one that has none of the container. None
-        when there is none that can be written."""
-        places, good = self._slots.get(container, {}), self.disks.candidates()
+        """The disk to write a slot anew on: its own, or one that has none of the container, of
+        those of its tier. None when there is none that can be written. What is of no tier as they
+        are now is soon moved, and may be on any disk till then."""
+        form, places = self.slots.form(container), self.slots.places.get(container, {})
+        good = self.disks.candidates(self.tiers.of(form.tier) if self.tiers.has(form) else None)
         if places.get(slot) in good:
             return places[slot]
         has = {number for one, number in places.items() if one != slot} | taken
@@ -418,20 +390,20 @@ class CodedDisks:
         # Without the lock: the disk may be on a machine that does not answer.
         place.disk.rename(self._temporary(container, slot, number), place.containers / name)
         with self._lock:
-            needed = container in self._slots and not self.disks.is_removed(number)
+            needed = container in self.slots.places and not self.disks.is_removed(number)
             if needed:
-                before = self._slots[container].get(slot)
-                self._others[container] = self.others(container) - {(slot, number)}
+                before = self.slots.place_of(container, slot)
+                self.slots.drop_other(container, slot, number)
                 if before is not None and before != number:
-                    self._keep_other(container, slot, before)
-                self._note(container, slot, number)
+                    self.slots.keep_other(container, slot, before)
+                self.slots.note(container, slot, number)
         if not needed:
             with contextlib.suppress(OSError):
                 place.disk.remove(place.containers / name)
             raise ContainerRemoved(name)
         place.disk.sync_dir(place.containers)
         with self._lock:
-            self._unfinished.get(container, set()).discard(slot)
+            self.slots.unfinished.get(container, set()).discard(slot)
 
     def drop_slot(self, container: int, slot: int, number: int, file: File) -> None:
         """The end of a new file that did not become a slot."""
@@ -459,8 +431,10 @@ class CodedDisks:
         closed: Callable[[], None] = lambda: None,
         others: Sequence[tuple[int, File]] = (),
     ) -> CodedFile:
+        mode = self.slots.form(container).mode
+        coder = self._coders.get(mode) or self._coders.setdefault(mode, Coder(mode))
         return CodedFile(
-            self._coder,
+            coder,
             container,
             files,
             self._side,
@@ -471,18 +445,15 @@ class CodedDisks:
 
     def _slot_failed(self, container: int, slot: int, number: int, error: OSError) -> None:
         with self._lock:
-            self._unfinished.setdefault(container, set()).add(slot)
+            self.slots.unfinished.setdefault(container, set()).add(slot)
         self.failed(number, error)
 
     def remove(self, path: Path) -> None:
         container = _container(path)
-        with self._lock:
-            places = self._slots.pop(container, {})
-            others = self._others.pop(container, frozenset())
-            self._unfinished.pop(container, None)
-            for number in places.values():
-                self.disks.used[number] -= 1
-        for slot, number in {*places.items(), *others}:
+        if self._before is not None and container in self._before:
+            self._before.remove(container)
+            return
+        for slot, number in self.slots.remove(container):
             try:
                 self._place(number).disk.remove(self._path(container, slot, number))
             except OSError as error:

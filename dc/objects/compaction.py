@@ -5,6 +5,11 @@ nobody pointed into in an earlier count either; move what is alive out of those 
 garbage (`dc/objects/moving.py`), which empties them, so that a later round removes them. A
 container that holds nothing but garbage costs no more than that.
 
+Re-coding is the same. Containers of another mode than their tier has now are emptied, too, and
+single bodies are moved that are in a container of another tier than that of their bucket: all to
+where their bucket wants them. So when a mode, a tier or a bucket's tier was changed, what is there
+follows.
+
 A container is removed when all of this is so:
 
 - a count found nobody who points into it, or it was emptied; that is at least `grace` ago;
@@ -21,14 +26,17 @@ container that nobody points into, and the next round finds both.
 import asyncio
 from typing import Any, NamedTuple, Protocol
 
-import msgspec
 import structlog
 
-from dc.names.inventory import START, CountPage, Place, Share
+from dc.names.directory import MemoryDirectory
+from dc.names.inventory import START, Place, Tiering
 from dc.names.places import Places
-from dc.objects.moving import Mover, Pace
+from dc.objects.api import STANDARD
+from dc.objects.counting import Count, tier_facts
+from dc.objects.moving import Mover, Pace, Plan
 from dc.objects.settings import BYTES_PER_SECOND, CompactionSettings
 from dc.objects.store import ContainerStore
+from dc.objects.tiers import tier_of
 from dc.ports import Clock
 from dc.worker import spawn
 
@@ -48,30 +56,6 @@ DAMAGED_SECONDS = 24 * 3600.0
 """After which a container is tried again that has bytes in it which cannot be read."""
 
 
-class Count(msgspec.Struct):
-    """What a count has found. `sizes` are those of the containers when it began."""
-
-    began: float
-    sizes: dict[int, int]
-    shares: dict[int, Share] = {}
-    coming: set[int] = set()
-    rows: int = 0
-    bodies: int = 0
-
-    def add(self, page: CountPage) -> None:
-        self.rows += page.rows
-        self.bodies += page.bodies
-        self.coming |= page.coming
-        for container, share in page.containers.items():
-            self.shares.setdefault(container, Share()).add(share)
-
-    def garbage(self, container: int) -> int:
-        """Bytes of a container that nobody needs, rather too few."""
-        share = self.shares.get(container)
-        size = self.sizes.get(container, 0)
-        return size if share is None else max(0, size - share.taken)
-
-
 class Ask(NamedTuple):
     """A run that somebody has asked for: of containers that were there at its first count."""
 
@@ -87,6 +71,9 @@ class Names(Protocol):
 
     places: Places
 
+    @property
+    def directory(self) -> MemoryDirectory: ...
+
 
 class Compactor:
     """`step` is the work of a `dc.worker.Worker`."""
@@ -99,6 +86,7 @@ class Compactor:
         settings: CompactionSettings = CompactionSettings(),
     ) -> None:
         self._places = names.places
+        self._directory = names.directory
         self._store = store
         self._clock = clock
         self._settings = settings
@@ -119,6 +107,9 @@ class Compactor:
         self._removed = 0
         self._removed_bytes = 0
         self._moved_bytes = 0
+        self._recoded_bytes = 0
+        self._recoded_before = 0
+        """At the last count."""
 
     # -- what others ask -------------------------------------------------------------------------
 
@@ -130,6 +121,10 @@ class Compactor:
         self._error = ""
         self._wake.set()
         return self._finished + 1
+
+    def look(self) -> None:
+        """Something was changed that may have to be followed: begin the next round now."""
+        self._wake.set()
 
     def progress(self) -> dict[str, Any]:
         """What runs: `doing` is idle, counting, moving or waiting; `done` of `of` rows or bytes;
@@ -154,20 +149,40 @@ class Compactor:
         """What the last count found, None before the first: objects, those of them that have all
         their fragments (at least), bytes alive, garbage, and raw, which is all that containers take
         on the disks."""
-        count, mode = self._last, self._store.mode
+        count = self._last
         if count is None:
             return None
         missing = self._store.missing()
         damaged = sum(share.bodies for one, share in count.shares.items() if one in missing)
-        raw = sum(count.sizes.values())
         return {
             "counted_seconds_ago": round(self._clock.monotonic() - count.began, 1),
             "objects": count.bodies,
             "objects_whole": max(0, count.bodies - damaged),
             "bytes_live": sum(share.bytes for share in count.shares.values()),
             "bytes_garbage": sum(count.garbage(one) for one in count.sizes),
-            "bytes_raw": raw * mode.slots // mode.k,
+            "bytes_raw": sum(self._store.raw(one, size) for one, size in count.sizes.items()),
         }
+
+    def recoding(self) -> dict[str, Any] | None:
+        """What is to be moved since modes or tiers were changed, None before the first count: bytes
+        in so many containers, about how long it takes (None while nothing is moved by itself), and
+        how much was since the start."""
+        count = self._last
+        if count is None:
+            return None
+        left = {one: size for one in count.shares if (size := count.to_recode(one))}
+        size = max(0, sum(left.values()) - (self._recoded_bytes - self._recoded_before))
+        rate = self._settings.bytes_per_second
+        return {
+            "bytes_left": size,
+            "containers_left": len(left) if size else 0,
+            "seconds_left": round(2 * size / rate, 1) if rate else None,
+            "bytes_done": self._recoded_bytes,
+        }
+
+    def tiers(self) -> list[dict[str, Any]]:
+        """What there is of each tier, at the last count."""
+        return tier_facts(self._store, self._last)
 
     def sizes(self) -> dict[int, int]:
         """Of the containers of the last count."""
@@ -179,6 +194,7 @@ class Compactor:
         return {
             **{name: space.get(name) for name in ("bytes_live", "bytes_garbage", "bytes_raw")},
             "bytes_freed": progress["freed_bytes"],
+            "bytes_to_recode": (self.recoding() or {}).get("bytes_left"),
             "compaction": self._doing,
             "compaction_seconds_left": progress["seconds_left"],
             "containers_removed": self._removed,
@@ -201,8 +217,8 @@ class Compactor:
     async def step(self) -> float:
         """One round, and the wait until the next."""
         again, asked = False, self._asked
+        self._wake.clear()
         if self._settings.bytes_per_second or asked is not None:
-            self._wake.clear()
             try:
                 again = await self.round(asked or Ask(self._settings.threshold))
             except Exception as error:
@@ -243,16 +259,17 @@ class Compactor:
                 sealed = await self._seal(count, ask)
                 if self._asked is ask:
                     ask = self._asked = ask._replace(newest=max(count.sizes, default=0))
-            chosen = self._choose(count, ask)
-            if chosen:
-                await self._move(chosen)
+            chosen, mixed = self._choose(count, ask)
+            if chosen or mixed:
+                await self._move(count, chosen, mixed)
         finally:
             self._doing = "idle"
         usage = self._store.usage
         recent = usage.recent(self._settings.grace) - self._store.unsealed()
         soon = any(self._is_worth(count, one, ask) for one in recent)
         empty = self._empty.keys() - usage.read_now() - usage.streaming()
-        return bool(sealed or chosen or soon or any(map(ask.means, empty)))
+        moved = bool(chosen or mixed)
+        return bool(sealed or moved or soon or any(map(ask.means, empty)))
 
     async def _pause(self, began: float) -> None:
         """After a visit to the database: leave it to the others for a while."""
@@ -265,16 +282,35 @@ class Compactor:
         rows = 0 if self._last is None else self._last.rows
         self._doing, self._done, self._of = "counting", 0, rows
         self._began = self._clock.monotonic()
-        count = Count(self._began, await self._store.sizes())
+        count = self._begun(await self._store.sizes())
         place: Place | None = START
         while place is not None:
             began = self._clock.monotonic()
-            page = await self._places.count(place, PAGE_ROWS)
+            page = await self._places.count(place, PAGE_ROWS, count.tiering)
             count.add(page)
             self._done, place = count.rows, page.after
             await self._pause(began)
         self._last = count
+        self._recoded_before = self._recoded_bytes
         return count
+
+    def _begun(self, sizes: dict[int, int]) -> Count:
+        """A count: which containers there are, and what buckets want."""
+        store, tiers = self._store, self._store.tiers
+        past = frozenset(one for one in sizes if store.is_past(one))
+        if len(tiers.all()) == 1:
+            return Count(self._began, sizes, past)
+        buckets = {
+            self._directory.number(bucket.id): name
+            for bucket in self._directory.all_buckets()
+            if (name := tiers.of(tier_of(bucket)).name) != STANDARD
+        }
+        containers = {one: store.form(one).tier for one in sizes.keys() - past}
+        return Count(self._began, sizes, past, Tiering(STANDARD, buckets, containers))
+
+    def _tier(self, bucket: str) -> str:
+        """The tier that the bytes of a bucket are to be in."""
+        return self._store.tiers.of(tier_of(self._directory.bucket_by_id(bucket))).name
 
     def _note_empty(self, count: Count) -> None:
         """Keep in mind what nobody points into, and when that was found first."""
@@ -322,52 +358,64 @@ class Compactor:
     # -- moving ----------------------------------------------------------------------------------
 
     def _is_worth(self, count: Count, container: int, ask: Ask) -> bool:
-        """Whether enough of a container is garbage, and something is alive."""
+        """Whether enough of a container is garbage, or it is to be re-coded, and something is
+        alive."""
         size = count.sizes.get(container, 0)
+        if count.to_recode(container):
+            return True
         if container not in count.shares or not size or not ask.means(container):
             return False
-        return count.garbage(container) >= max(1, ask.threshold * size)
+        return count.is_garbage(container, ask.threshold)
 
     async def _seal(self, count: Count, ask: Ask) -> bool:
-        """Seal containers that are written to and have much garbage."""
+        """Seal containers that are written to and have much garbage, or what belongs elsewhere."""
         least = 0 if self._asked is ask else OPEN_BYTES_MIN
         wanted = {
             one
             for one in self._store.unsealed() & count.sizes.keys()
-            if count.sizes[one] > least
-            and (self._is_worth(count, one, ask) or one not in count.shares)
+            if count.to_recode(one)
+            or (
+                count.sizes[one] > least
+                and (self._is_worth(count, one, ask) or one not in count.shares)
+            )
         }
         await self._store.seal(wanted)
         return bool(wanted)
 
-    def _choose(self, count: Count, ask: Ask) -> dict[int, int]:
-        """The containers to empty now, and the bytes that are alive in each: most garbage first.
+    def _choose(self, count: Count, ask: Ask) -> tuple[dict[int, int], dict[int, int]]:
+        """The containers to empty now, and the bytes that are alive in each: most garbage first;
+        and those out of which single bodies are to be moved to another tier, with their bytes.
         Not those that a body which is still coming from another datacenter has ranges in: who
         fetches it knows them by where they are."""
         now = self._clock.monotonic()
         tried = {one for one, when in self._not_before.items() if now < when}
         usable = count.sizes.keys() - self._busy() - count.coming - tried - self._empty.keys()
         worth = [one for one in usable if self._is_worth(count, one, ask)]
-        worth.sort(key=lambda one: (count.shares[one].taken / count.sizes[one], one))
+        worth.sort(key=lambda one: (count.shares[one].taken / max(1, count.sizes[one]), one))
         chosen: dict[int, int] = {}
+        mixed: dict[int, int] = {}
         room = MOVED_BYTES_MAX
         for container in worth:
-            alive = count.shares[container].bytes
-            if alive <= room or not chosen:
-                chosen[container] = alive
+            emptied = container in count.past or count.is_garbage(container, ask.threshold)
+            alive = count.shares[container].bytes if emptied else count.to_recode(container)
+            if alive <= room or not (chosen or mixed):
+                (chosen if emptied else mixed)[container] = alive
                 room -= alive
-        return chosen
+        return chosen, mixed
 
-    async def _move(self, chosen: dict[int, int]) -> None:
-        """Empty containers."""
-        self._doing, self._done, self._of = "moving", 0, sum(chosen.values())
+    async def _move(self, count: Count, chosen: dict[int, int], mixed: dict[int, int]) -> None:
+        """Empty containers; move bodies of other tiers out of others."""
+        self._doing, self._done = "moving", 0
+        self._of = sum(chosen.values()) + sum(mixed.values())
         pace = Pace(self._clock, self._settings.bytes_per_second or BYTES_PER_SECOND)
-        mover = Mover(self._places, self._store, pace, frozenset(chosen), self._was_moved)
+        tiering = count.tiering_of(mixed)
+        plan = Plan(frozenset(chosen), count.past, tiering.containers, self._tier)
+        mover = Mover(self._places, self._store, pace, plan, self._was_moved)
         place: Place | None = START
         try:
             while place is not None:
                 began = self._clock.monotonic()
-                page = await self._places.find(place, FIND_ROWS, mover.containers)
+                page = await self._places.find(place, FIND_ROWS, plan.containers, tiering)
                 place = page.after
                 await self._pause(began)
                 await mover.move(page.found)
@@ -381,6 +429,7 @@ class Compactor:
         for container in chosen.keys() - mover.left:
             self._empty[container] = now
 
-    def _was_moved(self, size: int) -> None:
+    def _was_moved(self, size: int, recoded: int) -> None:
         self._moved_bytes += size
+        self._recoded_bytes += recoded
         self._done += size

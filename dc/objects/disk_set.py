@@ -6,6 +6,7 @@ from typing import NamedTuple
 import structlog
 
 from dc.objects.disk_place import DiskPlace
+from dc.objects.tiers import Tier
 from dc.ports import Clock
 
 log = structlog.get_logger("objects")
@@ -79,15 +80,21 @@ class DiskSet:
 
     # -- which to write to ----------------------------------------------------------------------
 
-    def by_use(self) -> list[int]:
-        """Those that are there and not to become empty, those with the fewest slots first."""
-        here = [one for one in self.numbers() if one not in self.absent | self.draining]
+    def of_tier(self, tier: Tier) -> list[int]:
+        """The disks of a tier, whether they are there or not."""
+        return [one for one in self.numbers() if tier.takes(self.places[one])]
+
+    def by_use(self, tier: Tier | None = None) -> list[int]:
+        """Those (of a tier) that are there and not to become empty, those with the fewest slots
+        first."""
+        some = self.numbers() if tier is None else self.of_tier(tier)
+        here = [one for one in some if one not in self.absent | self.draining]
         return sorted(here, key=lambda number: self.used[number])
 
-    def candidates(self) -> list[int]:
+    def candidates(self, tier: Tier | None = None) -> list[int]:
         """Those of them that have not failed lately."""
         failing = self.failing()
-        return [one for one in self.by_use() if one not in failing]
+        return [one for one in self.by_use(tier) if one not in failing]
 
     def spread(self, numbers: Sequence[int], taken: Collection[int] = ()) -> list[int]:
         """The same disks, so ordered that slots go to other failure domains than those of the

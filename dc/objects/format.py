@@ -25,7 +25,7 @@ from typing import NamedTuple
 from awscrt.checksums import crc32c
 
 from dc.names.model import Extent
-from dc.objects.api import SMALL_MAX_BYTES, CorruptData
+from dc.objects.api import SMALL_MAX_BYTES, STANDARD, CorruptData
 from dc.ports import Buffer
 
 VERSION = 1
@@ -46,7 +46,7 @@ HEADER_BYTES = 64
 _HEADER = struct.Struct("<8sHBBHHQQI28s")
 _HEADER_MAGIC = b"FSHCNTNR"
 _HEADER_CRC_AT = HEADER_BYTES - 4
-_RESERVED = bytes(28)
+_TIER_AT = 36
 
 RECORD_HEADER_BYTES = 24
 _RECORD = struct.Struct("<4sBBHIQ")
@@ -62,13 +62,14 @@ _MASK = 0xFFFFFFFF
 
 class Header(NamedTuple):
     """What a container says of itself. `k`, `m` and `slot` are its redundancy mode and its place
-    in it; 1, 0 and 0 for a container that is a single file."""
+    in it; 1, 0 and 0 for a container that is a single file. `tier` is what it was begun for."""
 
     container: int
     created_ms: int
     k: int = 1
     m: int = 0
     slot: int = 0
+    tier: str = STANDARD
 
 
 class RecordHeader(NamedTuple):
@@ -130,7 +131,7 @@ def encode_header(header: Header) -> bytes:
         header.container,
         header.created_ms,
         BLOCK_BYTES,
-        _RESERVED,
+        b"" if header.tier == STANDARD else header.tier.encode("ascii"),
     )[:_HEADER_CRC_AT]
     return body + _CRC.pack(crc32c(body))
 
@@ -147,7 +148,8 @@ def decode_header(raw: bytes) -> Header:
             f"container format version {version} with blocks of {block} bytes is not known here; "
             f"this is version {VERSION} with {BLOCK_BYTES}: use a newer Farshore"
         )
-    return Header(container, created_ms, k, m, slot)
+    tier = raw[_TIER_AT:_HEADER_CRC_AT].rstrip(b"\0").decode("ascii", "replace")
+    return Header(container, created_ms, k, m, slot, tier or STANDARD)
 
 
 def encode_record(

@@ -16,6 +16,9 @@ Many small segments become one (`_merge`), and segments whose items have moved o
 (`_sweep`). What has left a span of the feed since it was journaled stands further back now, maybe
 behind the end of the journal. So before a span is written anew everything else is: the order of
 the writes in the one lane is what keeps an item from being in neither.
+
+Segments in containers of another mode than new ones have (`ContainerStore.is_past`) are written
+anew in the same way (`_renew`), so that these containers become empty.
 """
 
 import asyncio
@@ -59,6 +62,10 @@ SAVE_SECONDS = 10.0
 SAVE_SEGMENTS = 64
 WHOLE: Stamp = "0" * 32
 """A floor that says no more than that the journal was whole."""
+RENEW_ROWS = 8 * PAGE_ROWS
+"""Written anew at once for the sake of where they are."""
+RENEW_SECONDS = 60.0
+"""After which it is looked again whether there is such."""
 SWEEP_ROWS_MIN = 20_000
 """Rows written, after which it is looked at how many of all are still what they were."""
 
@@ -115,6 +122,8 @@ class Journal:
         self._appends = -1
         self._peers: list[Peer] = []
         self._unswept = 0
+        self._renew_at = 0.0
+        self._renewing = False
 
     async def open(self) -> None:
         """Read how far it is. Raises NamesError."""
@@ -149,7 +158,8 @@ class Journal:
 
     async def step(self) -> float:
         """Wait for changes, and write them; the wait until the next call."""
-        await self._wait()
+        if not self._renewing:
+            await self._wait()
         again_at = self._flushed_at + GATHER_SECONDS
         await self._clock.sleep(max(GATHER_SECONDS_MIN, again_at - self._clock.monotonic()))
         began = self._flushed_at = self._clock.monotonic()
@@ -162,6 +172,7 @@ class Journal:
                     await self._save()
             if complete:
                 await self._sweep()
+                self._renewing = await self._renew()
         except BytesMissing:
             # Segments were not saved for so long that their container is gone.
             async with self._lock:
@@ -297,6 +308,30 @@ class Journal:
                 group.append(one)
                 live += rows
             await self._clock.sleep(0)
+
+    async def _renew(self) -> bool:
+        """Write some of what is to be moved elsewhere. Returns whether there was any."""
+        now = self._clock.monotonic()
+        if now < self._renew_at:
+            return False
+        run: list[Segment] = []
+        for one in self._segments:
+            if any(self._store.is_past(extent.container) for extent in one.extents):
+                run.append(one)
+                if sum(each.rows for each in run) >= RENEW_ROWS:
+                    break
+            elif run:
+                break
+        if run:
+            try:
+                async with self._lock:
+                    await self._rewrite(run)
+                return True
+            except ObjectsError as error:
+                # What is new is to be written all the same.
+                log.warning("the journal is not written anew yet", error=str(error))
+        self._renew_at = now + RENEW_SECONDS
+        return False
 
     async def _rewrite(self, run: Sequence[Segment]) -> None:
         """Write the span of some adjacent segments as the feed has it now. Raises ObjectsError."""

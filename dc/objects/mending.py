@@ -22,10 +22,10 @@ from contextlib import contextmanager
 
 import structlog
 
-from dc.objects.api import CorruptData
 from dc.objects.coded_disks import CodedDisks, ContainerRemoved
 from dc.objects.coded_file import CodedFile
-from dc.objects.format import decode_header, file_name
+from dc.objects.format import file_name
+from dc.objects.learning import form_in
 from dc.ports import Clock, File
 from dc.worker import spawn
 
@@ -82,10 +82,10 @@ class Mender:
     def status(self) -> dict[str, int]:
         """For the status page: containers, those with all their slots; since the start: containers
         checked, slots written anew, stripes found lost, and such at the end of a container."""
-        containers = self._disks.containers()
+        containers = self._disks.slots.containers()
         return {
             "containers": len(containers),
-            "containers_whole": sum(not self._disks.missing(one) for one in containers),
+            "containers_whole": sum(not self._disks.slots.missing(one) for one in containers),
             "containers_checked": self.checked,
             "slots_mended": self.mended,
             "stripes_lost": self.lost,
@@ -95,8 +95,8 @@ class Mender:
     def left(self) -> tuple[str, list[int]]:
         """Whether it is repairing, scrubbing or idle, and the containers that it has still to look
         at: those that lack slots, else the rest of this round."""
-        sealed = self._disks.sealed()
-        if lacking := [one for one in sealed if self._disks.missing(one)]:
+        sealed = self._disks.slots.sealed()
+        if lacking := [one for one in sealed if self._disks.slots.missing(one)]:
             return "repairing", lacking
         cursor = self._cursor
         if cursor is None:
@@ -126,7 +126,7 @@ class Mender:
         """What is written to, and lacks a slot for which there is a disk, is to be mended: so it is
         written to no more. Without such a disk another container would lack the slot, too."""
         disks = self._disks
-        open_now = set(disks.containers()) - set(disks.sealed())
+        open_now = set(disks.slots.containers()) - set(disks.slots.sealed())
         lacking = {
             one
             for one in open_now
@@ -166,8 +166,8 @@ class Mender:
     def _worst(self) -> int | None:
         """A container with a missing slot that can be written somewhere, or one too many."""
         usable, draining = self._disks.usable(), self._disks.disks.draining
-        for container in self._disks.sealed():
-            missing, others = self._bad(container), self._disks.others(container)
+        for container in self._disks.slots.sealed():
+            missing, others = self._bad(container), self._disks.slots.others(container)
             if not (missing or others) or self._tried.get(container) == (missing, usable):
                 continue
             if any(number in usable | draining for _, number in others):
@@ -178,13 +178,13 @@ class Mender:
 
     def _bad(self, container: int) -> frozenset[int]:
         """The slots that are missing, or are to go to another disk."""
-        return self._disks.missing(container) | self._disks.leaving(container)
+        return self._disks.slots.missing(container) | self._disks.slots.leaving(container)
 
     def _next(self) -> int | None:
         """The next one of this round."""
         if self._clock.monotonic() < self._next_round:
             return None
-        cursor, sealed = self._cursor, self._disks.sealed()
+        cursor, sealed = self._cursor, self._disks.slots.sealed()
         self._cursor = max((one for one in sealed if cursor is None or one < cursor), default=None)
         if self._cursor is None:
             self._next_round = self._clock.monotonic() + ROUND_SECONDS
@@ -218,7 +218,7 @@ class Mender:
                 self._tried[container] = self._bad(container), self._disks.usable()
 
     def _can_be_read(self, file: CodedFile, container: int) -> bool:
-        count, k = len(self._with_header(file, container)), self._disks.mode.k
+        count, k = len(self._with_header(file, container)), self._disks.form(container).mode.k
         if count < k:
             log.error("a container has too few slots", container=file_name(container), slots=count)
         return count >= k
@@ -229,12 +229,13 @@ class Mender:
 
     def _check(self, file: CodedFile, container: int) -> Generator[int, None, tuple[set[int], int]]:
         """Which slots have something wrong that can be mended, and how many stripes are lost."""
-        slots, k = set(range(self._disks.mode.slots)), self._disks.mode.k
+        mode = self._disks.form(container).mode
+        slots, k = set(range(mode.slots)), mode.k
         bad = slots - self._with_header(file, container) | self._bad(container)
         lost = last = 0
         for stripe in file.stripes():
             wrong = {slot for slot in slots if file.fragment(stripe, slot) is None}
-            gone = len(wrong) > self._disks.mode.m and len(file.good(stripe)) < k
+            gone = len(wrong) > mode.m and len(file.good(stripe)) < k
             if not gone:
                 bad |= wrong
             lost, last = lost + gone, last + 1 if gone else 0
@@ -251,11 +252,7 @@ class Mender:
 
     def _is_header(self, raw: bytes, slot: int, container: int) -> bool:
         """Whether a slot says that it is that slot."""
-        try:
-            header = decode_header(raw)
-        except CorruptData:
-            return False
-        return (header.container, header[2:]) == (container, (*self._disks.mode, slot))
+        return form_in(raw, container, slot) == self._disks.form(container)
 
     def _rewrite(
         self, file: CodedFile, container: int, bad: set[int]
@@ -269,8 +266,8 @@ class Mender:
             else:
                 places[slot] = number
         files: dict[int, File] = {}
-        before = {slot: self._disks.place_of(container, slot) for slot in places}
-        leaving = self._disks.leaving(container)
+        before = {slot: self._disks.slots.place_of(container, slot) for slot in places}
+        leaving = self._disks.slots.leaving(container)
         # What is in the place of the old one, or is to make it needless, has all that it has.
         replaced = {slot for slot in places if before[slot] == places[slot] or slot in leaving}
         try:

@@ -1,15 +1,19 @@
 """Moving live bytes out of containers: read, checked, written elsewhere, and then named there.
 
 Bodies are taken a batch at a time. Their extents are read and every block is checked by its CRC;
-they are written through the lane of compaction, which makes them durable; then one transaction
-replaces `extents` of each that still has exactly the old ones. A crash leaves names that are all
-old or all new, and garbage.
+they are written through the lane of compaction of the tier that their bucket is in, which makes
+them durable; then one transaction replaces `extents` of each that still has exactly the old ones.
+A crash leaves names that are all old or all new, and garbage.
+
+When the disks of one tier are full, or too few, bodies go on to be moved to others. The error is
+raised in the end.
 
 A body of which something cannot be read is left where it is, with all of its extents, and so are
 the containers that it is in: nothing else is moved out of them, for they have to stay.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -53,9 +57,10 @@ class _Job:
     """A body that is to be moved: `places` are those of its extents that are, `now` where their
     bytes are now."""
 
-    def __init__(self, found: Found, places: list[int]) -> None:
+    def __init__(self, found: Found, places: list[int], tier: str) -> None:
         self.found = found
         self.places = places
+        self.tier = tier
         self.ident = _ident(found)
         self.starts = _starts(found.extents)
         self.now: dict[int, Extent] = {}
@@ -77,19 +82,36 @@ class _Job:
         return Move(found.table, found.key, found.text, new.decode())
 
 
+class Plan(NamedTuple):
+    """What is to be moved: all out of `containers`, of which some are `past`; out of the `mixed`
+    ones what is of another tier than they are. `tier` says that of a bucket."""
+
+    containers: frozenset[int]
+    past: frozenset[int]
+    mixed: Mapping[int, str]
+    tier: Callable[[str], str]
+
+    def is_moved(self, container: int, tier: str) -> bool:
+        return container in self.containers or self.mixed.get(container, tier) != tier
+
+    def is_recoded(self, container: int) -> bool:
+        return container in self.past or container in self.mixed
+
+
 class Mover:
-    """Moves bodies out of `containers`; `moved` is told of bytes. `left` are containers that were
-    not emptied, `damaged` those of them that have bytes which cannot be read."""
+    """Moves bodies; `moved` is told of bytes, and of how many of these were re-coded. `left` are
+    containers that were not emptied, `damaged` those of them that have bytes which cannot be read.
+    """
 
     def __init__(
         self,
         places: Places,
         store: ContainerStore,
         pace: Pace,
-        containers: frozenset[int],
-        moved: Callable[[int], None],
+        plan: Plan,
+        moved: Callable[[int, int], None],
     ) -> None:
-        self.containers = containers
+        self._plan = plan
         self.left: set[int] = set()
         self.damaged: set[int] = set()
         self._places = places
@@ -101,15 +123,21 @@ class Mover:
         self._to_read_bytes = 0
         self._to_write: list[tuple[_Job, int, Append]] = []
         self._to_write_bytes = 0
+        self._refused: dict[str, ObjectsError] = {}
+        """Tiers that cannot be written to."""
 
     async def move(self, bodies: Sequence[Found]) -> None:
         """Take these bodies; they are moved by now or at the latest by `finish`. Raises
         ObjectsError, NamesError: then what was not moved is where it was."""
         for found in bodies:
-            places = self._to_move(found)
+            tier = self._plan.tier(found.bucket)
+            places = self._to_move(found, tier)
             if not places:
                 continue
-            job = _Job(found, places)
+            job = _Job(found, places, tier)
+            if tier in self._refused:
+                self._is_left(job)
+                continue
             self._jobs.append(job)
             for number in places:
                 self._to_read.append((job, number))
@@ -121,13 +149,15 @@ class Mover:
         """Move what was taken and is not moved yet."""
         await self._read()
         await self._write()
+        for error in self._refused.values():
+            raise error
 
-    def _to_move(self, found: Found) -> list[int]:
+    def _to_move(self, found: Found, tier: str) -> list[int]:
         """Which of the extents of a body are to be moved."""
         return [
             number
             for number, one in enumerate(found.extents)
-            if one.container in self.containers and one.container not in self.damaged
+            if self._plan.is_moved(one.container, tier) and one.container not in self.damaged
         ]
 
     async def _read(self) -> None:
@@ -148,9 +178,18 @@ class Mover:
         """Store what was read, and name what is whole now."""
         writes, self._to_write = self._to_write, []
         self._to_write_bytes = 0
-        if writes:
-            extents = await self._store.store_moved([record for *_, record in writes])
-            for (job, number, _), extent in zip(writes, extents, strict=True):
+        for tier in sorted({job.tier for job, *_ in writes}):
+            some = [one for one in writes if one[0].tier == tier]
+            try:
+                extents = await self._store.store_moved([record for *_, record in some], tier)
+            except ObjectsError as error:
+                self._refused[tier] = error
+                if len(self._refused) == len(self._store.tiers.all()):
+                    raise
+                for job, *_ in some:
+                    self._is_left(job)
+                continue
+            for (job, number, _), extent in zip(some, extents, strict=True):
                 job.now[number] = extent
         jobs = [job for job in self._jobs if not job.failed]
         ready = [job for job in jobs if len(job.now) == len(job.places)]
@@ -158,14 +197,23 @@ class Mover:
         if ready:
             # What has changed meanwhile may still have the old ones: the next count tells.
             await self._places.move([job.move() for job in ready])
-            self._moved(sum(one.length for job in ready for one in job.now.values()))
+            sizes = [
+                (one.length, self._plan.is_recoded(job.found.extents[number].container))
+                for job in ready
+                for number, one in job.now.items()
+            ]
+            recoded = sum(size for size, is_recoded in sizes if is_recoded)
+            self._moved(sum(size for size, _ in sizes), recoded)
+
+    def _is_left(self, job: _Job) -> None:
+        """A body is not moved this time, and so its containers stay."""
+        job.failed = True
+        self.left |= {job.found.extents[place].container for place in job.places}
 
     def _stays(self, job: _Job, number: int, error: ObjectsError) -> None:
         """A body cannot be moved."""
-        job.failed = True
-        extents = job.found.extents
-        bad = extents[number].container
-        self.left |= {extents[place].container for place in job.places}
+        self._is_left(job)
+        bad = job.found.extents[number].container
         if isinstance(error, CorruptData | MissingData):
             self.damaged.add(bad)
         log.error(

@@ -7,10 +7,11 @@ can be read without decoding anything.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 K_MAX = 16
 M_MAX = 8
+SLOTS_MAX = K_MAX + M_MAX
 LIBRARY_HEADER_BYTES = 80
 """What pyeclib puts in front of each fragment, and needs again to decode."""
 
@@ -47,14 +48,30 @@ def parse_mode(text: str) -> Mode:
     )
 
 
+class _Single:
+    """1+0, which the library does not know: one fragment, laid out like the others."""
+
+    def encode(self, data: bytes) -> list[bytes]:
+        return [bytes(LIBRARY_HEADER_BYTES) + data]
+
+    def decode(self, fragments: Sequence[bytes]) -> bytes:
+        return fragments[0][LIBRARY_HEADER_BYTES:]
+
+    def reconstruct(self, fragments: Sequence[bytes], slots: Sequence[int]) -> list[bytes]:
+        return [fragments[0] for _ in slots]
+
+
 class Coder:
     """Encodes and decodes stripes of one mode. The library is loaded with the first one."""
 
     def __init__(self, mode: Mode) -> None:
+        self.mode = mode
+        self._driver = self._library(mode) if mode.m else _Single()
+
+    def _library(self, mode: Mode) -> Any:
         from pyeclib.ec_iface import ECDriver
 
-        self.mode = mode
-        self._driver = ECDriver(k=mode.k, m=mode.m, ec_type="isa_l_rs_cauchy")
+        return ECDriver(k=mode.k, m=mode.m, ec_type="isa_l_rs_cauchy")
 
     def encode(self, data: bytes) -> list[bytes]:
         """k + m fragments of `fragment_bytes(len(data))`."""

@@ -1,9 +1,9 @@
 """The object store of one disk: containers under `ROOT/containers`.
 
 Small bodies go through one lane and share its appends and syncs. Large ones stream through
-`BULK_LANES` lanes, so that each lies mostly in one piece. Reads need neither lane: a written record
-never changes. After a restart new containers are begun when they are needed, and the old ones are
-only read. `docs/containers.md` tells the whole in plain words.
+`BULK_LANES` lanes, so that each lies mostly in one piece. Each tier has such lanes of its own.
+Reads need no lane: a written record never changes. After a restart new containers are begun when
+they are needed, and the old ones are only read. `docs/containers.md` tells the whole.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dc.names.model import Extent
-from dc.objects.api import SMALL_MAX_BYTES, ObjectsError
+from dc.objects.api import SMALL_MAX_BYTES, STANDARD, ObjectsError
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.container import Append, ContainerDisk, ContainerIds
 from dc.objects.disk_set import DisksState
@@ -29,6 +29,8 @@ from dc.objects.reader import (
     read_pieces,
 )
 from dc.objects.redundancy import Mode
+from dc.objects.tier_disk import TierDisk
+from dc.objects.tiers import Form, Tier, Tiers
 from dc.objects.usage import Usage
 from dc.objects.writer import StreamWriter
 from dc.ports import Buffer, Clock, Randomness
@@ -51,6 +53,20 @@ class StoreStats(NamedTuple):
     bytes_on_disk: int
     appends: int
     syncs: int
+
+
+class _TierLanes:
+    """What the bodies of a tier go through."""
+
+    def __init__(self, name: str, shared: Shared) -> None:
+        mark = "" if name == STANDARD else f" {name}"
+        self.small = Lane(f"small{mark}", shared)
+        self.bulk = [Lane(f"bulk {number}{mark}", shared) for number in range(BULK_LANES)]
+        self.moved = Lane(f"compaction{mark}", shared)
+        """What compaction moves: nobody else waits for it, and it waits for nobody."""
+
+    def all(self) -> list[Lane]:
+        return [self.small, *self.bulk, self.moved]
 
 
 class ContainerStore:
@@ -76,16 +92,19 @@ class ContainerStore:
         shared = Shared(
             disk, self._folder, self._ids, container_max_bytes, self._counters, self.usage
         )
-        self._small = Lane("small", shared)
-        self._bulk = [Lane(f"bulk {number}", shared) for number in range(BULK_LANES)]
-        self._moved = Lane("compaction", shared)
-        """What compaction moves: nobody else waits for it, and it waits for nobody."""
+        self.tiers = disk.tiers if isinstance(disk, CodedDisks) else Tiers(Mode(1, 0))
+        self._standard = _TierLanes(STANDARD, _of_tier(shared, self.tiers.standard))
+        others = [one for one in self.tiers.all() if one.name != STANDARD]
+        self._tiers = {one.name: _TierLanes(one.name, _of_tier(shared, one)) for one in others}
         self._journal = Lane(
             "journal",
-            replace(shared, container_max_bytes=min(container_max_bytes, JOURNAL_MAX_BYTES)),
+            replace(
+                _of_tier(shared, self.tiers.standard),
+                container_max_bytes=min(container_max_bytes, JOURNAL_MAX_BYTES),
+            ),
         )
         # A descriptor for each slot of each container.
-        slots = disk.mode.slots if isinstance(disk, CodedDisks) else 1
+        slots = max(one.mode.slots for one in self.tiers.all())
         self._files = FileCache(disk, self._folder, max(1, files_max // slots))
         self._clock = clock
         self._mender: Mender | None = None
@@ -100,19 +119,20 @@ class ContainerStore:
         self._counters.bytes_on_disk += sum(sizes.values())
         self._opened = True
 
-    async def put(self, ident: bytes, data: Buffer) -> list[Extent]:
+    async def put(self, ident: bytes, data: Buffer, *, tier: str = STANDARD) -> list[Extent]:
         length = len(data)
         if not length:
             return []
         if length > SMALL_MAX_BYTES:
             raise ValueError(f"a body of {length} bytes is not small: use writer()")
         self._check_open()
-        future = await self._small.append(ident, (data,), length, 0, FLAG_LAST, durable=True)
+        lane = self._tiers.get(tier, self._standard).small
+        future = await lane.append(ident, (data,), length, 0, FLAG_LAST, durable=True)
         return [(await future).extent]
 
-    def writer(self, ident: bytes) -> StreamWriter:
+    def writer(self, ident: bytes, *, tier: str = STANDARD) -> StreamWriter:
         self._check_open()
-        return StreamWriter(ident, self._bulk, self.usage)
+        return StreamWriter(ident, self._tiers.get(tier, self._standard).bulk, self.usage)
 
     def journal_writer(self, ident: bytes) -> StreamWriter:
         """Store a segment of the names' journal: apart from bodies, in containers of its own."""
@@ -146,7 +166,27 @@ class ContainerStore:
 
     @property
     def mode(self) -> Mode:
-        return self._disk.mode if isinstance(self._disk, CodedDisks) else Mode(1, 0)
+        """That of `standard`."""
+        return self.tiers.standard.mode
+
+    def form(self, container: int) -> Form:
+        """What a container is: its mode, and the tier that it was begun for."""
+        disk = self._disk
+        return disk.form(container) if isinstance(disk, CodedDisks) else self.tiers.standard.form
+
+    def disks_of(self, tier: Tier) -> list[str]:
+        """The disks of a tier; none with one disk."""
+        disk = self._disk
+        return disk.disks.labels(disk.disks.of_tier(tier)) if isinstance(disk, CodedDisks) else []
+
+    def is_past(self, container: int) -> bool:
+        """Whether a container is kept as none would be that is begun now."""
+        return not self.tiers.has(self.form(container))
+
+    def raw(self, container: int, size: int) -> int:
+        """What so many bytes of a container take on the disks."""
+        mode = self.form(container).mode
+        return size * mode.slots // mode.k
 
     async def sizes(self) -> dict[int, int]:
         """About how many bytes each container takes, redundancy left out: those that are written
@@ -167,15 +207,14 @@ class ContainerStore:
         disk = self._disk
         if not isinstance(disk, CodedDisks):
             return frozenset()
-        return frozenset(one for one in disk.containers() if disk.missing(one))
+        return frozenset(one for one in disk.slots.containers() if disk.slots.missing(one))
 
     def repair_progress(self, sizes: Mapping[int, int]) -> dict[str, Any] | None:
         """What scrub and repair do, given about how large containers are; None with one disk."""
         if self._mender is None:
             return None
         doing, left = self._mender.left()
-        mode = self.mode
-        size = sum(sizes.get(one, 0) for one in left) * mode.slots // mode.k
+        size = sum(self.raw(one, sizes.get(one, 0)) for one in left)
         return {
             "doing": doing,
             "containers_left": len(left),
@@ -196,11 +235,12 @@ class ContainerStore:
         """The data of some extents, checked, or what is wrong with them."""
         return await self._disk.run(lambda: [_load(self._files, extent) for extent in extents])
 
-    async def store_moved(self, records: Sequence[Append]) -> list[Extent]:
+    async def store_moved(self, records: Sequence[Append], tier: str = STANDARD) -> list[Extent]:
         """Store records that are read from another container, durably. Raises ObjectsError."""
         self._check_open()
+        lane = self._tiers.get(tier, self._standard).moved
         futures = [
-            await self._moved.append(
+            await lane.append(
                 one.ident, one.buffers, one.length, one.position, one.flags, one is records[-1]
             )
             for one in records
@@ -223,7 +263,8 @@ class ContainerStore:
         self._counters.bytes_on_disk = max(0, self._counters.bytes_on_disk - size)
 
     def _lanes(self) -> list[Lane]:
-        return [self._small, *self._bulk, self._moved, self._journal]
+        tiers = [self._standard, *self._tiers.values()]
+        return [*(lane for one in tiers for lane in one.all()), self._journal]
 
     def mender(self, bytes_per_second: int) -> Mender:
         """What looks after containers on several disks, at some rate."""
@@ -268,6 +309,13 @@ class ContainerStore:
             finally:
                 file.close()
         return sizes
+
+
+def _of_tier(shared: Shared, tier: Tier) -> Shared:
+    """What lanes of a tier share. With one disk there is one."""
+    if not isinstance(shared.disk, CodedDisks):
+        return shared
+    return replace(shared, disk=TierDisk(shared.disk, tier))
 
 
 def _load(files: FileCache, extent: Extent) -> bytes | ObjectsError:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 from dc.names.model import Extent
-from dc.objects.api import SMALL_MAX_BYTES, ObjectsError
+from dc.objects.api import SMALL_MAX_BYTES, STANDARD, ObjectsError
 from dc.objects.reader import pieces
 from dc.ports import Buffer
 from dc.remote.calls import encode
@@ -30,18 +30,20 @@ class RemoteObjects:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def put(self, ident: bytes, data: Buffer) -> list[Extent]:
+    async def put(self, ident: bytes, data: Buffer, *, tier: str = STANDARD) -> list[Extent]:
         length = len(data)
         if length > SMALL_MAX_BYTES:
             raise ValueError(f"a body of {length} bytes is not small: use writer()")
         session = self._session
         if not length:
             return []
-        answer = session.ask(session.link_for(length), lambda number: Put(number, ident), data)
+        answer = session.ask(
+            session.link_for(length), lambda number: Put(number, ident, tier), data
+        )
         return decode_extents(await answer)
 
-    def writer(self, ident: bytes) -> "RemoteWriter":
-        return RemoteWriter(self._session, ident)
+    def writer(self, ident: bytes, *, tier: str = STANDARD) -> "RemoteWriter":
+        return RemoteWriter(self._session, ident, tier)
 
     def read_cached(self, extents: Sequence[Extent]) -> bytes | None:
         return None if extents else b""
@@ -120,7 +122,7 @@ class _Reading:
 class RemoteWriter:
     """See `dc.objects.api.BodyWriter`."""
 
-    def __init__(self, session: Session, ident: bytes) -> None:
+    def __init__(self, session: Session, ident: bytes, tier: str) -> None:
         self._session = session
         self._link = session.link_for(SMALL_MAX_BYTES)
         self._id = session.next_id()
@@ -131,7 +133,7 @@ class RemoteWriter:
         self._moved = asyncio.Event()
         self._ended = False
         session.follow(self._id, self)
-        self._link.send(Begin(self._id, ident))
+        self._link.send(Begin(self._id, ident, tier))
 
     async def write(self, data: Buffer) -> None:
         self._check()

@@ -203,7 +203,7 @@ class Serving:
         link.send(Result(asked.id), encode(result))
 
     async def _put(self, link: Link[Asked], asked: Put, payload: bytes) -> None:
-        extents = await self._objects.put(asked.ident, payload)
+        extents = await self._objects.put(asked.ident, payload, tier=asked.tier)
         link.send(Result(asked.id), encode(extents))
 
 
@@ -215,7 +215,7 @@ class _Incoming:
     def __init__(self, link: Link[Asked], objects: ObjectStore, asked: Begin) -> None:
         self._link = link
         self._id = asked.id
-        self._ident = asked.ident
+        self._ident, self._tier = asked.ident, asked.tier
         self._objects = objects
         self._pieces: asyncio.Queue[bytes | Finish] = asyncio.Queue()
 
@@ -231,7 +231,7 @@ class _Incoming:
         self.task.cancel()
 
     async def run(self) -> None:
-        writer = self._objects.writer(self._ident)
+        writer = self._objects.writer(self._ident, tier=self._tier)
         try:
             while not isinstance(piece := await self._pieces.get(), Finish):
                 await writer.write(piece)

@@ -50,17 +50,19 @@ class Call(_Frame, frozen=True, tag="call"):
 
 
 class Put(_Frame, frozen=True, tag="put"):
-    """Store a small body: the payload."""
+    """Store a small body, the payload, in a tier."""
 
     id: Count
     ident: bytes
+    tier: Name
 
 
 class Begin(_Frame, frozen=True, tag="begin"):
-    """Store a large body, whose pieces follow."""
+    """Store a large body, whose pieces follow, in a tier."""
 
     id: Count
     ident: bytes
+    tier: Name
 
 
 class Finish(_Frame, frozen=True, tag="finish"):

@@ -21,6 +21,7 @@ from dc.names.api import GatewayNames, NamesError
 from dc.names.model import Bucket, Kind, Meta, Version
 from dc.objects.api import ObjectsError, ObjectStore
 from dc.objects.ident import version_ident
+from dc.objects.tiers import tier_of
 from dc.ports import Clock, Randomness
 from gateway.access_logs.lines import Times, batch_lines, log_line
 from gateway.access_logs.permission import may_deliver
@@ -190,7 +191,7 @@ class AccessLogs:
             Meta(content_type="text/plain", crc64=crc64nvme(body)),
             [],
         )
-        extents = await self._objects.put(version_ident(version), body)
+        extents = await self._objects.put(version_ident(version), body, tier=tier_of(target))
         events = (
             records(target, "ObjectCreated:Put", of(version), Who(), self._host_id)
             if self._notifications

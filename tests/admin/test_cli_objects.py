@@ -27,7 +27,7 @@ def test_status(paris: Path) -> None:
     assert "redundancy" in shown.stdout and "1+0" in shown.stdout
     facts = json.loads(farshore("-C", paris, "objects", "status", "--json").stdout)
     assert facts["repair"] is None
-    assert set(facts) == {"redundancy", "containers", "space", "repair", "compaction"}
+    assert set(facts) == {"redundancy", "containers", "space", "repair", "recoding", "compaction"}
     for name in ("doing", "done", "of", "seconds_left", "to_remove", "finished", "error"):
         assert name in facts["compaction"]
     flat = json.loads(farshore("-C", paris, "status", "--json").stdout)

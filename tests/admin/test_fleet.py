@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from admin.errors import AdminError
-from admin.fleet import Fleet
+from admin.fleet import Fleet, _without
 from admin.fleet_state import read_state
 from admin.layout import Layout
 from admin.os_node import _check_disks
@@ -16,6 +16,7 @@ from dc.objects.coded_disks import CodedDisks
 from dc.objects.format import file_name
 from dc.objects.marks import MARK, mark_of
 from dc.objects.redundancy import parse_mode
+from dc.objects.tiers import Tier
 from dc.system import SideBySide, SystemClock, SystemDisk, SystemRandomness
 from replicator import messages
 from tokens import joining
@@ -207,6 +208,39 @@ async def test_a_disk_that_may_be_written_to_is_not_removed(world: World) -> Non
     assert label not in world.disks.disks.labels(world.disks.disks.numbers())
 
 
+async def test_each_tier_keeps_as_many_disks_as_it_takes(world: World) -> None:
+    """And each container is looked at in its own mode."""
+    labels = [str(world.root / f"disk{number}") for number in range(3)]
+    archive = Tier("archive", parse_mode("1+1"), tuple(labels[1:]))
+    disk, clock = SystemDisk(), SystemClock()
+    world.disks = CodedDisks(
+        disk,
+        world.fleet.places(),
+        world.paris.dc_id,
+        parse_mode("1+0"),
+        clock=clock,
+        side=SideBySide(),
+        tiers=[archive],
+    )
+    world.disks.make_dirs(world.root)
+    world.fleet.opened(world.disks)
+    with pytest.raises(AdminError, match=r"1\+1 of the tier archive takes 2 disks, and 1 would"):
+        await world.fleet.drain(labels[1:2])
+    await world.fleet.drain(labels[:1])
+    for container, tier in ((1 << 16, archive), (2 << 16, world.disks.tiers.standard)):
+        world.disks.begin(Path(file_name(container)), tier).close()
+    places = {one: set(world.disks.slots.places[one << 16].values()) for one in (1, 2)}
+    assert places[1] == {1, 2} and len(places[2]) == 1 and 0 not in places[2]
+    # One of two copies can be done without, the only one of another container cannot.
+    (only,) = places[2]
+    assert _without(world.disks, {only}) == 1
+    assert _without(world.disks, {3 - only}) == 0
+    with pytest.raises(AdminError, match="1 other disks 0 are there"):
+        for number in (1, 2):
+            world.disks.disks.absent.add(number)
+        await world.fleet.remove_disk(labels[1], lost=True)
+
+
 async def test_as_many_disks_are_left_as_it_takes(world: World) -> None:
     labels = [str(world.root / f"disk{number}") for number in range(3)]
     with pytest.raises(AdminError, match="takes 2 disks, and 1 would be left"):
@@ -228,7 +262,7 @@ async def test_a_lost_disk_is_not_let_go_while_a_container_needs_it(world: World
     """A slot that was not written to the end is no slot."""
     container = 1 << 16
     world.disks.create(Path(file_name(container))).close()
-    places = [world.disks.place_of(container, slot) for slot in range(2)]
+    places = [world.disks.slots.place_of(container, slot) for slot in range(2)]
     (world.root / "disk0" / MARK).unlink()
     (world.root / "disk1" / MARK).unlink()
     (world.root / "disk2" / MARK).unlink()

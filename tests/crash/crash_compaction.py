@@ -4,6 +4,10 @@ compacted until nothing is left to do.
 What must be so in every state: names and objects open; every body that was there is there, byte
 for byte: current versions, kept conflicts, parts of uploads. On a part of the states it is gone on
 with, and in the end all bodies are there again, and nothing else takes space.
+
+`1+0 to 2+1` and the like is a datacenter that was written with one redundancy and is opened with
+another one: then compaction re-codes all of it. `2+1 in archive`: its bucket was put into another
+tier.
 """
 
 import asyncio
@@ -13,10 +17,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from crash_coded import NAMES, in_turn, store_on
 from crash_coded import empty as empty_disks
-from crash_coded import store_on
-from crash_containers import open_store, small_frames
-from crash_kit import FixedClock, noise, recorded, scratch
+from crash_containers import CONTAINER_BYTES, open_store, small_frames
+from crash_kit import FixedClock, SeededRandomness, noise, recorded, scratch
 from crash_names import OWNER, SlowDatabases, early_checkpoints, open_on
 from crash_os import DropSync, InlineDisk
 from crash_sqlite import VFS, InlineDatabases
@@ -26,24 +30,63 @@ from crash_trace import Image, Trace, lay_out, read_in
 from dc.names.model import Conflict, Kind, Meta, Tombstone, Upload, UploadPart, Version
 from dc.names.service import SqliteNames
 from dc.objects import moving
+from dc.objects.coded_disks import CodedDisks
 from dc.objects.compaction import Ask, Compactor
+from dc.objects.disk_place import local_places
 from dc.objects.ident import version_ident
+from dc.objects.one_disk import OneDisk
+from dc.objects.redundancy import parse_mode
 from dc.objects.settings import CompactionSettings
 from dc.objects.store import ContainerStore
+from dc.objects.tiers import TIER, Tier
 from dc.ports import Disk
 
 SETTINGS = CompactionSettings(0.3, 1 << 40, 0.0, 1.0)
 ROUNDS_MAX = 20
 GO_ON_EACH = 12
 """Compaction is gone on with on each n-th state."""
-LOOK_EACH = {"1+0": 1, "2+1": 5}
+IN_ARCHIVE = "2+1 in archive"
+LOOK_EACH = {"1+0": 1, "2+1": 5, "1+0 to 2+1": 5, "2+1 to 1+1": 2, IN_ARCHIVE: 2}
 """Each n-th state is looked at: on several disks there are many, and they are alike."""
 KEYS = [f"key {number}" for number in range(12)]
 GONE = KEYS[:3] + KEYS[6:11]
 
 Open = Callable[[Path, Disk, str], ContainerStore]
-OPEN: dict[str, Open] = {"1+0": open_store, "2+1": store_on}
 Bodies = dict[str, bytes]
+
+
+def coded_as(mode: str, *tiers: Tier) -> Open:
+    """Opens a datacenter on several disks, that may have been on one."""
+
+    def open_it(root: Path, disk: Disk, seed: str) -> ContainerStore:
+        disks = CodedDisks(
+            disk,
+            local_places(disk, [root / name for name in NAMES]),
+            "dc",
+            parse_mode(mode),
+            clock=FixedClock(),
+            side=in_turn,
+            tiers=tiers,
+            before=OneDisk(disk, root / "containers"),
+        )
+        return ContainerStore(
+            root,
+            disk=disks,
+            clock=FixedClock(),
+            randomness=SeededRandomness(seed),
+            container_max_bytes=CONTAINER_BYTES,
+        )
+
+    return open_it
+
+
+OPEN: dict[str, Open] = {
+    "1+0": open_store,
+    "2+1": store_on,
+    "1+0 to 2+1": coded_as("2+1"),
+    "2+1 to 1+1": coded_as("1+1"),
+    IN_ARCHIVE: coded_as("2+1", Tier("archive", parse_mode("1+1"))),
+}
 
 
 @asynccontextmanager
@@ -61,8 +104,10 @@ async def opened(root: Path, mode: str, databases: InlineDatabases, seed: str) -
 def with_garbage(mode: str) -> tuple[Image, Bodies]:
     """A datacenter in which much was deleted; and the bodies that are left."""
     with small_frames(), scratch() as root:
-        lay_out({"names": None, **(empty_disks() if mode != "1+0" else {"containers": None})}, root)
-        bodies = asyncio.run(_fill(root, mode))
+        disks = {} if mode == "1+0" else empty_disks()
+        one = {"containers": None} if mode.startswith("1+0") else {}
+        lay_out({"names": None, **disks, **one}, root)
+        bodies = asyncio.run(_fill(root, mode.partition(" to ")[0]))
         return read_in(root, ("-shm",)), bodies
 
 
@@ -95,6 +140,8 @@ async def _fill(root: Path, mode: str) -> Bodies:
         for key in GONE:
             await names.delete([Tombstone(bucket=bucket, key=key, vid="", stamp=now())])
             del bodies[key]
+        if mode == IN_ARCHIVE:
+            await names.set_bucket_registers(bucket, {TIER: "archive"})
     return bodies
 
 
@@ -194,4 +241,8 @@ class CompactionOracle:
     async def _useless(self, objects: ContainerStore) -> list[str]:
         taken = sum((await objects.sizes()).values())
         alive = sum(map(len, self._bodies.values()))
-        return [f"{taken} bytes for {alive}"] if taken > 1.7 * alive + 1000 else []
+        problems = [f"{taken} bytes for {alive}"] if taken > 1.7 * alive + 1000 else []
+        forms = {one: objects.form(one) for one in await objects.sizes()}
+        wanted = "archive" if self._mode == IN_ARCHIVE else "standard"
+        past = [one for one, form in forms.items() if objects.is_past(one) or form.tier != wanted]
+        return [*problems, f"{len(past)} containers are not re-coded"] if past else problems

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from crash_compaction import CompactionOracle, record_compaction, with_garbage
+from crash_compaction import IN_ARCHIVE, CompactionOracle, record_compaction, with_garbage
 from crash_kit import Report, explore
 from crash_trace import Image, Trace
 
@@ -13,10 +13,13 @@ from dc.names.places import Places
 from dc.objects.compaction import Compactor, Count
 from dc.objects.store import ContainerStore
 
-MODES = ["1+0", "2+1"]
+MODES = ["1+0", "2+1", "1+0 to 2+1", "2+1 to 1+1", IN_ARCHIVE]
 LIMITS = {
     "1+0": {"samples": 24, "torn_max": 3, "loose_max": 8},
     "2+1": {"samples": 2, "torn_max": 1, "loose_max": 2},
+    "1+0 to 2+1": {"samples": 2, "torn_max": 1, "loose_max": 2},
+    "2+1 to 1+1": {"samples": 2, "torn_max": 1, "loose_max": 2},
+    IN_ARCHIVE: {"samples": 2, "torn_max": 1, "loose_max": 2},
 }
 
 
@@ -64,9 +67,9 @@ def _durable(trace: Trace, after: int) -> bool:
 def test_finds_bytes_that_are_named_before_they_are_durable(
     filled: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def hasty(self: ContainerStore, records: Sequence[Any]) -> Any:
+    async def hasty(self: ContainerStore, records: Sequence[Any], tier: str) -> Any:
         futures = [
-            await self._moved.append(
+            await self._standard.moved.append(
                 one.ident, one.buffers, one.length, one.position, one.flags, durable=False
             )
             for one in records
@@ -89,7 +92,7 @@ def test_finds_a_removal_before_the_names_are_moved(
 ) -> None:
     move = Places.move
 
-    async def late(self: Compactor, chosen: dict[int, int]) -> None:
+    async def late(self: Compactor, count: Count, chosen: Any, mixed: Any) -> None:
         async def after_the_removal(places: Places, moves: Any) -> Any:
             for container in chosen:
                 if container in await self._store.sizes():
@@ -97,7 +100,7 @@ def test_finds_a_removal_before_the_names_are_moved(
             return await move(places, moves)
 
         monkeypatch.setattr(Places, "move", after_the_removal)
-        await moves_out(self, chosen)
+        await moves_out(self, count, chosen, mixed)
 
     moves_out = Compactor._move
     monkeypatch.setattr(Compactor, "_move", late)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dc import config as configuration
-from dc.config import S3, Admin, Config, ConfigError, Log, Peer, parse
+from dc.config import S3, Admin, Config, ConfigError, Log, Objects, Peer, TierTable, parse
 
 GOOD = """\
 name = "paris"
@@ -37,10 +37,40 @@ def test_what_is_written_is_read() -> None:
 
 
 def test_every_field_is_written_and_explained() -> None:
-    text = configuration.render(Config(name="a", region="b"))
-    for path, description, _ in configuration.fields():
-        assert f"\n{path.rpartition('.')[2]} = " in text
+    tiers = {"archive": TierTable(redundancy="8+3")}
+    config = Config(name="a", region="b", objects=Objects(redundancy="2+1", tiers=tiers))
+    text = configuration.render(config)
+    for path, description, default in configuration.fields():
+        if isinstance(default, dict):
+            assert f"\n[{path}.archive]\n" in text
+        else:
+            assert f"\n{path.rpartition('.')[2]} = " in text
         assert description.split()[0] in text
+    assert parse(text, "f") == config
+    # Another one can be written below.
+    more = f"{configuration.render(Config(name='a', region='b'))}\n[objects.tiers.x]\n"
+    with pytest.raises(ConfigError, match=r"objects\.tiers: tiers take several disks"):
+        parse(f'{more}redundancy = "1+2"\n', "f")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[objects.tiers]\narchive = 1", r"tiers\.archive: must be a table, written \[objects"),
+        ("[objects.tiers.A]", "tiers.A: 'A' is not a valid name: 1 to 24 lowercase"),
+        ("[objects.tiers.archive]", "line 7: objects.tiers.archive.redundancy: '' is no redun"),
+        ('[objects.tiers.archive]\nredundancy = "9"', "line 8: .*'9' is no redundancy mode"),
+        ("[objects.tiers.archive]\ndisk = []", "archive.disk: unknown field; did you mean disks"),
+        ('[objects.tiers.standard]\nredundancy = "1+1"', "that of `standard` is objects.redun"),
+        ('[objects.tiers.a]\nredundancy = "1+1"\ndisks = ["x", "x"]', "'x' is listed twice"),
+        ('[objects.tiers.a]\nredundancy = "4+2"', r"4\+2 takes at least 6 disks, there are 3"),
+    ],
+)
+def test_tiers_that_cannot_be(text: str, words: str) -> None:
+    start = 'name = "a"\nregion = "b"\n[objects]\nredundancy = "2+1"\ndisks = ["a", "b", "c"]\n'
+    parse(f'{start}[objects.tiers.a]\nredundancy = "1+0"\ndisks = ["c"]\n', "f")
+    with pytest.raises(ConfigError, match=words):
+        parse(f"{start}\n{text}\n", "f")
 
 
 def test_what_is_left_out_has_its_default() -> None:

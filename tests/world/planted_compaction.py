@@ -65,9 +65,9 @@ def moved_whatever_is_there() -> Iterator[None]:
 def moved_before_durable() -> Iterator[None]:
     """Names point to where bytes are before these are durable."""
 
-    async def hasty(self: ContainerStore, records: Sequence[Any]) -> list[Extent]:
+    async def hasty(self: ContainerStore, records: Sequence[Any], tier: str) -> list[Extent]:
         futures = [
-            await self._moved.append(
+            await self._standard.moved.append(
                 one.ident, one.buffers, one.length, one.position, one.flags, durable=False
             )
             for one in records

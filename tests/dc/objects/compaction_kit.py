@@ -28,6 +28,7 @@ from dc.objects.ident import body_ident, version_ident
 from dc.objects.redundancy import parse_mode
 from dc.objects.settings import CompactionSettings
 from dc.objects.store import ContainerStore
+from dc.objects.tiers import tier_of
 from dc.system import SystemClock, SystemDatabases, SystemRandomness
 
 OWNER = "a" * 64
@@ -90,14 +91,14 @@ class Place:
     async def stored(self, key: str, data: bytes) -> Version:
         """A version whose bytes are durable, and that is not committed."""
         made = self.version(key, data, [])
-        extents = await self.store.put(version_ident(made), data)
+        extents = await self.store.put(version_ident(made), data, tier=tier_of(self.bucket))
         return msgspec.structs.replace(made, extents=extents)
 
     async def upload(self, key: str, size: int, seed: int = 0) -> Version:
         """A body of several records."""
         data = noise(size, seed)
         ident = body_ident(self.bucket.id, key, "", self.names.clock.now())
-        async with self.store.writer(ident) as writer:
+        async with self.store.writer(ident, tier=tier_of(self.bucket)) as writer:
             for at in range(0, size, 1 << 18):
                 await writer.write(data[at : at + (1 << 18)])
             made = self.version(key, data, await writer.finish())
@@ -107,7 +108,7 @@ class Place:
 
     async def part(self, upload: str, number: int, data: bytes) -> UploadPart:
         ident = body_ident(self.bucket.id, "up", "", self.names.clock.now(), upload, number)
-        extents = await self.store.put(ident, data)
+        extents = await self.store.put(ident, data, tier=tier_of(self.bucket))
         stamp = self.names.clock.now()
         made = UploadPart(number, len(data), "e", stamp, crc64nvme(data), {}, extents)
         await self.names.put_part(upload, made)

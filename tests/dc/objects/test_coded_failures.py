@@ -168,7 +168,7 @@ def test_syncs_beside_appends(tmp_path: Path, seed: int) -> None:
     failed = sum(slot.failed for slot in disk.slots)
     if failed < 2:
         assert appended[0] == 6000
-    assert failed == len(disks.missing(1 << 16))
+    assert failed == len(disks.slots.missing(1 << 16))
 
 
 def test_a_sync_counts_the_slots_that_failed_another_thread() -> None:
@@ -197,6 +197,6 @@ async def test_after_a_failure_the_next_container_is_begun_on_other_disks(kind: 
     disks = store._disk
     assert isinstance(disks, CodedDisks)
     assert before.container != after.container
-    assert len(disks.missing(before.container)) == 1
-    assert not disks.missing(after.container)
+    assert len(disks.slots.missing(before.container)) == 1
+    assert not disks.slots.missing(after.container)
     await store.close()

@@ -106,7 +106,7 @@ class Life:
             await asyncio.sleep(0.01)
             disks.disks._bad_until.clear()
             here = not disks.disks.absent
-            if here and not any(disks.missing(one) for one in disks.sealed()):
+            if here and not any(disks.slots.missing(one) for one in disks.slots.sealed()):
                 return
 
     async def run(self) -> None:

@@ -351,11 +351,11 @@ class Between:
         self.happened = 0
         count = place.names.places.count
 
-        async def counted(after: At, limit: int) -> Any:
+        async def counted(after: At, limit: int, tiering: Any) -> Any:
             if when(after):
                 self.happened += 1
                 await work()
-            return await count(after, limit)
+            return await count(after, limit, tiering)
 
         place.names.places.count = counted  # type: ignore[method-assign]
 
@@ -467,9 +467,9 @@ async def test_an_overwrite_while_it_moves(tmp_path: Path) -> None:
         old = await half_garbage(place)
         stored = place.store.store_moved
 
-        async def and_overwrite(records: Any) -> list[Extent]:
+        async def and_overwrite(records: Any, tier: str) -> list[Extent]:
             await place.put(KEYS[9], 333, 5)
-            return await stored(records)
+            return await stored(records, tier)
 
         place.store.store_moved = and_overwrite  # type: ignore[method-assign]
         await place.compactor.round(HALF)

@@ -119,12 +119,12 @@ async def test_a_group_is_bounded_and_so_is_the_queue(monkeypatch: pytest.Monkey
     most = 0
     while not all(put.done() for put in puts):
         await asyncio.sleep(0)
-        most = max(most, objects._small._budget.used)
+        most = max(most, objects._standard.small._budget.used)
     assert 10 * K < most <= 20 * K
     assert disk.syncs == 15
     for number, put in enumerate(puts):
         assert await whole(objects, put.result(), 0, 3 * K) == noise(3 * K, number)
-    assert objects._small._budget.used == 0
+    assert objects._standard.small._budget.used == 0
     await objects.close()
 
 
@@ -144,7 +144,7 @@ async def test_a_cancelled_put_harms_nobody(turns: int, monkeypatch: pytest.Monk
         else:
             assert isinstance(result, asyncio.CancelledError)
             assert number % 2 == 0
-    assert objects._small._budget.used == 0
+    assert objects._standard.small._budget.used == 0
     await objects.close()
 
 
@@ -190,7 +190,7 @@ async def test_a_body_streams_in_one_piece_with_few_frames_in_memory() -> None:
         assert [record.position for record in records] == [n * M for n in range(5)]
         assert [record.last for record in records] == [False] * 4 + [True]
         assert {record.ident for record in records} == {ident}
-    assert [one.writers for one in objects._bulk] == [0, 0, 0, 0]
+    assert [one.writers for one in objects._standard.bulk] == [0, 0, 0, 0]
     await objects.close()
 
 
@@ -232,9 +232,9 @@ async def test_an_upload_cancelled_or_aborted_leaves_the_lane_working(turns: int
         await body.write(b"more")
     _, extents, data = await upload(objects, b"z", noise(2 * M))
     assert await whole(objects, extents, 0, 2 * M) == data
-    assert [one.writers for one in objects._bulk] == [0, 0, 0, 0]
+    assert [one.writers for one in objects._standard.bulk] == [0, 0, 0, 0]
     await objects.close()
-    assert [one._budget.used for one in objects._bulk] == [0, 0, 0, 0]
+    assert [one._budget.used for one in objects._standard.bulk] == [0, 0, 0, 0]
 
 
 async def test_close_writes_what_is_queued_and_refuses_what_comes_later() -> None:

@@ -98,7 +98,7 @@ async def test_a_disk_with_what_a_power_cut_tore_can_be_drained() -> None:
     before = {path.name: data for path, data in slots(disk).items() if path in torn}
     number = folders(mode, 1).index(torn[0].parent.parent)
     disks = await drained(disk, mode, number)
-    assert disks.left_on(number) == 0
+    assert disks.slots.left_on(number) == 0
     assert not [path for path in slots(disk) if path.parent.parent == folders(mode, 1)[number]]
     after = {path.name: data for path, data in slots(disk).items() if path.name in before}
     assert after == before
@@ -129,7 +129,7 @@ async def test_a_container_that_is_removed_while_a_slot_is_put_in_place_leaves_n
     renew(disk, folders(mode)[0])
     disks = coded(disk, mode)
     disks.make_dirs(ROOT)
-    real, gone = disk.rename, disks.sealed()[0]
+    real, gone = disk.rename, disks.slots.sealed()[0]
 
     def rename(path: Path, to: Path) -> None:
         disks.remove(FOLDER / file_name(gone))
@@ -147,13 +147,13 @@ async def test_a_slot_that_is_mended_onto_a_disk_that_was_removed_meanwhile_is_m
     renew(disk, folders(mode)[0])
     disks = coded(disk, mode)
     disks.make_dirs(ROOT)
-    container = disks.sealed()[0]
-    missing = disks.missing(container)
+    container = disks.slots.sealed()[0]
+    missing = disks.slots.missing(container)
     file = disks.begin_slot(container, min(missing), 0)
     disks.remove_place(0)
     with pytest.raises(ContainerRemoved):
         disks.end_slot(container, min(missing), 0, file)
-    assert disks.missing(container) == missing
+    assert disks.slots.missing(container) == missing
     assert not [path for path in slots(disk) if folders(mode)[0] in path.parents]
 
 
@@ -177,7 +177,7 @@ def test_a_disk_that_comes_back_while_it_is_removed_is_not_taken() -> None:
     disk.list_dir = list_dir  # type: ignore[method-assign]
     disks.make_dirs(ROOT)
     assert disks.disks.numbers() == [1, 2]
-    assert len(disks.missing(1 << 16)) == 1 and not disks.disks.absent
+    assert len(disks.slots.missing(1 << 16)) == 1 and not disks.disks.absent
 
 
 def test_a_container_that_was_begun_on_a_disk_that_is_removed_misses_a_slot() -> None:
@@ -196,7 +196,7 @@ def test_a_container_that_was_begun_on_a_disk_that_is_removed_misses_a_slot() ->
 
     disk.sync_dir = sync_dir  # type: ignore[method-assign]
     disks.create(FOLDER / file_name(1 << 16)).close()
-    assert len(disks.missing(1 << 16)) == 1
+    assert len(disks.slots.missing(1 << 16)) == 1
 
 
 async def test_all_that_is_written_to_is_sealed_when_a_disk_is_drained() -> None:

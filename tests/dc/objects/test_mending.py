@@ -73,10 +73,10 @@ async def test_lost_disks_are_filled_again_byte_for_byte(text: str) -> None:
     contents = {path.name: data for path, data in before.items()}
     assert {path.name: data for path, data in after.items()} == contents
     assert mender.status() == {
-        "containers": len(disks.containers()),
-        "containers_whole": len(disks.containers()),
+        "containers": len(disks.slots.containers()),
+        "containers_whole": len(disks.slots.containers()),
         "containers_checked": mender.checked,
-        "slots_mended": mode.m * len(disks.containers()),
+        "slots_mended": mode.m * len(disks.slots.containers()),
         "stripes_lost": 0,
         "stripes_torn": 0,
     }
@@ -91,11 +91,11 @@ async def test_a_spare_disk_takes_what_a_lost_one_had() -> None:
     lose(disk, folders(mode, 2)[0])
     lose(disk, folders(mode, 2)[3])
     mender, disks = await mended(disk, mode, 2)
-    assert mender.status()["containers_whole"] == len(disks.containers())
+    assert mender.status()["containers_whole"] == len(disks.slots.containers())
     for path in slots(disk):
         assert path.parent.parent not in (folders(mode, 2)[0], folders(mode, 2)[3])
-    for container in disks.containers():
-        assert len({*disks._slots[container].values()}) == mode.slots
+    for container in disks.slots.containers():
+        assert len({*disks.slots.places[container].values()}) == mode.slots
     lose(disk, folders(mode, 2)[1])
     lose(disk, folders(mode, 2)[2])
     await check_on(disk, mode, stored, 2)
@@ -263,12 +263,12 @@ async def test_rot_in_other_stripes_of_more_slots_than_may_be_lost() -> None:
     before = slots(disk)
     disks = coded(disk, mode)
     disks.make_dirs(ROOT)
-    for container in disks.containers():
+    for container in disks.slots.containers():
         file = disks.coded(container)
         for number, stripe in enumerate(file.stripes()):
             place = stripe.offset + HEAD_BYTES + 81
             slot = number % 3
-            path = folders(mode)[disks._slots[container][slot]] / "containers"
+            path = folders(mode)[disks.slots.places[container][slot]] / "containers"
             disk.names[path / slot_name(container, slot)].content[place] ^= 1
         file.close()
     mender, _ = await mended(disk, mode)
@@ -288,7 +288,7 @@ async def spoilt(mode: Mode, which: int, count: int) -> tuple[MemoryDisk, list[S
     stripe = list(file.stripes())[which]
     file.close()
     for slot in range(count):
-        path = folders(mode)[disks._slots[container][slot]] / "containers"
+        path = folders(mode)[disks.slots.places[container][slot]] / "containers"
         place = stripe.offset + HEAD_BYTES + 81
         disk.names[path / slot_name(container, slot)].content[place] ^= 1
     left = [
@@ -316,7 +316,7 @@ async def test_a_lost_stripe_does_not_keep_the_others_from_being_mended(
     before = slots(disk)
     mender, disks = await mended(disk, mode)
     assert (mender.lost, mender.torn) == ((1, 0) if which > 0 else (0, 1))
-    assert mender.status()["containers_whole"] == len(disks.containers())
+    assert mender.status()["containers_whole"] == len(disks.slots.containers())
     assert {path: slots(disk)[path] for path in before} == before
     mended_slots = mender.mended
     again, _ = await mended(disk, mode)
@@ -407,13 +407,13 @@ async def test_a_stripe_that_too_few_slots_have_is_none() -> None:
     disk, stored = await some_bodies(mode)
     disks = coded(disk, mode)
     disks.make_dirs(ROOT)
-    for container in disks.containers():
+    for container in disks.slots.containers():
         file = disks.coded(container)
         last = list(file.stripes())[-1]
         file.close()
         stripe = Stripe(last.start + last.length, 400, last.end, 180)
         for slot in range(mode.k - 1):
-            path = folders(mode)[disks._slots[container][slot]] / "containers"
+            path = folders(mode)[disks.slots.places[container][slot]] / "containers"
             fragment = noise(180, slot)
             head = encode_head(stripe, slot, slot_seed(container, slot), fragment)
             disk.names[path / slot_name(container, slot)].content += head + fragment
@@ -447,10 +447,10 @@ async def test_a_container_whose_end_cannot_be_read_is_left_alone(
     disks = coded(disk, mode)
     disks.make_dirs(ROOT)
     mender = Mender(disks, FixedClock(), lambda _: None, 1 << 40)
-    for _ in disks.containers():
+    for _ in disks.slots.containers():
         with pytest.raises(OSError, match="where it ends"):
             await mender.step()
-    assert len(slots(disk)) == len(before) - len(disks.containers())
+    assert len(slots(disk)) == len(before) - len(disks.slots.containers())
     failing.clear()
     await mended(disk, mode)
     assert {path.name: data for path, data in slots(disk).items()} == before
@@ -465,16 +465,16 @@ async def test_what_is_written_to_is_sealed_to_be_mended(spare: int) -> None:
     mender = store._mender
     assert mender is not None
     [one, *_] = store.unsealed()
-    number = mender._disks.place_of(one, 0)
+    number = mender._disks.slots.place_of(one, 0)
     assert number is not None
     mark = folders(mode, spare)[number] / MARK
     del disk.names[mark]
     await mender.step()
-    assert 0 in mender._disks.missing(one)
+    assert 0 in mender._disks.slots.missing(one)
     # Where no disk is left the next container would lack the slot as well.
     assert (one in store.unsealed()) == (not spare)
     while spare and not await mender.step():
         pass
-    assert (0 in mender._disks.missing(one)) == (not spare)
+    assert (0 in mender._disks.slots.missing(one)) == (not spare)
     await store.close()
     await check_on(disk, mode, stored, spare)

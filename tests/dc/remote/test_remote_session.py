@@ -19,7 +19,7 @@ from dc.names.model import (
     Version,
 )
 from dc.names.service import SqliteNames, open_names
-from dc.objects.api import BytesElsewhere, CorruptData, ObjectsError
+from dc.objects.api import STANDARD, BytesElsewhere, CorruptData, ObjectsError
 from dc.objects.ident import body_ident
 from dc.objects.store import ContainerStore
 from dc.placement import ELSEWHERE
@@ -340,9 +340,11 @@ async def test_what_is_no_frame_ends_the_session(house: House, data: bytes) -> N
 
 
 async def test_more_pieces_than_were_asked_for_end_the_session(house: House) -> None:
-    house.local_objects.writer = lambda _: _Stuck()  # type: ignore[method-assign,assignment,return-value]
+    house.local_objects.writer = lambda _, tier: _Stuck()  # type: ignore[method-assign,assignment,return-value]
     pieces = [framed(wire.Piece(1), bytes(1000)) for _ in range(wire.WINDOW + 3)]
-    assert await Stranger(house).send(framed(wire.Begin(1, IDENT)), *pieces) == "WireError"
+    assert (
+        await Stranger(house).send(framed(wire.Begin(1, IDENT, STANDARD)), *pieces) == "WireError"
+    )
 
 
 @pytest.mark.parametrize("what", ["feed", "close", "__init__", "directory", "apply", "nothing"])
