@@ -216,7 +216,9 @@ class Connection(RequestHandler):
         body = reply.body
         if not body or request.method == "HEAD":
             transport.write(head)
-        elif len(body) <= _JOIN_BYTES_MAX:
+            return
+        self._count(len(body))
+        if len(body) <= _JOIN_BYTES_MAX:
             transport.write(head + body)
         else:
             transport.writelines((head, body))
@@ -227,8 +229,15 @@ class Connection(RequestHandler):
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("The client has gone")
         transport.write(data)
+        self._count(len(data))
         if self._paused:
             await self.drained()
+
+    def _count(self, size: int) -> None:
+        """Bytes of a body were sent: in answer to the request itself, whatever stands for it."""
+        request = cast(Request | None, self._current_request)
+        if request is not None:
+            request.sent += size
 
     async def drained(self) -> None:
         """Return when the client has taken most of what was sent to it."""
