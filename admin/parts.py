@@ -15,6 +15,7 @@ from admin.disks import check_folders, check_redundancy
 from admin.errors import AdminError, os_reason
 from admin.fleet import Fleet
 from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, Layout
+from admin.metrics.token import read_token
 from dc import config as configuration
 from dc.accounts import Accounts
 from dc.config import Config, ConfigError, Mqtt
@@ -33,6 +34,7 @@ from dc.worker import Worker
 from gateway import context as gateway_context
 from gateway.access_logs.delivery import AccessLogs
 from gateway.background import Background
+from gateway.counts import Counts
 from gateway.notifications.mqtt import MqttBroker
 from gateway.service import Gateway
 from replicator.channel import server_context
@@ -61,6 +63,8 @@ class Files:
     data_key: bytes
     admin_token: str
     broker: MqttBroker | None
+    metrics_token: str
+    """"": whoever can connect may read the metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class Parts:
     compactor: Compactor
     accounts: Accounts
     s3: web.Server
+    counts: Counts
     background: Background
     replicator: Replicator
     fleet: Fleet
@@ -101,6 +106,8 @@ def read_files(layout: Layout) -> Files:
         data_key = layout.data_key.read_bytes()
         admin_token = layout.admin_token.read_text().strip()
         broker = _read_broker(layout, config.mqtt, identity.dc_id)
+        wanted = config.metrics.token_file
+        metrics_token = read_token(layout.root / wanted) if wanted else ""
     except (ConfigError, TokensError) as error:
         raise AdminError(str(error)) from None
     except ssl.SSLError:
@@ -117,7 +124,7 @@ def read_files(layout: Layout) -> Files:
         raise _damaged(layout.admin_token)
     if len(data_key) != DATA_KEY_BYTES:
         raise _damaged(layout.data_key)
-    return Files(layout, config, identity, mark, tls, data_key, admin_token, broker)
+    return Files(layout, config, identity, mark, tls, data_key, admin_token, broker, metrics_token)
 
 
 def _read_broker(layout: Layout, mqtt: Mqtt, dc_id: str) -> MqttBroker | None:
@@ -312,5 +319,15 @@ async def open_parts(
     background = _background(files, names, objects, others, logs, clock)
     server = gateway.server()
     return Parts(
-        files, names, objects, journal, compactor, accounts, server, background, replicator, fleet
+        files,
+        names,
+        objects,
+        journal,
+        compactor,
+        accounts,
+        server,
+        gateway.counts,
+        background,
+        replicator,
+        fleet,
     )

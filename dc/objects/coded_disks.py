@@ -319,8 +319,8 @@ class CodedDisks:
 
     def missing(self, container: int) -> frozenset[int]:
         """The slots that are on no disk, or whose disk failed while they were written."""
-        absent = set(range(self.mode.slots)) - self._slots.get(container, {}).keys()
-        return frozenset(absent | self._unfinished.get(container, set()))
+        places, unfinished = self._slots.get(container, {}), self._unfinished.get(container, ())
+        return frozenset(range(self.mode.slots)).difference(places).union(unfinished)
 
     def leaving(self, container: int) -> frozenset[int]:
         """The slots on disks that are to become empty."""

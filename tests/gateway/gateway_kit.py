@@ -22,6 +22,7 @@ from dc.system import SystemClock, SystemDatabases, SystemDisk, SystemRandomness
 from gateway.access_logs.delivery import AccessLogs
 from gateway.connection import Server
 from gateway.context import Config, Credential
+from gateway.counts import Counts
 from gateway.service import Gateway
 from tokens.secret_store import SecretStore
 
@@ -133,6 +134,7 @@ class House:
 
     keyring: Keyring
     logs: AccessLogs
+    counts: Counts
 
     def __init__(self, names: SqliteNames, objects: ContainerStore, server: Server, port: int):
         self.names = names
@@ -255,6 +257,7 @@ async def open_house(root: Path, **settings: Any) -> AsyncIterator[House]:
     house = House(names, objects, server, listener.sockets[0].getsockname()[1])
     house.keyring = keyring
     house.logs = logs
+    house.counts = gateway.counts
     try:
         yield house
     finally:
