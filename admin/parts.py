@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import web
-
 from admin.disks import check_folders, check_redundancy
 from admin.errors import AdminError, os_reason
 from admin.fleet import Fleet
@@ -34,7 +32,7 @@ from dc.worker import Worker
 from gateway import context as gateway_context
 from gateway.access_logs.delivery import AccessLogs
 from gateway.background import Background
-from gateway.counts import Counts
+from gateway.connection import Server
 from gateway.notifications.mqtt import MqttBroker
 from gateway.service import Gateway
 from replicator.channel import server_context
@@ -77,8 +75,7 @@ class Parts:
     journal: Journal
     compactor: Compactor
     accounts: Accounts
-    s3: web.Server
-    counts: Counts
+    s3: Server
     background: Background
     replicator: Replicator
     fleet: Fleet
@@ -319,15 +316,5 @@ async def open_parts(
     background = _background(files, names, objects, others, logs, clock)
     server = gateway.server()
     return Parts(
-        files,
-        names,
-        objects,
-        journal,
-        compactor,
-        accounts,
-        server,
-        gateway.counts,
-        background,
-        replicator,
-        fleet,
+        files, names, objects, journal, compactor, accounts, server, background, replicator, fleet
     )

@@ -31,6 +31,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from dc.ports import Buffer
+from gateway.counts import Counts
 from gateway.errors import S3Error
 from gateway.limits import (
     BODY_IDLE_S,
@@ -276,8 +277,9 @@ def _idle(payload: StreamReader) -> None:
 class Server(web.Server):
     """Makes the connections; what to listen with."""
 
-    def __init__(self, serve: Serve, refuse: Refuse) -> None:
+    def __init__(self, serve: Serve, refuse: Refuse, counts: Counts) -> None:
         super().__init__(_unused)
+        self.counts = counts
         self._serve = serve
         self._refuse = refuse
 

@@ -108,7 +108,7 @@ class Gateway:
 
     def server(self) -> Server:
         """Made in the running event loop."""
-        return Server(self.serve, self.refuse)
+        return Server(self.serve, self.refuse, self.counts)
 
     async def serve(self, request: Request) -> None:
         """Answer one request. Raises ConnectionError only."""

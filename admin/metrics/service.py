@@ -135,7 +135,8 @@ class Metrics:
         return page
 
     async def _requests(self, page: Page) -> None:
-        requests.show(page, self._parts.counts, len(self._parts.s3.connections))
+        server = self._parts.s3
+        requests.show(page, server.counts, len(server.connections))
 
     async def _objects(self, page: Page) -> None:
         objects.show(page, self._parts.objects, self._parts.compactor, self._parts.fleet)

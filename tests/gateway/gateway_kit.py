@@ -22,7 +22,6 @@ from dc.system import SystemClock, SystemDatabases, SystemDisk, SystemRandomness
 from gateway.access_logs.delivery import AccessLogs
 from gateway.connection import Server
 from gateway.context import Config, Credential
-from gateway.counts import Counts
 from gateway.service import Gateway
 from tokens.secret_store import SecretStore
 
@@ -134,12 +133,12 @@ class House:
 
     keyring: Keyring
     logs: AccessLogs
-    counts: Counts
 
     def __init__(self, names: SqliteNames, objects: ContainerStore, server: Server, port: int):
         self.names = names
         self.objects = objects
         self.server = server
+        self.counts = server.counts
         self.port = port
         self.host = f"127.0.0.1:{port}"
         self.endpoint = f"http://{self.host}"
@@ -257,7 +256,6 @@ async def open_house(root: Path, **settings: Any) -> AsyncIterator[House]:
     house = House(names, objects, server, listener.sockets[0].getsockname()[1])
     house.keyring = keyring
     house.logs = logs
-    house.counts = gateway.counts
     try:
         yield house
     finally:
