@@ -163,9 +163,9 @@ class Fleet:
                 if (label := node.label(number)) in by_label
             ]
             words = {one["state"] for one in disks}
-            if words <= {"missing"}:
+            if words == {"missing"}:
                 state = "unreachable"
-            elif words & {"draining", "drained"}:
+            elif not words or words & {"draining", "drained"}:
                 state = "leaving"
             else:
                 state = "ok" if words == {"ok"} else "degraded"
@@ -316,6 +316,8 @@ class Fleet:
         async with self._changing:
             disks = self._coded()
             numbers = {self._number(label) for label in labels}
+            if not labels:
+                return  # Of a node whose disks are removed already.
             before, asked = set(self._state.draining), set(labels)
             after = before - asked if undo else before | asked
             if not undo:
@@ -351,7 +353,9 @@ class Fleet:
         async with self._changing:
             await self._remove([label], lost)
 
-    async def _remove(self, labels: Sequence[str], lost: bool) -> None:
+    async def _remove(self, labels: Sequence[str], lost: bool, node: str = "") -> None:
+        """Forget disks, and the node that they are all of. It is written down at once: there is
+        nothing in between that a crash could leave."""
         disks = self._coded()
         numbers = [self._number(label) for label in labels]
         for number, label in zip(numbers, labels, strict=True):
@@ -367,7 +371,7 @@ class Fleet:
                 raise AdminError(f"{label} is empty, and may be written to: drain it first")
         others = set(disks.disks.numbers()) - set(numbers)
         here = len(others - disks.disks.absent)
-        if lost and others and here < disks.mode.slots_min:
+        if lost and numbers and others and here < disks.mode.slots_min:
             raise AdminError(
                 f"of the {len(others)} other disks {here} are there: nobody knows what is on those"
                 " that are not. Bring them back, or add others, first"
@@ -377,17 +381,31 @@ class Fleet:
                 f"{bad} containers have too few fragments without it: bring it back, or wait for"
                 " the repair of others"
             )
-        gone = set(labels)
+        for number in numbers if not lost else ():
+            await disks.run(partial(self._settle, disks.disks.places[number]))
+        gone, state = set(labels), self._state
+        removed = {*state.removed, *gone}
+        if node:
+            removed = {one for one in removed if not one.startswith(f"{node}:")}
         await self._write(
             msgspec.structs.replace(
-                self._state,
-                draining=[one for one in self._state.draining if one not in gone],
-                removed=sorted({*self._state.removed, *gone}),
+                state,
+                nodes=[one for one in state.nodes if one.name != node],
+                draining=[one for one in state.draining if one not in gone],
+                removed=sorted(removed),
             )
         )
         for number in numbers:
             await disks.run(partial(disks.remove_place, number))
         log.info("disks were removed", disks=list(labels))
+
+    def _settle(self, place: DiskPlace) -> None:
+        """What was removed from a disk is so for good: nobody removes it again when the disk is
+        forgotten."""
+        try:
+            place.disk.sync_dir(place.containers)
+        except OSError as error:
+            raise AdminError(f"{place.label} cannot be written: {error.strerror}") from None
 
     async def destroy(self) -> None:
         """Delete all containers. AdminError when some are left."""
@@ -421,11 +439,7 @@ class Fleet:
     async def forget_node(self, name: str, *, lost: bool = False) -> None:
         """Let a node go whose disks are empty; with `lost` one that will not come back."""
         async with self._changing:
-            labels = self.labels_of(name)
-            await self._remove(labels, lost)
-            nodes = [one for one in self._state.nodes if one.name != name]
-            removed = [one for one in self._state.removed if not one.startswith(f"{name}:")]
-            await self._write(msgspec.structs.replace(self._state, nodes=nodes, removed=removed))
+            await self._remove(self.labels_of(name), lost, name)
             remote = self._nodes.pop(name, None)
             if remote is not None:
                 remote.close()
