@@ -89,6 +89,10 @@ class DiskSet:
         failing = self.failing()
         return [one for one in self.by_use() if one not in failing]
 
+    def are_enough(self, count: int) -> bool:
+        """Whether so many have not failed lately."""
+        return len(self.candidates()) >= count
+
     def spread(self, numbers: Sequence[int], taken: Collection[int] = ()) -> list[int]:
         """The same disks, so ordered that slots go to other failure domains than those of the
         disks `taken` first, and to each of these once before to any of them twice."""

@@ -9,6 +9,7 @@ only read. `docs/containers.md` tells the whole in plain words.
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,6 +77,8 @@ class ContainerStore:
         shared = Shared(
             disk, self._folder, self._ids, container_max_bytes, self._counters, self.usage
         )
+        if isinstance(disk, CodedDisks):
+            shared = replace(shared, elsewhere=partial(disk.disks.are_enough, disk.mode.slots_min))
         self._small = Lane("small", shared)
         self._bulk = [Lane(f"bulk {number}", shared) for number in range(BULK_LANES)]
         self._moved = Lane("compaction", shared)
