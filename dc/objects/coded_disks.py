@@ -75,8 +75,7 @@ class CodedDisks:
 
     def make_dirs(self, path: Path, mode: int = 0o755) -> None:
         """Find what is on the disks; `path` is nothing here."""
-        numbers = self.disks.numbers()
-        self.disks.absent = set(numbers)
+        self.disks.absent = set(numbers := self.disks.numbers())
         # Side by side: each machine that does not answer takes seconds.
         self._side([partial(self._begin_disk, number) for number in numbers])
         for label in self.disks.labels(self.disks.absent):
@@ -320,6 +319,8 @@ class CodedDisks:
     def missing(self, container: int) -> frozenset[int]:
         """The slots that are on no disk, or whose disk failed while they were written."""
         places, unfinished = self._slots.get(container, {}), self._unfinished.get(container, ())
+        if len(places) == self.mode.slots and not unfinished:
+            return frozenset()  # Nearly always, and the status page asks of all containers.
         return frozenset(range(self.mode.slots)).difference(places).union(unfinished)
 
     def leaving(self, container: int) -> frozenset[int]:

@@ -258,14 +258,7 @@ class Lane:
         try:
             for tries_left in reversed(range(TRIES_MAX)):
                 try:
-                    await self._write_once(group, durable)
-                    return
-                except asyncio.CancelledError:
-                    # The loop is being torn down; a thread may still be at it, so nothing is
-                    # closed.
-                    self._container = None
-                    _fail(group, ObjectsError("the object store was stopped"))
-                    raise
+                    return await self._write_once(group, durable)
                 except Exception as error:
                     again = tries_left > 0 and not _is_full(error) and self._shared.elsewhere()
                     if not again:
@@ -273,9 +266,13 @@ class Lane:
                         _fail(group, error)
                     await self._give_up(error)
                     if not again:
-                        self._saved.clear()
-                        return
+                        return self._saved.clear()
                     log.warning("a group is written again", lane=self._name, error=str(error))
+        except asyncio.CancelledError:
+            # The loop is being torn down; a thread may still be at it, so nothing is closed.
+            self._container = None
+            _fail(group, ObjectsError("the object store was stopped"))
+            raise
         finally:
             self._budget.give(sum(entry.cost for entry in group))
 
