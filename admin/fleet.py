@@ -20,6 +20,7 @@ import structlog
 
 from admin.disks import apart, check_empty, has_mark, make_disk
 from admin.errors import AdminError
+from admin.fleet_shown import check_here, check_removable, shown_disks, shown_node, without
 from admin.fleet_state import FleetState, NodeRecord, read_state, write_state
 from admin.gateways import GatewayAt, Gateways
 from admin.layout import Layout, disk_folders
@@ -146,57 +147,15 @@ class Fleet:
 
     def shown_disks(self) -> list[dict[str, Any]]:
         """For the admin API."""
-        if self.disks is None:
-            return []
-        disks, failing = self.disks.disks, self.disks.disks.failing()
-        found = []
-        for number in disks.numbers():
-            left = self.disks.slots.left_on(number)
-            state = "ok"
-            if number in disks.absent:
-                state = "missing"
-            elif number in disks.draining:
-                state = "draining" if left else "drained"
-            elif number in failing:
-                state = "failing"
-            place = disks.places[number]
-            found.append({"disk": place.label, "host": place.host, "state": state, "slots": left})
-        return found
+        return [] if self.disks is None else shown_disks(self.disks)
 
     def shown_nodes(self) -> list[dict[str, Any]]:
+        """The same of the nodes."""
         by_label = {one["disk"]: one for one in self.shown_disks()}
-        found = []
-        for node in self._state.nodes:
-            disks = [
-                by_label[label]
-                for number in range(len(node.disks))
-                if (label := node.label(number)) in by_label
-            ]
-            words = {one["state"] for one in disks}
-            gateway = self.gateways.state(node.name) if self.gateways and node.is_gateway else ""
-            if gateway:
-                words.add("ok" if gateway == "connected" else "missing")
-            if words <= {"missing"}:
-                state = "unreachable"
-            elif words & {"draining", "drained"}:
-                state = "leaving"
-            else:
-                state = "ok" if words == {"ok"} else "degraded"
-            found.append(
-                {
-                    "name": node.name,
-                    "id": node.node_id,
-                    "host": node.host,
-                    "endpoints": node.endpoints,
-                    "joined": node.joined,
-                    "roles": node.roles,
-                    "gateway": gateway,
-                    "state": state,
-                    "disks": disks,
-                    "slots": sum(one["slots"] for one in disks),
-                }
-            )
-        return found
+        return [
+            shown_node(node, by_label, self.gateways.state(node.name) if self.gateways else "")
+            for node in self._state.nodes
+        ]
 
     # -- joining --------------------------------------------------------------------------------
 
@@ -342,6 +301,8 @@ class Fleet:
         async with self._changing:
             disks = self._coded()
             numbers = {self._number(label) for label in labels}
+            if not labels:
+                return  # Of a node whose disks are removed already.
             before, asked = set(self._state.draining), set(labels)
             after = before - asked if undo else before | asked
             if not undo:
@@ -372,38 +333,51 @@ class Fleet:
         async with self._changing:
             await self._remove([label], lost)
 
-    async def _remove(self, labels: Sequence[str], lost: bool) -> None:
-        disks = self._coded()
-        numbers = [self._number(label) for label in labels]
-        for number, label in zip(numbers, labels, strict=True):
-            if number in disks.disks.absent:
-                if not lost:
-                    raise AdminError(
-                        f"{label} is not there, and nobody knows what is on it: say --lost if it"
-                        " will not come back"
-                    )
-            elif left := disks.slots.left_on(number):
-                raise AdminError(f"{label} has {left} slots on it: drain it first")
-            elif number not in disks.disks.draining:
-                raise AdminError(f"{label} is empty, and may be written to: drain it first")
-        if lost:
-            _check_here(disks, set(numbers))
-        if lost and (bad := await disks.run(lambda: _without(disks, set(numbers)))):
-            raise AdminError(
-                f"{bad} containers have too few fragments without it: bring it back, or wait for"
-                " the repair of others"
-            )
-        gone = set(labels)
+    async def _remove(self, labels: Sequence[str], lost: bool, node: str = "") -> None:
+        """Forget disks, and the node that they are all of. It is written down at once: there is
+        nothing in between that a crash could leave."""
+        numbers = await self._removable(labels, lost) if labels else []
+        gone, state = set(labels), self._state
+        removed = {*state.removed, *gone}
+        if node:
+            removed = {one for one in removed if not one.startswith(f"{node}:")}
         await self._write(
             msgspec.structs.replace(
-                self._state,
-                draining=[one for one in self._state.draining if one not in gone],
-                removed=sorted({*self._state.removed, *gone}),
+                state,
+                nodes=[one for one in state.nodes if one.name != node],
+                draining=[one for one in state.draining if one not in gone],
+                removed=sorted(removed),
             )
         )
         for number in numbers:
+            disks = self._coded()
             await disks.run(partial(disks.remove_place, number))
         log.info("disks were removed", disks=list(labels))
+
+    async def _removable(self, labels: Sequence[str], lost: bool) -> list[int]:
+        """These disks. AdminError when one is needed."""
+        disks = self._coded()
+        numbers = [self._number(label) for label in labels]
+        for number, label in zip(numbers, labels, strict=True):
+            check_removable(disks, number, label, lost)
+        if lost:
+            check_here(disks, set(numbers))
+            if bad := await disks.run(lambda: without(disks, set(numbers))):
+                raise AdminError(
+                    f"{bad} containers have too few fragments without it: bring it back, or wait"
+                    " for the repair of others"
+                )
+        for number in numbers if not lost else ():
+            await disks.run(partial(self._settle, disks.disks.places[number]))
+        return numbers
+
+    def _settle(self, place: DiskPlace) -> None:
+        """What was removed from a disk is so for good: nobody removes it again when the disk is
+        forgotten."""
+        try:
+            place.disk.sync_dir(place.containers)
+        except OSError as error:
+            raise AdminError(f"{place.label} cannot be written: {error.strerror}") from None
 
     async def destroy(self) -> None:
         """Delete all containers. AdminError when some are left."""
@@ -448,12 +422,7 @@ class Fleet:
     async def forget_node(self, name: str, *, lost: bool = False) -> None:
         """Let a node go whose disks are empty; with `lost` one that will not come back."""
         async with self._changing:
-            labels = self.labels_of(name)
-            if labels:
-                await self._remove(labels, lost)
-            nodes = [one for one in self._state.nodes if one.name != name]
-            removed = [one for one in self._state.removed if not one.startswith(f"{name}:")]
-            await self._write(msgspec.structs.replace(self._state, nodes=nodes, removed=removed))
+            await self._remove(self.labels_of(name), lost, name)
             remote = self._nodes.pop(name, None)
             if remote is not None:
                 remote.close()
@@ -477,28 +446,3 @@ def _check_left(disks: CodedDisks, numbers: set[int]) -> None:
                 f"{tier.mode}{of_tier} takes {tier.mode.slots} disks, and {len(left)} would be"
                 " left: add others first"
             )
-
-
-def _check_here(disks: CodedDisks, numbers: set[int]) -> None:
-    """AdminError when so few of the other disks are there that nobody knows what is on these."""
-    absent = disks.disks.absent
-    for tier in disks.tiers.all():
-        mine = set(disks.disks.of_tier(tier))
-        others = mine - numbers
-        here = len(others - absent)
-        if mine & numbers and others and here < tier.mode.slots_min:
-            raise AdminError(
-                f"of the {len(others)} other disks {here} are there: nobody knows what is on those"
-                " that are not. Bring them back, or add others, first"
-            )
-
-
-def _without(disks: CodedDisks, numbers: set[int]) -> int:
-    """How many containers cannot be read without these disks."""
-    bad, gone = 0, numbers | disks.disks.absent
-    for container in disks.slots.containers():
-        mode = disks.form(container).mode
-        whole = set(range(mode.slots)) - disks.slots.missing(container)
-        places = {disks.slots.place_of(container, slot) for slot in whole}
-        bad += len(places - gone - {None}) < mode.k
-    return bad

@@ -25,6 +25,7 @@ from dc.remote.wire import Told
 from dc.worker import Worker, spawn
 from gateway.access_logs.delivery import AccessLogs
 from gateway.connection import Connection, Server
+from gateway.counts import Counts
 from gateway.errors import S3Error
 from gateway.reply import XML_HEAD, Reply
 from gateway.request import Request
@@ -70,6 +71,7 @@ class GatewayNode:
         self._disk = disk
         self._randomness = randomness
         self._gathering: dict[str, _Gathering] = {}
+        self._counts = Counts()
         self._session: Session | None = None
         self._current: _Current | None = None
         self._listener: asyncio.Server | None = None
@@ -77,7 +79,7 @@ class GatewayNode:
 
     async def start(self, host: str, port: int) -> int:
         """Listen for S3 clients; returns the port. OSError."""
-        self._server = Server(self._serve, self._refuse)
+        self._server = Server(self._serve, self._refuse, self._counts)
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._server, host, port, backlog=BACKLOG)
         bound: int = self._listener.sockets[0].getsockname()[1]
@@ -156,6 +158,7 @@ class GatewayNode:
             mark,
             settings,
             Outside(self._clock, self._randomness, self._disk),
+            self._counts,
         )
         before = self._current
         writes = Worker("access logs", self._clock, logs.step)

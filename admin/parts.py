@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import web
-
 from admin.disks import check_folders, check_one_disk, check_tiers, note_disks, tiers_of
 from admin.errors import AdminError, os_reason
 from admin.fleet import Fleet
 from admin.gateways import Gateways
 from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, Layout
+from admin.metrics.token import read_token
 from admin.s3 import Outside, make_gateway
 from dc import config as configuration
 from dc.accounts import Accounts
@@ -35,6 +34,7 @@ from dc.system import SideBySide, SystemDatabases, connect
 from dc.worker import Worker
 from gateway.access_logs.delivery import AccessLogs
 from gateway.background import Background
+from gateway.connection import Server
 from gateway.notifications.mqtt import MqttBroker
 from replicator.channel import server_context
 from replicator.service import Replicator
@@ -59,6 +59,8 @@ class Files:
     data_key: bytes
     admin_token: str
     broker: MqttBroker | None
+    metrics_token: str
+    """"": whoever can connect may read the metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Parts:
     journal: Journal
     compactor: Compactor
     accounts: Accounts
-    s3: web.Server
+    s3: Server
     background: Background
     replicator: Replicator
     fleet: Fleet
@@ -89,6 +91,8 @@ def read_files(layout: Layout) -> Files:
         data_key = layout.data_key.read_bytes()
         admin_token = layout.admin_token.read_text().strip()
         broker = _read_broker(layout, config.mqtt, identity.dc_id)
+        wanted = config.metrics.token_file
+        metrics_token = read_token(layout.root / wanted) if wanted else ""
     except (ConfigError, TokensError) as error:
         raise AdminError(str(error)) from None
     except ssl.SSLError:
@@ -105,7 +109,7 @@ def read_files(layout: Layout) -> Files:
         raise _damaged(layout.admin_token)
     if len(data_key) != DATA_KEY_BYTES:
         raise _damaged(layout.data_key)
-    return Files(layout, config, identity, mark, tls, data_key, admin_token, broker)
+    return Files(layout, config, identity, mark, tls, data_key, admin_token, broker, metrics_token)
 
 
 def _read_broker(layout: Layout, mqtt: Mqtt, dc_id: str) -> MqttBroker | None:

@@ -9,6 +9,7 @@ from dc.ports import Clock, Randomness
 from dc.remote.wire import Settings
 from gateway.access_logs.delivery import AccessLogs
 from gateway.context import Config, Credentials, Offload, Replication
+from gateway.counts import Counts
 from gateway.service import Gateway
 from tokens.secret_store import SecretStore
 
@@ -32,8 +33,9 @@ def make_gateway(
     mark: Replication,
     settings: Settings,
     outside: Outside,
+    counts: Counts | None = None,
 ) -> tuple[Gateway, AccessLogs]:
-    """The gateway, and what writes its access logs."""
+    """The gateway, and what writes its access logs. `counts`: to go on with."""
     clock, randomness, offload = outside
     logs = AccessLogs(
         names=names,
@@ -55,6 +57,7 @@ def make_gateway(
         offload=offload,
         replication=mark,
         logs=logs,
+        counts=counts,
     )
     return gateway, logs
 

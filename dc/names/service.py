@@ -128,6 +128,8 @@ class SqliteNames(UploadNames):
         self._peers: list[Peer] = []
         self.copies: DirectoryCopies = NoCopies()
         self._feed_end = state.seq
+        self.commits = 0
+        """Transactions that have become durable, since the start."""
         self._fed = asyncio.Event()
         self._scan = scan
         self._reader = Reader(point)
@@ -461,6 +463,7 @@ class SqliteNames(UploadNames):
 
     def _committed(self, done: Transaction) -> None:
         """A transaction is durable: tell the directory and those who wait for the feed."""
+        self.commits += 1
         self._reader.forget(done.items)
         for bucket, number in done.numbers:
             self._directory.set_number(bucket, number)

@@ -93,8 +93,7 @@ class CodedDisks:
 
     def make_dirs(self, path: Path, mode: int = 0o755) -> None:
         """Find what is on the disks; `path` is nothing here."""
-        numbers = self.disks.numbers()
-        self.disks.absent = set(numbers)
+        self.disks.absent = set(numbers := self.disks.numbers())
         # Side by side: each machine that does not answer takes seconds.
         self._side([partial(self._begin_disk, number) for number in numbers])
         for label in self.disks.labels(self.disks.absent):

@@ -312,3 +312,26 @@ def test_what_is_wrong_with_the_file_is_said(tmp_path: Path, text: str, words: s
     (tmp_path / "disks.json").write_text(text)
     with pytest.raises(AdminError, match=words):
         read_state(Layout(tmp_path))
+
+
+async def test_a_node_whose_disks_were_removed_one_by_one_can_go(world: World) -> None:
+    assert not await world.join(world.fleet.token(60)[0], identity(), "os1")
+    await world.fleet.remove_disk("os1:/mnt/a", lost=True)
+    assert [one["state"] for one in world.fleet.shown_nodes()] == ["leaving"]
+    absent = world.disks.disks.absent
+    world.disks.disks.absent = {0, 1}
+    # Of nothing: it need not be asked whether the others are enough.
+    await world.fleet.drain(world.fleet.labels_of("os1"))
+    world.disks.disks.absent = absent
+    written: list[object] = []
+    real = world.fleet._write
+
+    async def write(state: object) -> None:
+        written.append(state)
+        await real(state)  # type: ignore[arg-type]
+
+    world.fleet._write = write  # type: ignore[method-assign, assignment]
+    await world.fleet.forget_node("os1")
+    assert world.names() == [] and len(written) == 1
+    state = read_state(Layout(world.root / "paris"))
+    assert not state.nodes and not state.removed and not state.draining

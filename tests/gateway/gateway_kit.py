@@ -143,6 +143,7 @@ class House:
         self.names = names
         self.objects = objects
         self.server = server
+        self.counts = server.counts
         self.port = port
         self.host = f"127.0.0.1:{port}"
         self.endpoint = f"http://{self.host}"
