@@ -70,8 +70,8 @@ class Cluster:
     def join(self, name: str, *more: object, start: bool = True) -> Process:
         """A node that is a gateway, and has a disk if its name says so."""
         has_disk = name.startswith("os")
-        roles = ["--role", "gateway", *(["--role", "os"] if has_disk else [])]
-        token = self.paris.facts("node", "add", *roles)["token"]
+        roles = ["gateway", *(["os"] if has_disk else [])]
+        token = self.admin.post("nodes", "token", body={"roles": roles})["token"]
         port = free_port()
         farshore(
             *("node", "join", token, self.folder / name, "--name", name),
