@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from gateways_kit import Cluster, code_of, status_of
-from process_kit import all_keys
+from process_kit import Dc, all_keys, eventually, s3_client
 
 GATEWAYS = ("gw1", "gw2", "paris")
 BUCKET = "photos"
@@ -205,3 +205,92 @@ def test_a_key_counts_as_long_as_it_is_one(cluster: Cluster) -> None:
         for s3 in clients:
             refused = code_of(lambda: s3.list_objects_v2(Bucket=BUCKET))  # noqa: B023
             assert refused == "InvalidAccessKeyId", number
+
+
+# -- what goes on behind it -----------------------------------------------------------------------
+
+
+def test_encrypted_by_one_and_read_by_another(clients: list[Any]) -> None:
+    one, two, three = clients
+    one.create_bucket(Bucket="sealed")
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    two.put_bucket_encryption(Bucket="sealed", ServerSideEncryptionConfiguration={"Rules": [rule]})
+    for number, (writer, reader) in enumerate(((one, two), (two, three), (three, one))):
+        body = os.urandom(3_000_000)
+        done = writer.put_object(Bucket="sealed", Key=f"k{number}", Body=body)
+        assert done["ServerSideEncryption"] == "AES256"
+        found = reader.get_object(Bucket="sealed", Key=f"k{number}", Range="bytes=999-")
+        assert found["ServerSideEncryption"] == "AES256"
+        assert found["Body"].read() == body[999:]
+
+
+def test_access_logs_are_written_also_when_the_session_was_interrupted(
+    cluster: Cluster, clients: list[Any]
+) -> None:
+    one = clients[0]
+    one.create_bucket(Bucket="logs")
+    one.create_bucket(Bucket="logged")
+    policy = (
+        '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",'
+        ' "Principal": {"Service": "logging.s3.amazonaws.com"},'
+        ' "Action": "s3:PutObject", "Resource": "arn:aws:s3:::logs/*"}]}'
+    )
+    one.put_bucket_policy(Bucket="logs", Policy=policy)
+    one.put_bucket_logging(
+        Bucket="logged",
+        BucketLoggingStatus={"LoggingEnabled": {"TargetBucket": "logs", "TargetPrefix": "l/"}},
+    )
+
+    def lines() -> str:
+        keys = all_keys(one, "logs")
+        return "".join(one.get_object(Bucket="logs", Key=k)["Body"].read().decode() for k in keys)
+
+    one.put_object(Bucket="logged", Key="first", Body=b"x")
+    eventually("the first line is there", lambda: "REST.PUT.OBJECT first" in lines(), 10)
+    one.put_object(Bucket="logged", Key="second", Body=b"x")
+    cluster.paris.kill()
+    cluster.paris.start()
+    cluster.until_serving("gw1", "gw2")
+    eventually("the second line is there", lambda: "REST.PUT.OBJECT second" in lines(), 10)
+    one.put_object(Bucket="logged", Key="third", Body=b"x")
+    cluster.nodes["gw1"].stop()
+    cluster.nodes["gw1"].start()
+    cluster.until_serving("gw1")
+    assert "REST.PUT.OBJECT third" in lines()
+
+
+def test_what_was_put_by_a_gateway_travels(cluster: Cluster, clients: list[Any]) -> None:
+    tokyo = Dc(cluster.folder / "tokyo", "tokyo")
+    try:
+        tokyo.start()
+        token = cluster.admin.post("tokens", body={"lifetime_seconds": 600})["token"]
+        tokyo.cli("dc", "add", token)
+        there = s3_client(tokyo.s3_port, cluster.keys)
+        bodies = {f"far/{size}": os.urandom(size) for size in (10, 50_000, 9_000_000)}
+        for key, body in bodies.items():
+            clients[0].put_object(Bucket=BUCKET, Key=key, Body=body)
+        for key, body in bodies.items():
+
+            def status(key: str = key) -> str:
+                found = clients[1].head_object(Bucket=BUCKET, Key=key)
+                return str(found.get("ReplicationStatus"))
+
+            eventually(f"{key} is at tokyo", lambda: status() == "COMPLETED")
+            assert there.get_object(Bucket=BUCKET, Key=key)["Body"].read() == body
+        tokyo.kill()
+        clients[0].put_object(Bucket=BUCKET, Key="far/late", Body=b"x")
+        assert clients[1].head_object(Bucket=BUCKET, Key="far/late")["ReplicationStatus"] in (
+            "PENDING",
+            "FAILED",
+        )
+        tokyo.start()
+        there.put_object(Bucket=BUCKET, Key="back", Body=b"from tokyo")
+        eventually("it came back", lambda: "back" in all_keys(clients[0], BUCKET, "back"))
+        found = clients[0].head_object(Bucket=BUCKET, Key="back")
+        assert found["ReplicationStatus"] == "REPLICA"
+        # A key that is revoked there is one less here, at all gateways.
+        key = tokyo.facts("user", "key", "add", cluster.keys["canonical_id"])
+        s3 = cluster.client("gw2", key)
+        eventually("the key is here", lambda: code_of(s3.list_buckets) == "")
+    finally:
+        tokyo.end()
