@@ -1,7 +1,7 @@
 """Who may be a node, and which disks may go: the rules, without processes."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from dc.objects.redundancy import parse_mode
 from dc.system import SideBySide, SystemClock, SystemDisk, SystemRandomness
 from replicator import messages
 from tokens import joining
-from tokens.errors import TokenMisused
+from tokens.errors import TokenExpired, TokenMisused
 from tokens.identity import Identity
 from tokens.place import Place
 
@@ -278,3 +278,72 @@ def test_what_is_wrong_with_the_file_is_said(tmp_path: Path, text: str, words: s
     (tmp_path / "disks.json").write_text(text)
     with pytest.raises(AdminError, match=words):
         read_state(Layout(tmp_path))
+
+
+# -- gateways -------------------------------------------------------------------------------------
+
+
+async def ask(world: World, token: str, roles: list[str], disks: list[str], offer: str) -> str:
+    """What is answered to a request that was made by hand: it asks for what it likes."""
+    now, node = SystemClock().wall_ms() // 1000, identity()
+    read = joining.read(token, now)
+    request = joining.issue_request(
+        node,
+        Place("gw1", "eu", ("127.0.0.1:7",), "0" * 64),
+        replace(read, roles=["os", "gateway"]),
+        host="gw1",
+        disks=disks,
+        roles=roles,
+        now=now,
+    )
+    body = messages.encode_body(messages.PairCall(offer=offer, request=request))
+    reply = await world.fleet.accept(body)
+    return "nothing" if reply is None else reply.problem or ""
+
+
+@pytest.mark.parametrize(
+    ("offered", "asked"),
+    [(["os"], ["gateway"]), (["os"], ["os", "gateway"]), (["gateway"], ["os", "gateway"])],
+)
+async def test_a_node_is_no_more_than_its_token_says(
+    world: World, offered: list[str], asked: list[str]
+) -> None:
+    token = world.fleet.token(60, offered)[0]
+    disks = ["/a"] if "os" in asked else []
+    problem = await ask(world, token, asked, disks, token)
+    assert problem == f"the token makes a node {offered[0]} only"
+    assert world.names() == [] and world.fleet.gateways_at() == []
+    # It was not used up by that.
+    disks = ["/a"] if "os" in offered else []
+    assert await ask(world, token, offered, disks, token) == ""
+    assert bool(world.fleet.gateways_at()) == ("gateway" in offered)
+    assert "used already" in await ask(world, token, offered, disks, token)
+
+
+async def test_a_token_of_another_datacenter_makes_no_gateway(world: World) -> None:
+    now = SystemClock().wall_ms() // 1000
+    place = Place("tokyo", "eu", ("127.0.0.1:9",), "0" * 64)
+    theirs = joining.issue(identity(), place, now=now, jti="1" * 32, roles=["gateway"])
+    assert await ask(world, theirs, ["gateway"], [], theirs) == "nothing"
+    mine = world.fleet.token(60, ["gateway"])[0]
+    assert await ask(world, mine, ["gateway"], [], theirs) == "nothing"
+    with pytest.raises(TokenExpired):
+        joining.read(mine, now + 4000)
+    assert world.fleet.gateways_at() == []
+
+
+@pytest.mark.parametrize("roles", [["gateway"], ["os", "gateway"]])
+async def test_a_gateway_is_remembered(world: World, roles: list[str]) -> None:
+    token = world.fleet.token(60, roles)[0]
+    assert await ask(world, token, roles, ["/a"] if "os" in roles else [], token) == ""
+    (record,) = read_state(Layout(world.root / "paris")).nodes
+    assert record.is_gateway and record.roles == roles
+    assert [at.address.name for at in world.fleet.gateways_at()] == ["gw1"]
+
+
+async def test_a_token_for_disks_is_no_use_where_there_are_none(world: World) -> None:
+    world.fleet.disks = None
+    with pytest.raises(AdminError, match="on one disk"):
+        world.fleet.token(60, ["os", "gateway"])
+    token = world.fleet.token(60, ["gateway"])[0]
+    assert await ask(world, token, ["gateway"], [], token) == ""
