@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -209,6 +209,9 @@ class Cable:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open = {"there": threading.Event(), "back": threading.Event()}
+        self._tells = threading.Event()
+        """Whether one side hears that the other has ended; without, no connection is begun."""
+        self._near: list[socket.socket] = []
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self.heal()
@@ -216,18 +219,26 @@ class Cable:
 
     def stall(self, *directions: str) -> None:
         """ "there": from the datacenter to the node; "back": the other way."""
+        self._tells.clear()
         for one in directions:
             self._open[one].clear()
 
+    def release(self, direction: str) -> None:
+        """What was held up arrives late."""
+        self._open[direction].set()
+
+    def cut_near(self) -> None:
+        """The datacenter finds its connections ended, and the node does not."""
+        self._tells.clear()
+        _end(self._near)
+
     def heal(self) -> None:
-        for one in self._open.values():
+        for one in (*self._open.values(), self._tells):
             one.set()
 
     def cut(self) -> None:
         """End the connections that there are."""
-        for one in list(self._sockets):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+        _end(self._sockets)
 
     def end(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -247,12 +258,16 @@ class Cable:
         with suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
+                if not self._tells.is_set():
+                    near.close()
+                    continue
                 try:
                     far = socket.create_connection(("127.0.0.1", self.target), 5)
                 except OSError:
                     near.close()
                     continue
                 self._sockets += [near, far]
+                self._near.append(near)
                 self._spawn(self._carry, near, far, "there")
                 self._spawn(self._carry, far, near, "back")
 
@@ -262,9 +277,14 @@ class Cable:
             while data := source.recv(1 << 16):
                 self._open[way].wait()
                 sink.sendall(data)
-        for one in (source, sink):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+        self._tells.wait()
+        _end([source, sink])
+
+
+def _end(sockets: Sequence[socket.socket]) -> None:
+    for one in list(sockets):
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
 
 
 def tls_to(port: int) -> ssl.SSLSocket:
