@@ -1,6 +1,7 @@
 """Gateways on other machines, as processes: a datacenter, its gateways, a cable that can be cut."""
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -40,6 +41,11 @@ class Process(Dc):
                 start_new_session=True,
             )
         eventually(f"{self.name} answers", self.answers)
+
+    def config(self) -> dict[str, Any]:
+        """node.json."""
+        found: dict[str, Any] = json.loads((self.folder / "node.json").read_text())
+        return found
 
     def signal(self, number: int) -> None:
         assert self.process is not None

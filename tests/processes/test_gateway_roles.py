@@ -1,9 +1,12 @@
 """Gateways on other machines: who may be one, what a process is told to be, and how one leaves."""
 
 import os
+import socket
+import ssl
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from process_kit import Dc, eventually, farshore, free_port
 from dc.objects.nodes import wire
 from dc.system import SystemClock, SystemRandomness
 from tokens.access import AccessTokens
+from tokens.certificate import make_certificate
 from tokens.identity import Identity
 
 BUCKET = "photos"
@@ -42,8 +46,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def test_a_datacenter_without_a_gateway_of_its_own(cluster: Cluster) -> None:
     status = cluster.paris.facts("status")
     assert status["s3"] == ""
-    shown = cluster.paris.cli("status").stdout
-    assert "Traceback" not in shown and "None" not in shown
+    assert "not served by this process" in cluster.paris.cli("status").stdout
     with pytest.raises(ConnectionRefusedError):
         status_of(cluster.paris.s3_port, "/")
     body = os.urandom(3_000_000)
@@ -69,7 +72,11 @@ def test_a_node_of_both_does_one_of_them(cluster: Cluster) -> None:
     node.roles = "os"
     node.start()
     eventually("it is no gateway", lambda: cluster.nodes_shown()["os1"]["state"] == "degraded")
-    assert cluster.nodes_shown()["os1"]["gateway"] != "connected"
+    eventually(
+        "it is said why", lambda: "is no gateway now" in cluster.nodes_shown()["os1"]["gateway"]
+    )
+    told = cluster.paris.cli("node", "list")
+    assert "os,gateway" in told.stdout and "the gateway of os1 is not connected" in told.stderr
     with pytest.raises(ConnectionRefusedError):
         status_of(node.s3_port, "/")
     node.stop()
@@ -115,6 +122,10 @@ def test_what_a_node_cannot_be_is_said(cluster: Cluster) -> None:
         done = farshore("serve", cluster.folder / "gw9", "--role", roles, check=False)
         assert done.returncode == 1
         assert words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    done = farshore("-C", cluster.folder / "gw9", "status", check=False)
+    assert done.returncode == 1 and "is a node, no datacenter" in done.stderr
+    done = farshore("serve", cluster.folder / "nowhere", check=False)
+    assert done.returncode == 1 and "farshore node join" in done.stderr
     cluster.paris.cli("node", "release", "gw9", "--lost")
     assert "gw9" not in cluster.nodes_shown()
     cluster.nodes.pop("gw9")
@@ -137,6 +148,7 @@ def test_a_token_makes_what_it_says_and_once(cluster: Cluster, tmp_path: Path) -
     for more, words in (
         ((), "--s3 HOST:PORT"),
         (("--s3", "nonsense"), "nonsense"),
+        (("--s3", listen[1]), "each needs a port of its own"),
         ((*s3, "--disk", tmp_path / "d"), "farshore node add --role os"),
     ):
         done = farshore(
@@ -190,6 +202,30 @@ def test_strangers_are_told_nothing(cluster: Cluster, tmp_path: Path) -> None:
         known.settimeout(5)
         header, _ = struct.unpack(">II", known.recv(8))
         assert msgspec.msgpack.decode(known.recv(header))
+
+
+def test_who_listens_in_the_place_of_a_gateway_is_told_nothing(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Neither an access token nor the data key: its certificate is not the one that joined."""
+    listen = cluster.join("gw8", start=False).config()["listen"]
+    certificate, key = make_certificate("f" * 16, datetime.now(UTC) - timedelta(days=1))
+    (tmp_path / "crt").write_bytes(certificate)
+    (tmp_path / "key").write_bytes(key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+    heard = b""
+    with socket.create_server(("127.0.0.1", int(listen.rpartition(":")[2]))) as impostor:
+        impostor.settimeout(15)
+        for _ in range(2):
+            plain, _ = impostor.accept()
+            plain.settimeout(5)
+            with context.wrap_socket(plain, server_side=True) as secure, suppress(OSError):
+                heard += secure.recv(4096)
+    assert heard == b""
+    assert "another one's" in cluster.paris.log()
+    cluster.nodes.pop("gw8")
+    cluster.paris.cli("node", "release", "gw8", "--lost")
 
 
 # -- leaving --------------------------------------------------------------------------------------
