@@ -230,6 +230,27 @@ def test_who_cannot_be_told_of_a_revocation_does_not_serve_the_key(
     leave(cluster, name)
 
 
+def test_a_datacenter_that_was_started_anew_remembers_that_there_are_leases(
+    cluster: Cluster, cable: Cable
+) -> None:
+    """The process that gave them is gone, and the gateway has not heard of that."""
+    name = join_far(cluster, cable)
+    ann = cluster.keys["canonical_id"]
+    key = cluster.admin.post("users", ann, "keys")
+    listing = two_urls(cluster.client(name, key))[0]
+    assert Queued(listing).status() == 200
+    cable.stall("there")
+    cluster.paris.kill()
+    cluster.paris.start()
+    cluster.admin.delete("users", ann, "keys", key["access_key"])
+    assert Queued(listing).status() == 503
+    cable.cut()
+    cable.heal()
+    cluster.until_serving(name, "gw1", "gw2")
+    assert Queued(listing).status() == 403
+    leave(cluster, name)
+
+
 def test_a_datacenter_that_hears_nothing_finds_out(cluster: Cluster, cable: Cable) -> None:
     """Nobody ends the connection, and nothing is to be told."""
     name = join_far(cluster, cable)
