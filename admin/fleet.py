@@ -459,17 +459,25 @@ class Fleet:
     async def forget_node(self, name: str, *, lost: bool = False) -> None:
         """Let a node go whose disks are empty; with `lost` one that will not come back."""
         async with self._changing:
-            labels = self.labels_of(name)
+            node, labels = self._node(name), self.labels_of(name)
             if labels:
                 await self._remove(labels, lost)
+            # First it serves nobody any more: a datacenter that ends in between still knows of it,
+            # and waits for its lease when it is started again.
+            if self.gateways is not None:
+                await self.gateways.remove(name)
             nodes = [one for one in self._state.nodes if one.name != name]
             removed = [one for one in self._state.removed if not one.startswith(f"{name}:")]
-            await self._write(msgspec.structs.replace(self._state, nodes=nodes, removed=removed))
+            state = msgspec.structs.replace(self._state, nodes=nodes, removed=removed)
+            try:
+                await self._write(state)
+            except AdminError:
+                if node.is_gateway and self.gateways is not None:
+                    self.gateways.add(self._gateway(node))
+                raise
             remote = self._nodes.pop(name, None)
             if remote is not None:
                 remote.close()
-            if self.gateways is not None:
-                await self.gateways.remove(name)
             log.info("a node was released", node=name)
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from admin import fleet
 from admin.errors import AdminError
 from admin.fleet import Fleet
 from admin.fleet_state import read_state
+from admin.gateways import GatewayAt
 from admin.layout import Layout
 from admin.os_node import _check_disks
 from dc.config import Config, Objects
@@ -347,3 +349,44 @@ async def test_a_token_for_disks_is_no_use_where_there_are_none(world: World) ->
         world.fleet.token(60, ["os", "gateway"])
     token = world.fleet.token(60, ["gateway"])[0]
     assert await ask(world, token, ["gateway"], [], token) == ""
+
+
+class Connected:
+    """Gateways that are connected, by name; and what was recorded when one was ended."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.names: list[str] = []
+        self.recorded: list[str] = []
+
+    def add(self, at: GatewayAt) -> None:
+        self.names.append(at.address.name)
+
+    def state(self, _: str) -> str:
+        return "connected"
+
+    async def remove(self, name: str) -> None:
+        self.names.remove(name)
+        self.recorded = [one.name for one in read_state(Layout(self.root)).nodes]
+
+
+async def test_a_gateway_is_forgotten_when_it_serves_nobody_any_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before: a datacenter that ends in between waits for its lease at the next start."""
+    gateways = Connected(world.root / "paris")
+    world.fleet.gateways = gateways  # type: ignore[assignment]
+    token = world.fleet.token(60, ["gateway"])[0]
+    assert await ask(world, token, ["gateway"], [], token) == ""
+    assert gateways.names == ["gw1"]
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fleet, "write_state", full)
+        with pytest.raises(AdminError, match="cannot be written"):
+            await world.fleet.forget_node("gw1")
+    assert (world.names(), gateways.names) == (["gw1"], ["gw1"])
+    await world.fleet.forget_node("gw1")
+    assert (world.names(), gateways.names, gateways.recorded) == ([], [], ["gw1"])
