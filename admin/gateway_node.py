@@ -77,6 +77,7 @@ class GatewayNode:
         self._current: _Current | None = None
         self._listener: asyncio.Server | None = None
         self._server: Server | None = None
+        self._stopping = False
 
     async def start(self, host: str, port: int) -> int:
         """Listen for S3 clients; returns the port. OSError."""
@@ -136,8 +137,9 @@ class GatewayNode:
         try:
             await session.run()
         except (OSError, wire.WireError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            log.warning("the datacenter is not connected any more", reason=reason)
+            if not self._stopping:
+                reason = f"{type(error).__name__}: {error}"
+                log.warning("the datacenter is not connected any more", reason=reason)
         finally:
             if self._session is session:
                 self._session = None
@@ -183,6 +185,7 @@ class GatewayNode:
             await current.writes_logs.stop()
             with suppress(NamesClosed, TimeoutError):
                 await asyncio.wait_for(current.logs.flush(), FLUSH_SECONDS)
+        self._stopping = True
         if session is not None:
             session.leave()
             await session.wait_ended(LEAVE_SECONDS)
