@@ -422,12 +422,20 @@ class Fleet:
     async def forget_node(self, name: str, *, lost: bool = False) -> None:
         """Let a node go whose disks are empty; with `lost` one that will not come back."""
         async with self._changing:
-            await self._remove(self.labels_of(name), lost, name)
+            node = self._node(name)
+            # First it serves nobody any more: a datacenter that ends in between still knows of it,
+            # and waits for its lease when it is started again.
+            if self.gateways is not None:
+                await self.gateways.remove(name)
+            try:
+                await self._remove(self.labels_of(name), lost, name)
+            except AdminError:
+                if node.is_gateway and self.gateways is not None:
+                    self.gateways.add(self._gateway(node))
+                raise
             remote = self._nodes.pop(name, None)
             if remote is not None:
                 remote.close()
-            if self.gateways is not None:
-                await self.gateways.remove(name)
             log.info("a node was released", node=name)
 
 

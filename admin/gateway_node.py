@@ -7,6 +7,7 @@ when it may not be relied upon any more, clients get 503 and try again, elsewher
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import structlog
@@ -14,6 +15,7 @@ import structlog
 from admin.drain import drain
 from admin.s3 import Outside, make_gateway
 from dc.accounts import AccessKeys
+from dc.names.errors import NamesClosed
 from dc.objects.nodes.wire import Ask
 from dc.ports import Clock, Disk, Randomness
 from dc.remote import wire
@@ -37,6 +39,7 @@ log = structlog.get_logger("gateway")
 GATHER_SECONDS = 10.0
 """Within which all connections of a session must be there."""
 IN_FLIGHT_SECONDS = 5.0
+FLUSH_SECONDS = 1.5
 LEAVE_SECONDS = 1.0
 BACKLOG = 1024
 
@@ -76,6 +79,7 @@ class GatewayNode:
         self._current: _Current | None = None
         self._listener: asyncio.Server | None = None
         self._server: Server | None = None
+        self._stopping = False
 
     async def start(self, host: str, port: int) -> int:
         """Listen for S3 clients; returns the port. OSError."""
@@ -135,8 +139,9 @@ class GatewayNode:
         try:
             await session.run()
         except (OSError, wire.WireError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            log.warning("the datacenter is not connected any more", reason=reason)
+            if not self._stopping:
+                reason = f"{type(error).__name__}: {error}"
+                log.warning("the datacenter is not connected any more", reason=reason)
         finally:
             if self._session is session:
                 self._session = None
@@ -181,7 +186,9 @@ class GatewayNode:
         current, session = self._current, self._session
         if current is not None:
             await current.writes_logs.stop()
-            await current.logs.flush()
+            with suppress(NamesClosed, TimeoutError):
+                await asyncio.wait_for(current.logs.flush(), FLUSH_SECONDS)
+        self._stopping = True
         if session is not None:
             session.leave()
             await session.wait_ended(LEAVE_SECONDS)

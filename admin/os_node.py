@@ -100,6 +100,8 @@ def join(
         offer = joining.read(token, now)
         _check_listen(listen, advertise)
         roles = _roles(disks, s3, offer.roles)
+        if s3 == listen:
+            raise AdminError(f"--s3 and --listen are both {s3}: each needs a port of its own")
         identity, mark = _keys(root, clock, disk, randomness)
         place = Place(name, offer.place.region, tuple(advertise or [listen]), mark)
         folders = [folder.absolute() for folder in disks]

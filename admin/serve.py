@@ -49,6 +49,11 @@ def run(root: Path, roles: Sequence[str] = ()) -> None:
         logs.configure(configuration.Log())
         _serve(lambda: _node(root, roles))
         return
+    if not root.exists():
+        raise AdminError(
+            f"{root} does not exist: make it with `farshore init {root} --name X`, or for a node"
+            f" with `farshore node join TOKEN {root} --name X`"
+        )
     layout = existing(root)
     try:
         config = configuration.load(layout.config)

@@ -166,6 +166,9 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
         "endpoints": "ENDPOINTS",
     }
     print_table(rows, columns)
+    for node in nodes:
+        if Role.gateway in node["roles"] and node["gateway"] != "connected":
+            print_note(f"the gateway of {node['name']} is not connected: {node['gateway']}")
 
 
 @app.command()

@@ -347,13 +347,6 @@ class CodedFile:
             yield place, raw
             place += len(raw)
 
-    def raw(self, slot: int) -> Iterator[tuple[int, bytes]]:
-        """All of a slot as it is, with its place. Raises OSError."""
-        file, place = self._slots[slot], 0
-        while file is not None and (raw := file.read(STRIPE_BYTES_MAX, place)):
-            yield place, raw
-            place += len(raw)
-
     # -- where the stripes are --------------------------------------------------------------------
 
     def _add(self, stripe: Stripe) -> None:

@@ -213,14 +213,14 @@ class Mender:
                 if done and not bad:
                     self._disks.remove_others(container)
             else:
-                yield from self._carry(file, container)
+                yield from self._carry(container)
         finally:
             file.close()
             self._tried.pop(container, None)
             if not done:
                 self._tried[container] = self._bad(container), self._disks.usable()
 
-    def _carry(self, file: CodedFile, container: int) -> Generator[int]:
+    def _carry(self, container: int) -> Generator[int]:
         """Move slots of a container that cannot be decoded off disks that are to become empty."""
         for slot in sorted(self._disks.slots.leaving(container)):
             left = self._disks.slots.place_of(container, slot)
@@ -229,7 +229,7 @@ class Mender:
                 continue
             copy = self._disks.begin_slot(container, slot, number)
             try:
-                for place, raw in file.raw(slot):
+                for place, raw in self._disks.raw(container, slot):
                     with self._told(number):
                         copy.writev([raw], place)
                     yield 2 * len(raw)

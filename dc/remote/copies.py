@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from dc.names.model import AccessKey, Bucket, Change, Peer, Site, User
 from dc.ports import Clock
-from dc.remote.session import LEASE_SECONDS
+from dc.remote.session import LEASE_SECONDS, SILENCE_SECONDS
 from dc.remote.wire import Records
 
 MARGIN_SECONDS = 0.5
@@ -30,6 +30,8 @@ class Copy:
         self.has = 0
         """and of the last that has arrived."""
         self.leased_until = float("-inf")
+        self.heard = 0.0
+        """When it asked for a lease last, or began."""
         self.is_connected = True
 
 
@@ -47,14 +49,20 @@ class Copies:
         self._not_before = self._clock.monotonic() + LEASE_SECONDS + MARGIN_SECONDS
 
     def add(self, copy: Copy) -> None:
-        now = self._clock.monotonic()
+        now = copy.heard = self._clock.monotonic()
         self._copies = {
             one for one in self._copies if one.is_connected or one.leased_until > now
         } | {copy}
 
     def extend(self, copy: Copy) -> None:
         """A copy has asked for its lease."""
-        copy.leased_until = self._clock.monotonic() + LEASE_SECONDS + MARGIN_SECONDS
+        copy.heard = self._clock.monotonic()
+        copy.leased_until = copy.heard + LEASE_SECONDS + MARGIN_SECONDS
+
+    async def silent(self, copy: Copy) -> None:
+        """Return when a copy has not asked for its lease for too long."""
+        while (left := copy.heard + SILENCE_SECONDS - self._clock.monotonic()) > 0:
+            await self._clock.sleep(left)
 
     def arrived(self, copy: Copy, serial: int) -> None:
         copy.has = max(copy.has, min(serial, copy.told))

@@ -88,6 +88,7 @@ class Serving:
             async with TaskGroup() as group:
                 for link in self._links:
                     group.create_task(link.run(self._receiver(link)))
+                group.create_task(self._hear())
         finally:
             self._close()
             self._copies.lost(self._copy, unused=self._left)
@@ -96,6 +97,10 @@ class Serving:
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _hear(self) -> None:
+        await self._copies.silent(self._copy)
+        raise WireError("the gateway does not answer")
 
     def _close(self) -> None:
         for link in self._links:

@@ -39,6 +39,9 @@ from dc.worker import TaskGroup, spawn
 
 LEASE_SECONDS = 3.0
 PING_SECONDS = 0.5
+SILENCE_SECONDS = 9.0
+"""Who has heard nothing for so long gives the session up, on both sides: what waits for an answer
+is not to wait until the system finds out that the other machine is gone."""
 _SMALL_BYTES_MAX = 64 << 10
 """Of a body that goes with what is small."""
 
@@ -227,12 +230,11 @@ class Session:
     async def _keep_lease(self) -> None:
         number = 0
         while True:
-            if self._loading is None:
-                number += 1
-                self._pings[number] = self._clock.monotonic()
-                self._links[0].send(Ping(number))
-                if len(self._pings) * PING_SECONDS > 10 * LEASE_SECONDS:
-                    raise WireError("the datacenter does not answer")
+            number += 1
+            now = self._pings[number] = self._clock.monotonic()
+            if now - min(self._pings.values()) > SILENCE_SECONDS:
+                raise WireError("the datacenter does not answer")
+            self._links[0].send(Ping(number))
             await self._clock.sleep(PING_SECONDS)
 
     def _leased(self, number: int) -> None:

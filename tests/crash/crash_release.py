@@ -349,8 +349,8 @@ class ReleaseOracle:
         if not at.left() or state.draining or (self._leaving == NODE and state.removed):
             problems.append(f"it has not left: {state}")
         for container in {extent.container for one in stored for extent in one.extents}:
-            whole = not at.disks.missing(container) and not at.disks.others(container)
-            if container in at.disks.sealed() and not whole:
+            whole = not at.disks.slots.missing(container) and not at.disks.slots.others(container)
+            if container in at.disks.slots.sealed() and not whole:
                 problems.append(f"{container:016x} is not whole, or has too much")
             slots = f"{container:016x}-*.fss"
             found = [one for name in (*LOCAL, *REMOTE) for one in self._find(at, name, slots)]

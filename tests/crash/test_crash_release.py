@@ -10,8 +10,8 @@ from crash_release import NODE, ReleaseOracle, record_leaving
 from crash_trace import Trace
 
 from admin.fleet import Fleet
-from dc.objects.coded_disks import CodedDisks
 from dc.objects.mending import Mender
+from dc.objects.slot_map import SlotMap
 from dc.system import SystemDisk
 
 LIMITS = {"samples": 16, "torn_max": 2, "loose_max": 4}
@@ -45,7 +45,7 @@ def test_what_leaves_takes_nothing_with_it_and_can_always_leave(leaving: str) ->
 
 
 def test_finds_a_node_that_is_forgotten_before_it_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CodedDisks, "left_on", lambda *_: 0)
+    monkeypatch.setattr(SlotMap, "left_on", lambda *_: 0)
 
     async def nothing(self: Mender) -> float:
         return 1.0

@@ -237,6 +237,8 @@ class NodeServer:
             return wire.failure(error), b""
 
     def _done(self, ask: Ask, payload: bytes) -> Done:
+        if ask.what.startswith(wire.GATEWAYS):
+            raise OSError(errno.ENOSYS, "it is no gateway now, or one of another version")
         if ask.disk >= len(self._folders):
             raise OSError(errno.ENODEV, "there is no such disk")
         folder = self._folders[ask.disk]

@@ -275,7 +275,7 @@ async def test_what_cannot_be_decoded_is_moved_as_it_is() -> None:
     begun = folders(mode, 1)[0] / "containers" / name
     cut_off.create(begun).writev([noise(100)], 0)
     disks = await drained(cut_off, mode, 0)
-    assert disks.left_on(0) == 0
+    assert disks.slots.left_on(0) == 0
     (moved,) = [path for path in slots(cut_off) if path.name == name]
     assert moved != begun and slots(cut_off)[moved] == noise(100)
     await check_on(cut_off, mode, stored)

@@ -76,7 +76,7 @@ async def test_a_group_is_written_again_with_all_of_its_slots(kind: str) -> None
     [after] = await store.put(b"b", data)
     disks = store._disk
     assert isinstance(disks, CodedDisks)
-    assert before.container != after.container and not disks.missing(after.container)
+    assert before.container != after.container and not disks.slots.missing(after.container)
     assert store.stats().containers == 2
     await store.close()
     await outlives(disk, [(b"b", [after], data)], 2)
@@ -98,7 +98,7 @@ async def test_earlier_records_of_a_stream_are_read_back_and_get_all_their_slots
     assert sum(extent.length for extent in extents) == 20 * K
     disks = store._disk
     assert isinstance(disks, CodedDisks)
-    assert not any(disks.missing(extent.container) for extent in extents)
+    assert not any(disks.slots.missing(extent.container) for extent in extents)
     await check(store, stored)
     await store.close()
     for lost in (0, 2):
