@@ -13,6 +13,7 @@ from typing import NamedTuple
 import structlog
 
 from admin.drain import drain
+from admin.metrics.gateway import GatewayMetrics
 from admin.s3 import Outside, make_gateway
 from dc.accounts import AccessKeys
 from dc.names.errors import NamesClosed
@@ -79,6 +80,7 @@ class GatewayNode:
         self._current: _Current | None = None
         self._listener: asyncio.Server | None = None
         self._server: Server | None = None
+        self._metrics: GatewayMetrics | None = None
         self._stopping = False
 
     async def start(self, host: str, port: int) -> int:
@@ -88,6 +90,15 @@ class GatewayNode:
         self._listener = await loop.create_server(self._server, host, port, backlog=BACKLOG)
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
+
+    async def start_metrics(self, name: str, host: str, port: int) -> int:
+        """Listen for Prometheus, too; returns the port. OSError."""
+        assert self._server is not None
+        self._metrics = GatewayMetrics(name, self._server, self._is_leased, self._clock)
+        return await self._metrics.start(host, port)
+
+    def _is_leased(self) -> bool:
+        return self._current is not None and self._current.session.is_leased()
 
     # -- clients ----------------------------------------------------------------------------------
 
@@ -100,6 +111,7 @@ class GatewayNode:
         request.id, request.close = self._randomness.token(8).hex().upper(), True
         request.common = f"x-amz-request-id: {request.id}\r\n"
         body = error.to_xml(request.id, "")
+        self._counts.codes[error.code] += 1
         request.connection.send(request, Reply(error.status, XML_HEAD + error.head, body))
 
     def _refuse(self, connection: Connection, error: BaseException) -> None:
@@ -188,6 +200,8 @@ class GatewayNode:
             await current.writes_logs.stop()
             with suppress(NamesClosed, TimeoutError):
                 await asyncio.wait_for(current.logs.flush(), FLUSH_SECONDS)
+        if self._metrics is not None:
+            await self._metrics.stop()
         self._stopping = True
         if session is not None:
             session.leave()

@@ -31,7 +31,8 @@ from admin.drain import drain
 from admin.errors import AdminError, os_reason, taken
 from admin.fleet_api import FleetApi
 from admin.layout import Layout, Lock, existing, read_run
-from admin.metrics.service import Metrics
+from admin.metrics.datacenter import DatacenterPage
+from admin.metrics.service import About, Metrics
 from admin.objects import ObjectsApi
 from admin.parts import Files, Parts, open_parts, read_files
 from dc.config import bracketed, parse_listen
@@ -147,10 +148,13 @@ class Node:
         return f"{bracketed(at['host'])}:{at['port']}"
 
     async def _start_metrics(self, parts: Parts, last: dict[str, Any]) -> None:
-        metrics = self._metrics = Metrics(parts, self._clock, parts.files.metrics_token)
+        config = parts.files.config
+        about, page = About(config.name, config.region), DatacenterPage(parts)
+        metrics = self._metrics = Metrics(about, page.shows, self._clock, parts.files.metrics_token)
         server = await self._server(metrics.app())
-        listen = parts.files.config.metrics.listen
-        self._metrics_listener = await self._listen("metrics", listen, server, ADMIN_BACKLOG, last)
+        self._metrics_listener = await self._listen(
+            "metrics", config.metrics.listen, server, ADMIN_BACKLOG, last
+        )
         metrics.start()
 
     async def _server(self, app: web.Application) -> web.Server:

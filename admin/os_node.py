@@ -67,6 +67,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """The datacenter's signing key: who can sign with it, is it."""
     s3: str = ""
     """Where a gateway listens for S3 clients; "" of a node that is none."""
+    metrics: str = ""
+    """Where a gateway listens for Prometheus; "" when it does not."""
 
     @property
     def roles(self) -> list[str]:
@@ -87,6 +89,7 @@ def join(
     host: str,
     disks: list[Path],
     s3: str,
+    metrics: str = "",
     clock: Clock,
     disk: Disk,
     randomness: Randomness,
@@ -100,8 +103,7 @@ def join(
         offer = joining.read(token, now)
         _check_listen(listen, advertise)
         roles = _roles(disks, s3, offer.roles)
-        if s3 == listen:
-            raise AdminError(f"--s3 and --listen are both {s3}: each needs a port of its own")
+        _check_apart(listen, s3, metrics)
         identity, mark = _keys(root, clock, disk, randomness)
         place = Place(name, offer.place.region, tuple(advertise or [listen]), mark)
         folders = [folder.absolute() for folder in disks]
@@ -127,6 +129,7 @@ def join(
             dc_name=offer.place.name,
             dc_key=offer.dc.signing_key,
             s3=s3,
+            metrics=metrics,
         )
         text = msgspec.json.format(msgspec.json.encode(config)) + b"\n"
         disk.write_atomic(root / NODE_FILE, text, PRIVATE)
@@ -139,17 +142,28 @@ def join(
 
 def _roles(disks: list[Path], s3: str, wanted: list[str]) -> list[str]:
     """What the node is to be, by what it was given. AdminError when the token is for more."""
-    if s3:
-        try:
-            parse_listen(s3)
-        except ValueError as error:
-            raise AdminError(str(error)) from None
     roles = [OS] * bool(disks) + [GATEWAY] * bool(s3)
     if OS in wanted and not disks:
         raise AdminError("name at least one folder for a disk: --disk DIR")
     if GATEWAY in wanted and not s3:
         raise AdminError("say where S3 clients are served: --s3 HOST:PORT")
     return roles
+
+
+def _check_apart(listen: str, s3: str, metrics: str) -> None:
+    """AdminError when two listeners are to have one address, or one is none."""
+    if metrics and not s3:
+        raise AdminError("--metrics is for gateways, which have --s3, too")
+    options = {"--listen": listen, "--s3": s3, "--metrics": metrics}
+    given = {name: at for name, at in options.items() if at}
+    for name, at in given.items():
+        try:
+            parse_listen(at)
+        except ValueError as error:
+            raise AdminError(f"{name}: {error}") from None
+        for other, there in given.items():
+            if other < name and there == at:
+                raise AdminError(f"{name} and {other} are both {at}: each needs a port of its own")
 
 
 def _check_listen(listen: str, advertise: list[str]) -> None:
@@ -314,6 +328,10 @@ class OsNode:
         gateway = GatewayNode(self._clock, self._disk, self._randomness)
         host, port = parse_listen(config.s3)
         run["s3"] = {"host": host, "port": await gateway.start(host, port)}
+        if config.metrics:
+            host, port = parse_listen(config.metrics)
+            bound = await gateway.start_metrics(config.name, host, port)
+            run["metrics"] = {"host": host, "port": bound}
         return gateway
 
     async def stop(self) -> None:

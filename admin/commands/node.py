@@ -66,6 +66,9 @@ _Disks = Annotated[
 _S3 = Annotated[
     str, typer.Option(metavar="HOST:PORT", help="Where a gateway listens for S3 clients.")
 ]
+_Metrics = Annotated[
+    str, typer.Option(metavar="HOST:PORT", help="Where a gateway listens for Prometheus.")
+]
 _Listen = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the datacenter connects.")]
 _Advertise = Annotated[
     list[str] | None,
@@ -94,6 +97,7 @@ def join(
     name: Annotated[str, typer.Option(help="The node's name.")],
     disk: _Disks = None,
     s3: _S3 = "",
+    metrics: _Metrics = "",
     listen: _Listen = "127.0.0.1:7100",
     advertise: _Advertise = None,
     host: _Host = "",
@@ -121,6 +125,7 @@ def join(
         host=host or name,
         disks=disk or [],
         s3=s3,
+        metrics=metrics,
         clock=SystemClock(),
         disk=SystemDisk(),
         randomness=SystemRandomness(),

@@ -12,8 +12,9 @@ objects. If a token is set, who does not show it gets the same 401 for every pat
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
+from typing import NamedTuple
 
 import structlog
 from aiohttp import web
@@ -26,9 +27,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from admin.metrics import objects, replication, requests
 from admin.metrics.page import Page
-from admin.parts import Parts
 from dc.histogram import Histogram
 from dc.ports import Clock
 from dc.worker import Worker
@@ -44,16 +43,27 @@ LAG_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.
 """Bounds of how late the event loop is: every request waits that long somewhere."""
 REQUEST_BYTES_MAX = 1024
 """Nobody who reads has anything to send."""
-_PARTS = ("requests", "objects", "names", "replication", "background")
 
+Show = Callable[[Page], Awaitable[None]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Metrics:
-    """Of one datacenter. `app` is served; `start` and `stop` what measures meanwhile."""
+class About(NamedTuple):
+    """Whose metrics these are."""
 
-    def __init__(self, parts: Parts, clock: Clock, token: str = "") -> None:
-        self._parts = parts
+    name: str
+    region: str
+
+
+class Metrics:
+    """Of one datacenter, or of a gateway elsewhere. `shows` fill a page, each by its name; `app` is
+    served; `start` and `stop` what measures meanwhile."""
+
+    def __init__(
+        self, about: About, shows: Mapping[str, Show], clock: Clock, token: str = ""
+    ) -> None:
+        self._about = about
+        self._shows = shows
         self._clock = clock
         self._token = token.encode()
         self._lag = Histogram(LAG_BOUNDS)
@@ -110,21 +120,12 @@ class Metrics:
     # -- the page -------------------------------------------------------------------------------
 
     async def _page(self) -> Page:
-        parts, page = self._parts, Page()
-        config = parts.files.config
-        of = (config.name, config.region, version("farshore"))
-        labels = ("name", "region", "version")
-        page.gauges("info", "Which datacenter this is; always 1", labels, [(of, 1)])
+        page, (name, region) = Page(), self._about
+        of, labels = (name, region, version("farshore")), ("name", "region", "version")
+        page.gauges("info", "Which datacenter or gateway this is; always 1", labels, [(of, 1)])
         page.histograms("event_loop_lag_seconds", "How late it is", (), [((), self._lag)])
-        failed = dict.fromkeys(_PARTS, 0)
-        shows = (
-            self._requests,
-            self._objects,
-            self._names,
-            self._replication,
-            self._background,
-        )
-        for name, show in zip(_PARTS, shows, strict=True):
+        failed = dict.fromkeys(self._shows, 0)
+        for name, show in self._shows.items():
             try:
                 await asyncio.wait_for(show(page), PART_SECONDS_MAX)
             except Exception as error:
@@ -133,26 +134,3 @@ class Metrics:
                 log.warning("a part of the metrics failed", part=name, error=repr(error))
         page.counts("metrics_failed", "Parts of this page that are not here", "part", failed, ())
         return page
-
-    async def _requests(self, page: Page) -> None:
-        server = self._parts.s3
-        requests.show(page, server.counts, len(server.connections))
-
-    async def _objects(self, page: Page) -> None:
-        objects.show(page, self._parts.objects, self._parts.compactor, self._parts.fleet)
-
-    async def _names(self, page: Page) -> None:
-        replication.show_names(page, self._parts.names, self._parts.journal)
-
-    async def _replication(self, page: Page) -> None:
-        replication.show(page, await self._parts.replicator.counted_status())
-
-    async def _background(self, page: Page) -> None:
-        background = self._parts.background
-        values = [((one.name,), bool(one.last_error)) for one in background.workers]
-        page.gauges("worker_failing", "Whether its last try failed", ("worker",), values)
-        status = await background.status()
-        page.gauge("events_waiting", "Events that the broker lacks", status["events_waiting"])
-        page.counter("events_lost", "Events that were dropped", status["events_lost"])
-        lost = status["access_log_lines_lost"]
-        page.counter("access_log_lines_lost", "Lines that were dropped", lost)

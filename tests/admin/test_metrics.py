@@ -16,13 +16,16 @@ from botocore.exceptions import ClientError
 from prometheus_client.parser import text_string_to_metric_families
 
 from admin.metrics import service
-from admin.metrics.service import Metrics
+from admin.metrics.datacenter import DatacenterPage
+from admin.metrics.service import About, Metrics
 from admin.node import Node
 from dc.system import SystemClock, SystemDisk, SystemNetwork, SystemRandomness
 from tests.admin.conftest import Serving, farshore, init, run_file
 from tests.admin.test_node import make
 
 PAGE = Path(__file__).parents[2] / "docs/metrics.md"
+OF_GATEWAYS = "farshore_gateway_connected"
+"""Not shown by datacenters (tests/processes/test_gateway_roles.py)."""
 ROW = re.compile(r"\| `([a-z0-9_]+)` \| (\w+) \| ([a-z, _]*?) ?\| .+ \|")
 TOKEN = "c0ffee" * 8
 CANARIES = ("canary-bucket", "canary/key", "canary@example.com")
@@ -187,6 +190,7 @@ def test_the_page_and_what_is_exported_are_the_same(pair: tuple[Serving, Serving
     rows = [match for line in PAGE.read_text().splitlines() if (match := ROW.fullmatch(line))]
     documented = {row[1]: (row[2], frozenset(filter(None, row[3].split(", ")))) for row in rows}
     assert len(documented) == len(rows) > 60
+    del documented[OF_GATEWAYS]
     exported, labelled = {}, {}
     for serving in pair:
         if serving.process.poll() is not None:
@@ -199,7 +203,13 @@ def test_the_page_and_what_is_exported_are_the_same(pair: tuple[Serving, Serving
     assert exported == {name: kind for name, (kind, _) in documented.items()}
     assert labelled == {name: documented[name][1] for name in labelled}
     words = re.findall(r"\b(?:farshore|process|python)_[a-z0-9_]+", PAGE.read_text())
-    known = {*documented, *(f"{name}_bucket" for name in documented), "process_", "farshore_"}
+    known = {
+        *documented,
+        OF_GATEWAYS,
+        *(f"{name}_bucket" for name in documented),
+        "process_",
+        "farshore_",
+    }
     assert set(words) <= known, "an alert asks for what is not there"
 
 
@@ -290,7 +300,7 @@ async def test_what_cannot_be_read_is_left_out_and_named(
             await asyncio.Event().wait()
 
         monkeypatch.setattr(parts.replicator, "counted_status", hangs)
-        metrics = Metrics(parts, SystemClock())
+        metrics = Metrics(About("paris", "eu"), DatacenterPage(parts).shows, SystemClock())
         first, second = await asyncio.gather(metrics.text(), metrics.text())
         page = Samples(first.decode())
         assert page("metrics_failed", part="replication") == 1

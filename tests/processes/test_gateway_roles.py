@@ -1,6 +1,8 @@
 """Gateways on other machines: who may be one, what a process is told to be, and how one leaves."""
 
+import http.client
 import os
+import signal
 import socket
 import ssl
 import struct
@@ -264,3 +266,43 @@ def test_the_last_gateway_is_not_released(cluster: Cluster) -> None:
     gateway.end()
     cluster.paris.cli("node", "release", "gw2", "--lost")
     assert "gw2" not in cluster.nodes_shown()
+
+
+def test_a_gateway_counts_its_requests(cluster: Cluster) -> None:
+    port = free_port()
+    cluster.join("gwm", "--metrics", f"127.0.0.1:{port}")
+    try:
+        cluster.client("gwm").list_buckets()
+
+        def samples() -> dict[str, float]:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+            connection.close()
+            lines = [line for line in text.splitlines() if not line.startswith("#")]
+            return {name: float(value) for name, _, value in (one.rpartition(" ") for one in lines)}
+
+        found = samples()
+        listed = 'farshore_s3_requests_total{operation="ListBuckets",status="2xx"}'
+        assert found[listed] >= 1 and found["farshore_gateway_connected"] == 1
+        assert not [name for name in found if name.startswith("farshore_replication")]
+        cluster.paris.signal(signal.SIGSTOP)
+        try:
+            eventually("it says so", lambda: samples()["farshore_gateway_connected"] == 0)
+        finally:
+            cluster.paris.signal(signal.SIGCONT)
+    finally:
+        cluster.nodes["gwm"].end()
+        list(cluster.admin.lines("nodes", "release", body={"node": "gwm", "lost": True}))
+
+
+def test_listeners_need_ports_of_their_own(cluster: Cluster, tmp_path: Path) -> None:
+    token = cluster.admin.post("nodes", "token", body={"roles": ["gateway"]})["token"]
+    join = ("node", "join", token, tmp_path / "x", "--name", "x", "--listen", "127.0.0.1:1")
+    for more, words in (
+        (("--s3", "127.0.0.1:1"), "--s3 and --listen are both"),
+        (("--s3", "127.0.0.1:2", "--metrics", "127.0.0.1:2"), "are both"),
+        (("--s3", "127.0.0.1:2", "--metrics", "nowhere"), "--metrics"),
+    ):
+        done = farshore(*join, *more, check=False)
+        assert done.returncode == 1 and words in done.stderr, done.stderr
