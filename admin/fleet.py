@@ -423,13 +423,15 @@ class Fleet:
         """Let a node go whose disks are empty; with `lost` one that will not come back."""
         async with self._changing:
             node = self._node(name)
+            if not lost:
+                self.check_gateways(name)
             # First it serves nobody any more: a datacenter that ends in between still knows of it,
             # and waits for its lease when it is started again.
             if self.gateways is not None:
                 await self.gateways.remove(name)
             try:
                 await self._remove(self.labels_of(name), lost, name)
-            except AdminError:
+            except BaseException:
                 if node.is_gateway and self.gateways is not None:
                     self.gateways.add(self._gateway(node))
                 raise

@@ -20,6 +20,7 @@ from dc.names.errors import NamesClosed
 from dc.objects.nodes.wire import Ask
 from dc.ports import Clock, Disk, Randomness
 from dc.remote import wire
+from dc.remote.calls import PROTOCOL
 from dc.remote.link import Link
 from dc.remote.names import remote_names
 from dc.remote.objects import RemoteObjects
@@ -69,6 +70,8 @@ class _Gathering:
 
 class GatewayNode:
     """`adopt` takes the connections of the datacenter, `start` listens for clients."""
+
+    protocol = PROTOCOL
 
     def __init__(self, clock: Clock, disk: Disk, randomness: Randomness) -> None:
         self._clock = clock
@@ -180,10 +183,7 @@ class GatewayNode:
         before = self._current
         writes = Worker("access logs", self._clock, logs.step)
         self._current = _Current(session, gateway, logs, writes)
-        if before is not None:
-            logs.adopt(before.logs)
-            spawn(before.writes_logs.stop(), "access logs of an earlier session")
-        writes.start()
+        spawn(_take_over(before, logs, writes), "access logs of an earlier session")
         log.info("connected with the datacenter", datacenter=settings.name)
 
     # -- the end ----------------------------------------------------------------------------------
@@ -207,3 +207,11 @@ class GatewayNode:
             session.leave()
             await session.wait_ended(LEAVE_SECONDS)
             session.close()
+
+
+async def _take_over(before: _Current | None, logs: AccessLogs, writes: Worker) -> None:
+    """Go on with the lines that an earlier session has not written."""
+    if before is not None:
+        await before.writes_logs.stop()
+        logs.adopt(before.logs)
+    writes.start()

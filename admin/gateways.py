@@ -17,6 +17,7 @@ from dc.objects.nodes import wire as nodes
 from dc.objects.nodes.client import NodeAddress
 from dc.ports import Clock, Randomness
 from dc.remote import wire
+from dc.remote.calls import PROTOCOL
 from dc.remote.copies import Copies
 from dc.remote.link import Link
 from dc.remote.server import Serving
@@ -63,7 +64,9 @@ class Gateways:
         clock: Clock,
         randomness: Randomness,
         connect: Connect,
+        there: Sequence[GatewayAt] = (),
     ) -> None:
+        """`there`: gateways that there are. From now on it counts that they may have leases."""
         self._names = names
         self._objects = objects
         self._mark = mark
@@ -74,13 +77,14 @@ class Gateways:
         self._connect = connect
         self._copies = Copies(clock)
         self._gateways: dict[str, _Gateway] = {}
+        self._there = there
         names.copies = self._copies
-
-    def start(self, there: Sequence[GatewayAt]) -> None:
-        """Connect those that there are."""
         if there:
             self._copies.may_be_out()
-        for at in there:
+
+    def start(self) -> None:
+        """Connect those that there are."""
+        for at in self._there:
             self.add(at)
 
     def add(self, at: GatewayAt) -> None:
@@ -148,7 +152,7 @@ class Gateways:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
                 writer.write(nodes.frame(nodes.Hello(at.token())))
                 await _answer(reader)
-                ask = nodes.Ask(nodes.GATEWAY, 0, session, offset=number, length=wire.LINKS)
+                ask = nodes.Ask(PROTOCOL, 0, session, offset=number, length=wire.LINKS)
                 writer.write(nodes.frame(ask))
                 await _answer(reader)
         except BaseException:

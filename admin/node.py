@@ -131,7 +131,7 @@ class Node:
         )
         parts.background.start()
         parts.fleet.is_gateway = self._is_gateway
-        parts.gateways.start(parts.fleet.gateways_at())
+        parts.gateways.start()
         run = {"pid": os.getpid(), "dc_id": files.identity.dc_id, **self.addresses}
         encoded = msgspec.json.format(msgspec.json.encode(run)) + b"\n"
         await self._disk.run(lambda: self._disk.write_atomic(self._layout.run, encoded))

@@ -239,6 +239,9 @@ def _ask(offer: joining.JoinOffer, token: str, request: str) -> None:
 class Gateway(Protocol):
     """What a node does that is a gateway (`admin/gateway_node.py`)."""
 
+    protocol: str
+    """What it is asked with."""
+
     async def adopt(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ask: Ask
     ) -> None: ...
@@ -312,8 +315,8 @@ class OsNode:
             self._gateway = await self._start_gateway(config, run)
         folders = [Path(each) for each in config.disks] if OS in roles else []
         boot = self._randomness.token(16).hex()
-        adopt = None if self._gateway is None else self._gateway.adopt
-        server = NodeServer(self._disk, folders, verify, boot, keep_alive, adopt)
+        adopts = {} if self._gateway is None else {self._gateway.protocol: self._gateway.adopt}
+        server = NodeServer(self._disk, folders, verify, boot, keep_alive, adopts)
         host, port = parse_listen(config.listen)
         bound = await server.start(host, port, tls)
         self._server = server

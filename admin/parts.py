@@ -292,11 +292,12 @@ async def open_parts(
         names,
         objects,
         replicator.mark,
-        _settings(files),
+        settings,
         files.data_key,
         clock,
         randomness,
         connect,
+        fleet.gateways_at(),
     )
     compactor = Compactor(names, objects, clock, config.compaction)
     others = [Worker("journal", clock, journal.step), Worker("compaction", clock, compactor.step)]

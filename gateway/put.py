@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from dc.names.api import NamesError
+from dc.names.api import NamesClosed, NamesError
 from dc.names.model import (
     NULL_VERSION,
     Bucket,
@@ -110,6 +110,8 @@ async def give_name(
     (`dc/objects/finding.py`) must not have it."""
     try:
         await context.names.put(version, only_if=only_if, events=events)
+    except NamesClosed:
+        raise  # It may have taken effect.
     except NamesError:
         if version.extents:
             await context.objects.put(refusal_ident(version), _REFUSED)

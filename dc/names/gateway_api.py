@@ -5,7 +5,9 @@ data, errors are those of `dc/names/errors.py`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Annotated, Protocol
+
+from msgspec import Meta
 
 from dc.names.directory_api import Directory
 from dc.names.errors import NamesError
@@ -26,6 +28,9 @@ from dc.names.model import (
 )
 from dc.stamps import Stamp
 
+Few = Annotated[int, Meta(ge=0, le=10_001)]
+"""What is checked of numbers that come over a connection."""
+
 
 class GatewayNames(Protocol):
     """What gateways ask. `dc/remote/` gives it to those on other machines."""
@@ -42,7 +47,7 @@ class GatewayNames(Protocol):
         """A new stamp, later than those of all changes that were answered before the call."""
         ...
 
-    async def stamps(self, count: int) -> list[Stamp]:
+    async def stamps(self, count: Few) -> list[Stamp]:
         """So many of them, in order."""
         ...
 
@@ -131,7 +136,7 @@ class GatewayNames(Protocol):
         prefix: str = "",
         delimiter: str = "",
         after: str = "",
-        limit: int = 1000,
+        limit: Few = 1000,
     ) -> Page:
         """Current objects in UTF-8 order of their keys, those after `after` only. A common prefix
         is after `after` when it sorts after it and `after` does not begin with it."""
@@ -144,7 +149,7 @@ class GatewayNames(Protocol):
         prefix: str = "",
         delimiter: str = "",
         after: tuple[str, str | None] = ("", None),
-        limit: int = 1000,
+        limit: Few = 1000,
     ) -> VersionPage:
         """All versions and delete markers in the order of their keys, newest first within one.
         `after`: those of later keys only, and with a version id the older ones of that key."""
@@ -162,7 +167,7 @@ class GatewayNames(Protocol):
         *,
         prefix: str = "",
         after: tuple[str, str] = ("", ""),
-        limit: int = 1001,
+        limit: Few = 1001,
     ) -> list[Upload]:
         """Uploads in progress by (key, id), those after `after` = (key, upload id) only."""
         ...
@@ -172,7 +177,7 @@ class GatewayNames(Protocol):
         ...
 
     async def parts(
-        self, upload_id: str, *, after: int = 0, limit: int = 10_000
+        self, upload_id: str, *, after: int = 0, limit: Few = 10_000
     ) -> list[UploadPart]:
         """The parts by number, those after `after` only."""
         ...

@@ -36,12 +36,18 @@ class PeerNames:
             raise NamesClosed(f"the name server could not read: {error}") from error
 
     async def _rare(self, action: Callable[[Transaction], T], events: Sequence[Event] = ()) -> T:
-        """What is not done often: return when the journal has it, too (`dc/objects/journal.py`),
-        and so have all gateways (`dc/remote/copies.py`)."""
+        """What is not done often: return when the journal has it, too (`dc/objects/journal.py`)."""
         result = await self._writer.action(action, events)
         await self.journal.settled()
-        await self.copies.settled()
         return result
+
+    async def _known(self, action: Callable[[Transaction], T], events: Sequence[Event] = ()) -> T:
+        """A change of the directory: return when all gateways know of it, too
+        (`dc/remote/copies.py`); also when there is nothing to do, as it is so already."""
+        try:
+            return await self._rare(action, events)
+        finally:
+            await self.copies.settled()
 
     def peers(self) -> list[Peer]:
         return self._peers
@@ -49,12 +55,12 @@ class PeerNames:
     async def add_peer(self, peer: Peer, token_id: str = "", token_expires: int = 0) -> None:
         now_ms = self._wall.wall_ms()
 
-        await self._rare(
+        await self._known(
             lambda transaction: peers.add(transaction, peer, token_id, token_expires, now_ms)
         )
 
     async def remove_peer(self, dc_id: str) -> None:
-        await self._rare(lambda transaction: peers.remove(transaction, dc_id))
+        await self._known(lambda transaction: peers.remove(transaction, dc_id))
         self.knowledge.note_progress(dc_id, None)
 
     async def token_used(self, token_id: str) -> bool:

@@ -186,24 +186,27 @@ class SqliteNames(UploadNames):
         self, name: str, owner: str, region: str, *, registers: Mapping[str, str] = {}
     ) -> Bucket:
         if (shown := self._directory.bucket(name)) is not None:
+            await self.copies.settled()  # Who made it may not have been answered yet.
             raise BucketExists(shown)
         key, now = bucket_id(owner, name), self.clock.now()
         set_now = {name: Register(now, value) for name, value in registers.items()}
         bucket = Bucket(
             id=key, name=name, owner=owner, region=region, created=now, registers=set_now
         )
-        return await self._rare(lambda one: make_bucket(one, bucket))
+        return await self._known(lambda one: make_bucket(one, bucket))
 
     async def delete_bucket(self, bucket_id: str) -> None:
         stamp = self.clock.now()
-        await self._rare(lambda transaction: registers.delete_bucket(transaction, bucket_id, stamp))
+        await self._known(
+            lambda transaction: registers.delete_bucket(transaction, bucket_id, stamp)
+        )
 
     async def set_bucket_registers(
         self, bucket_id: str, values: Mapping[str, str], *, events: Sequence[Event] = ()
     ) -> None:
         _check_texts(values)
         stamp = self.clock.now()
-        await self._rare(
+        await self._known(
             lambda transaction: registers.set_registers(transaction, bucket_id, values, stamp),
             events,
         )
@@ -318,22 +321,22 @@ class SqliteNames(UploadNames):
     # -- users --------------------------------------------------------------------------------
 
     async def add_user(self, user: User, key: AccessKey) -> None:
-        await self._rare(lambda transaction: registers.add_user(transaction, user, key))
+        await self._known(lambda transaction: registers.add_user(transaction, user, key))
 
     async def delete_user(self, user_id: str) -> None:
         stamp = self.clock.now()
-        await self._rare(lambda transaction: registers.delete_user(transaction, user_id, stamp))
+        await self._known(lambda transaction: registers.delete_user(transaction, user_id, stamp))
 
     async def add_key(self, key: AccessKey) -> None:
-        await self._rare(lambda transaction: registers.add_key(transaction, key))
+        await self._known(lambda transaction: registers.add_key(transaction, key))
 
     async def add_data_key(self, key: AccessKey) -> None:
         assert key.user == DATA_KEYS
-        await self._rare(lambda transaction: registers.merge_key(transaction, key))
+        await self._known(lambda transaction: registers.merge_key(transaction, key))
 
     async def revoke_key(self, key_id: str) -> None:
         stamp = self.clock.now()
-        await self._rare(lambda transaction: registers.revoke_key(transaction, key_id, stamp))
+        await self._known(lambda transaction: registers.revoke_key(transaction, key_id, stamp))
 
     # -- the change feed ----------------------------------------------------------------------
 

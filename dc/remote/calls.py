@@ -4,15 +4,18 @@ Arguments are a msgpack array in the order of the signature, a result is msgpack
 an interface says in a way that msgpack cannot is in `_OTHERWISE`.
 """
 
+import hashlib
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
 from dc.names.errors import NamesError
 from dc.names.gateway_api import GatewayNames
 from dc.names.model import Condition, Event, Kind, Removal, Tombstone, Version
+from dc.objects.nodes.wire import GATEWAYS
+from dc.remote import wire
 from dc.remote.errors import named
 
 
@@ -51,6 +54,8 @@ class Method(NamedTuple):
     places: int
     read_arguments: Callable[[bytes], Any]
     read_result: Callable[[bytes], Any]
+    types: tuple[Any, Any]
+    """Of the arguments and of the result."""
 
 
 def _method(name: str, function: Any) -> Method:
@@ -67,6 +72,7 @@ def _method(name: str, function: Any) -> Method:
         sum(one.kind is not inspect.Parameter.KEYWORD_ONLY for one in parameters),
         msgspec.msgpack.Decoder(arguments).decode,
         msgspec.msgpack.Decoder(types["return"]).decode,
+        (arguments, types["return"]),
     )
 
 
@@ -81,6 +87,18 @@ METHODS = {
     if inspect.iscoroutinefunction(function)
 }
 """By name."""
+FRAMES = (*get_args(wire.Asked), *get_args(wire.Told), wire.Records)
+
+
+def _version() -> str:
+    """A digest of all shapes that go over a connection: arrays do not tell when one has changed."""
+    shapes = [kind for method in METHODS.values() for kind in method.types]
+    schema = msgspec.json.schema_components([*shapes, *FRAMES], ref_template="{name}")
+    return hashlib.sha256(msgspec.json.encode(schema, order="sorted")).hexdigest()[:16]
+
+
+PROTOCOL = f"{GATEWAYS}-{_version()}"
+"""How a node is asked to be a gateway: by who understands the very same."""
 encode = msgspec.msgpack.Encoder().encode
 
 

@@ -7,16 +7,16 @@ either, where there are gateways.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dc.names.model import AccessKey, Bucket, Change, Peer, Site, User
 from dc.ports import Clock
 from dc.remote.session import LEASE_SECONDS, SILENCE_SECONDS
-from dc.remote.wire import Records
+from dc.remote.wire import RECORDS_BYTES, Records, encode
 
 MARGIN_SECONDS = 0.5
 """By how much the name server counts a lease longer than the gateway does."""
-Tell = Callable[[int, Records], None]
+Tell = Callable[[int, Sequence[Change], list[Peer] | None], None]
 
 
 class Copy:
@@ -79,11 +79,11 @@ class Copies:
         """A change is committed: tell all copies."""
         if not self._copies:
             return
-        records = records_of(changes, peers)
+        told = list(changes)
         for copy in self._copies:
             if copy.is_connected:
                 copy.told += 1
-                copy.tell(copy.told, records)
+                copy.tell(copy.told, told, peers)
 
     async def settled(self) -> None:
         """Return when no copy is used that lacks what was committed before the call."""
@@ -127,8 +127,21 @@ class Copies:
         moved.set()
 
 
-def records_of(changes: Iterable[Change], peers: list[Peer] | None) -> Records:
-    """What a copy is told of changes."""
+def parts_of(changes: Sequence[Change], peers: list[Peer] | None) -> Iterator[Records]:
+    """What a copy is told of changes, at least one part, none much larger than `RECORDS_BYTES`."""
+    part: list[Change] = []
+    size = 0
+    for change in changes:
+        length = len(encode(change))
+        if part and size + length > RECORDS_BYTES:
+            yield _records(part, None)
+            part, size = [], 0
+        part.append(change)
+        size += length
+    yield _records(part, peers)
+
+
+def _records(changes: Iterable[Change], peers: list[Peer] | None) -> Records:
     records = Records([], [], [], [], peers)
     for change in changes:
         match change:

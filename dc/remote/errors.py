@@ -1,10 +1,12 @@
 """Errors on their way from a datacenter to its gateways on other machines."""
 
+from collections.abc import Mapping
+
 from dc.names import errors as names_errors
 from dc.names.errors import BucketExists, NamesClosed, NamesError
 from dc.objects import api as objects_api
 from dc.objects.api import ObjectsError
-from dc.remote.wire import Failed
+from dc.remote.wire import Failed, decode_bucket, encode
 
 _TEXT_CHARACTERS_MAX = 1000
 
@@ -17,16 +19,20 @@ class Unreachable(NamesClosed, ObjectsError):
         super().__init__(text)
 
 
+class Busy(NamesClosed, ObjectsError):
+    """The datacenter has so much to do for this gateway that it does not begin this."""
+
+
 class RemoteError(Exception):
     """Something went wrong in the datacenter that is no refusal; its log tells what."""
 
 
-_KNOWN: dict[str, type[Exception]] = {
+_KNOWN: Mapping[str, type[Exception]] = {
     name: kind
-    for module, base in ((names_errors, NamesError), (objects_api, ObjectsError))
+    for module in (names_errors, objects_api)
     for name, kind in vars(module).items()
-    if isinstance(kind, type) and issubclass(kind, base)
-}
+    if isinstance(kind, type) and issubclass(kind, NamesError | ObjectsError)
+} | {Busy.__name__: Busy}
 
 
 def failed(id: int, error: Exception) -> Failed | None:
@@ -34,8 +40,7 @@ def failed(id: int, error: Exception) -> Failed | None:
     name = type(error).__name__
     if _KNOWN.get(name) is not type(error):
         return None
-    bucket = error.bucket if isinstance(error, BucketExists) else None
-    return Failed(id, name, str(error)[:_TEXT_CHARACTERS_MAX], bucket)
+    return Failed(id, name, str(error)[:_TEXT_CHARACTERS_MAX])
 
 
 def unknown(id: int, error: Exception) -> Failed:
@@ -43,10 +48,15 @@ def unknown(id: int, error: Exception) -> Failed:
     return Failed(id, "", type(error).__name__)
 
 
-def raised(told: Failed) -> Exception:
+def about(error: Exception) -> bytes:
+    """What goes with it."""
+    return encode(error.bucket) if isinstance(error, BucketExists) else b""
+
+
+def raised(told: Failed, payload: bytes) -> Exception:
     """The error that was told of."""
-    if told.bucket is not None:
-        return BucketExists(told.bucket)
+    if payload:
+        return BucketExists(decode_bucket(payload))
     return named(told.error, told.text)
 
 

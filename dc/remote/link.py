@@ -34,12 +34,12 @@ class Link(Generic[F]):
         self._writer = writer
         self._decode = decode
         self._waiting: list[Buffer] = []
-        self._room = asyncio.Event()
-        self._room.set()
 
     def send(self, frame: Frame, payload: Buffer = b"") -> None:
-        """Soon. What is sent after the end is dropped."""
+        """Soon. What is sent after the end is dropped. ValueError for what is too much at once."""
         header = wire.encode(frame)
+        if len(header) > wire.HEADER_BYTES_MAX or len(payload) > wire.PAYLOAD_BYTES_MAX:
+            raise ValueError(f"a message of {len(header)} and {len(payload)} bytes")
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._flush)
         self._waiting.append(wire.LENGTHS.pack(len(header), len(payload)) + header)
@@ -67,13 +67,6 @@ class Link(Generic[F]):
         self._flush()
         with suppress(OSError):
             await self._writer.drain()
-
-    def pause(self) -> None:
-        """Take nothing in until `resume`."""
-        self._room.clear()
-
-    def resume(self) -> None:
-        self._room.set()
 
     async def run(self, receive: Callable[[F, bytes], None]) -> None:
         """Hand on what comes in until the connection ends, which is an OSError; so is what is no
@@ -110,8 +103,6 @@ class Link(Generic[F]):
                     break
                 receive(self._decode(buffer[at + head : begin]), body)
                 at = end
-                if not self._room.is_set():
-                    await self._room.wait()
             buffer = buffer[at:]
 
     def close(self) -> None:

@@ -105,14 +105,13 @@ def _hand_out(
     read: Callable[[bytes], list[Stamp]],
     wanted: Sequence[asyncio.Future[Stamp]],
 ) -> None:
-    error = None if done.cancelled() else done.exception()
-    if done.cancelled() or error is not None:
+    try:
+        for future, stamp in zip(wanted, read(done.result()), strict=True):
+            if not future.done():
+                future.set_result(stamp)
+    except (Exception, asyncio.CancelledError) as error:
         for future in wanted:
-            _fail(future, error or asyncio.CancelledError())
-        return
-    for future, stamp in zip(wanted, read(done.result()), strict=True):
-        if not future.done():
-            future.set_result(stamp)
+            _fail(future, error)
 
 
 def _fail(future: asyncio.Future[Stamp], error: BaseException) -> None:

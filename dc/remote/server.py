@@ -13,11 +13,11 @@ import structlog
 
 from dc.names.directory import MemoryDirectory
 from dc.names.gateway_api import GatewayNames
-from dc.names.model import Extent, Version
+from dc.names.model import Change, Extent, Peer, Version
 from dc.objects.api import ObjectStore
 from dc.remote import calls, errors, wire
 from dc.remote.calls import METHODS, encode
-from dc.remote.copies import Copies, Copy, records_of
+from dc.remote.copies import Copies, Copy, parts_of
 from dc.remote.link import Link
 from dc.remote.wire import (
     PIECE_BYTES_MAX,
@@ -35,7 +35,6 @@ from dc.remote.wire import (
     Pong,
     Put,
     Read,
-    Records,
     Result,
     Stop,
     Taken,
@@ -46,7 +45,6 @@ from dc.worker import TaskGroup, spawn
 
 log = structlog.get_logger("gateways")
 
-_RECORDS_AT_ONCE = 1000
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -69,7 +67,6 @@ class Serving:
         self._copy = Copy(self._tell, self._close)
         self._tasks: set[asyncio.Task[None]] = set()
         self._bodies: dict[int, _Incoming | _Outgoing] = {}
-        self._calls = 0
         self._left = False
 
     async def run(self, welcome: Welcome, directory: MemoryDirectory) -> None:
@@ -79,11 +76,7 @@ class Serving:
             first.send(welcome)
             # From here on the copy is told of changes: those come after what is sent here.
             self._copies.add(self._copy)
-            everything = directory.everything()
-            for at in range(0, len(everything), _RECORDS_AT_ONCE):
-                part = everything[at : at + _RECORDS_AT_ONCE]
-                first.send(Changed(0), encode(records_of(part, None)))
-            first.send(Changed(0), encode(Records(peers=self._names.peers())))
+            self._tell(0, directory.everything(), self._names.peers())
             first.send(Loaded())
             async with TaskGroup() as group:
                 for link in self._links:
@@ -106,8 +99,12 @@ class Serving:
         for link in self._links:
             link.close()
 
-    def _tell(self, serial: int, records: Records) -> None:
-        self._links[0].send(Changed(serial), encode(records))
+    def _tell(self, serial: int, changes: Sequence[Change], peers: list[Peer] | None) -> None:
+        """Tell of changes. They are known when the last part is."""
+        *parts, last = parts_of(changes, peers)
+        for part in parts:
+            self._links[0].send(Changed(max(0, serial - 1)), encode(part))
+        self._links[0].send(Changed(serial), encode(last))
 
     # -- what comes in ----------------------------------------------------------------------------
 
@@ -115,6 +112,8 @@ class Serving:
         return lambda asked, payload: self._receive(link, asked, payload)
 
     def _receive(self, link: Link[Asked], asked: Asked, payload: bytes) -> None:
+        if not self._copy.is_connected:
+            return  # It was given up: what is still to be read of it counts no more.
         match asked:
             case Call():
                 self._start_call(link, asked.id, lambda: self._call(link, asked, payload))
@@ -155,6 +154,8 @@ class Serving:
         number: int,
         body: "_Incoming | _Outgoing",
     ) -> None:
+        if len(self._bodies) >= wire.BODIES_MAX:
+            raise WireError("more bodies than can be")
         self._bodies[number] = body
         body.task = task = self._start(link, number, body.run)
         task.add_done_callback(lambda _: self._bodies.pop(number, None))
@@ -166,18 +167,10 @@ class Serving:
         return task
 
     def _start_call(self, link: Link[Asked], number: int, work: Work) -> None:
-        """What ends by itself: bodies that are waited for must not keep others from ending."""
-        self._start(link, number, work).add_done_callback(self._call_ended)
-        self._calls += 1
-        if self._calls >= wire.CALLS_MAX:
-            for one in self._links:
-                one.pause()
-
-    def _call_ended(self, _: asyncio.Task[None]) -> None:
-        self._calls -= 1
-        if self._calls == wire.CALLS_MAX - 1:
-            for one in self._links:
-                one.resume()
+        """Not too many at once."""
+        if len(self._tasks) - len(self._bodies) >= wire.CALLS_MAX:
+            work = _busy
+        self._start(link, number, work)
 
     async def _guarded(self, link: Link[Asked], number: int, work: Work) -> None:
         """Do it, and tell of the error."""
@@ -188,7 +181,7 @@ class Serving:
             if told is None:
                 log.exception("something asked by a gateway has failed")
                 told = errors.unknown(number, error)
-            link.send(told)
+            link.send(told, errors.about(error))
 
     # -- what is done -----------------------------------------------------------------------------
 
@@ -206,10 +199,16 @@ class Serving:
             if asked.what in ("current", "version"):
                 result = (result, "" if result is None else self._mark(result))
         link.send(Result(asked.id), encode(result))
+        # Until it is taken it counts as under way.
+        await link.drain()
 
     async def _put(self, link: Link[Asked], asked: Put, payload: bytes) -> None:
         extents = await self._objects.put(asked.ident, payload, tier=asked.tier)
         link.send(Result(asked.id), encode(extents))
+
+
+async def _busy() -> None:
+    raise errors.Busy(f"{wire.CALLS_MAX} calls of this gateway are under way")
 
 
 class _Incoming:
@@ -225,7 +224,7 @@ class _Incoming:
         self._pieces: asyncio.Queue[bytes | Finish] = asyncio.Queue()
 
     def piece(self, data: bytes) -> None:
-        if self._pieces.qsize() > WINDOW:
+        if self._pieces.qsize() > WINDOW or len(data) > PIECE_BYTES_MAX:
             raise WireError("more pieces than were asked for")
         self._pieces.put_nowait(data)
 

@@ -144,9 +144,8 @@ class Session:
         if self._ended.is_set():
             raise Unreachable()
         number = self.next_id()
-        answer = self.expect(number)
         link.send(make(number), payload)
-        return answer
+        return self.expect(number)
 
     def expect(self, number: int) -> asyncio.Future[bytes]:
         """The result of what was asked under that number."""
@@ -173,7 +172,7 @@ class Session:
                 if answer is not None and not answer.done():
                     answer.set_result(payload)
             case Failed():
-                self._failed(told)
+                self._failed(told, payload)
             case Piece():
                 if (body := self._bodies.get(told.id)) is not None:
                     body.piece(payload, told.last)
@@ -191,8 +190,8 @@ class Session:
             case Loaded():
                 self._loaded()
 
-    def _failed(self, told: Failed) -> None:
-        error = raised(told)
+    def _failed(self, told: Failed, payload: bytes) -> None:
+        error = raised(told, payload)
         body = self._bodies.pop(told.id, None)
         answer = self._waiting.pop(told.id, None)
         if answer is not None and not answer.done():

@@ -17,15 +17,19 @@ from dc.names.model import AccessKey, Bucket, Extent, Peer, Site, User
 
 LENGTHS = struct.Struct(">II")
 HEADER_BYTES_MAX = 128 << 10
-PAYLOAD_BYTES_MAX = 64 << 20
+PAYLOAD_BYTES_MAX = 256 << 20
+"""The extents of an object of 5 TiB take 100 MiB."""
 PIECE_BYTES_MAX = 256 << 10
 """TLS takes larger ones with more copying."""
-WINDOW = 16
+WINDOW = 8
 LINKS = 3
 """Connections of a session: the first for what is small, the others for bodies."""
 LINKS_MAX = 16
 CALLS_MAX = 4096
-"""Under way on one connection; no more are read until some are answered."""
+"""Under way for one gateway; more are refused."""
+BODIES_MAX = 4096
+RECORDS_BYTES = 4 << 20
+"""Of the directory, told at once."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Name = Annotated[str, msgspec.Meta(max_length=64)]
@@ -158,12 +162,12 @@ class Result(_Frame, frozen=True, tag="result"):
 
 
 class Failed(_Frame, frozen=True, tag="failed"):
-    """Something was not done: the name of an error, its text, and the bucket that it is about."""
+    """Something was not done: the name of an error, and its text. The payload has the bucket that
+    it is about, or nothing."""
 
     id: Count
     error: Name
     text: str
-    bucket: Bucket | None = None
 
 
 # -- what both say -------------------------------------------------------------------------------
@@ -189,6 +193,7 @@ Frame = Asked | Told
 encode = msgspec.msgpack.Encoder().encode
 decode_asked = msgspec.msgpack.Decoder(Asked).decode
 decode_records = msgspec.msgpack.Decoder(Records).decode
+decode_bucket = msgspec.msgpack.Decoder(Bucket).decode
 decode_extents = msgspec.msgpack.Decoder(list[Extent]).decode
 decode_told = msgspec.msgpack.Decoder(Told).decode
 

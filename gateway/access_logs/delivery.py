@@ -123,7 +123,9 @@ class AccessLogs:
     def adopt(self, before: "AccessLogs") -> None:
         """Take over the lines that another one has not written."""
         for bucket_id, pending in before._pending.items():
-            self._pending.setdefault(bucket_id, pending)
+            mine = self._pending.setdefault(bucket_id, pending)
+            if mine is not pending:
+                mine.lines.extend(pending.lines)
         self._size += before._size
         self.dropped += before.dropped
         before._pending, before._size = {}, 0

@@ -10,7 +10,7 @@ import errno
 import ssl
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -136,14 +136,14 @@ class NodeServer:
         verify: Verify,
         boot: str,
         keep: Keep,
-        gateway: Gateway | None = None,
+        gateways: Mapping[str, Gateway] = {},
     ) -> None:
         self._disk = disk
         self._folders = list(folders)
         self._verify = verify
         self._boot = boot
         self._keep = keep
-        self._gateway = gateway
+        self._gateways = gateways
         self._files = _Files(disk)
         self._connections: set[asyncio.Task[None]] = set()
         self._strangers: dict[asyncio.Task[None], None] = {}
@@ -214,9 +214,9 @@ class NodeServer:
             while True:
                 header, payload = await _read(reader)
                 ask = wire.decode_ask(header)
-                if ask.what == wire.GATEWAY and self._gateway is not None:
+                if (adopt := self._gateways.get(ask.what)) is not None:
                     writer.write(wire.frame(Answer()))
-                    await self._gateway(reader, writer, ask)
+                    await adopt(reader, writer, ask)
                     return
                 answer, data = await self._disk.run(lambda: self._do(ask, payload))  # noqa: B023
                 writer.write(wire.frame(answer, data))

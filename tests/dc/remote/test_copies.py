@@ -2,11 +2,12 @@
 
 import asyncio
 import heapq
+from collections.abc import Sequence
 
-from dc.names.model import User
-from dc.remote.copies import MARGIN_SECONDS, Copies, Copy
+from dc.names.model import Bucket, Change, Register, User
+from dc.remote.copies import MARGIN_SECONDS, Copies, Copy, parts_of
 from dc.remote.session import LEASE_SECONDS
-from dc.remote.wire import Records
+from dc.remote.wire import PAYLOAD_BYTES_MAX, RECORDS_BYTES, encode
 
 ANN = User(id="a" * 64, email="ann@example.com", stamp="0" * 32)
 WHOLE = LEASE_SECONDS + MARGIN_SECONDS
@@ -50,15 +51,18 @@ class World:
     def __init__(self) -> None:
         self.clock = HandClock()
         self.copies = Copies(self.clock)
-        self.told: list[tuple[int, Records]] = []
+        self.told: list[tuple[int, list[Change]]] = []
         self.given_up = 0
 
     def copy(self, *, leased: bool = True) -> Copy:
-        copy = Copy(lambda serial, records: self.told.append((serial, records)), self._give_up)
+        copy = Copy(self._tell, self._give_up)
         self.copies.add(copy)
         if leased:
             self.copies.extend(copy)
         return copy
+
+    def _tell(self, serial: int, changes: Sequence[Change], _: object) -> None:
+        self.told.append((serial, list(changes)))
 
     def _give_up(self) -> None:
         self.given_up += 1
@@ -73,7 +77,7 @@ async def test_a_change_waits_until_all_copies_have_it() -> None:
     one, two = world.copy(), world.copy()
     done = world.change()
     await turns()
-    assert [records.users for _, records in world.told] == [[ANN], [ANN]]
+    assert world.told == [(1, [ANN]), (1, [ANN])]
     world.copies.arrived(one, 1)
     await turns()
     assert not done.done()
@@ -181,3 +185,23 @@ async def test_without_copies_nobody_waits() -> None:
     done = asyncio.create_task(world.copies.settled())
     await turns()
     assert done.done()
+
+
+def test_a_large_directory_is_told_in_parts() -> None:
+    large = {
+        "policy": Register("0" * 32, "x" * 200_000),
+        "lifecycle": Register("0" * 32, "y" * 250_000),
+    }
+    buckets = [
+        Bucket(
+            id=f"{n:016x}", name=f"b{n}", owner="a", region="eu", created="0" * 32, registers=large
+        )
+        for n in range(50)
+    ]
+    parts = list(parts_of([ANN, *buckets], []))
+    assert [one for part in parts for one in part.buckets] == buckets
+    assert [one for part in parts for one in part.users] == [ANN]
+    assert len(parts) > 3 and max(map(len, map(encode, parts))) < RECORDS_BYTES + 500_000
+    assert RECORDS_BYTES + 32 * 256_000 < PAYLOAD_BYTES_MAX
+    assert [part.peers for part in parts] == [None] * (len(parts) - 1) + [[]]
+    assert len(list(parts_of([], None))) == 1

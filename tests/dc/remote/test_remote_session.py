@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from remote_kit import SETTINGS, Pair, begin, no_mark, streams
 
-from dc.names.errors import BucketExists, NoSuchBucket, NoSuchUpload
+from dc.names.errors import BucketExists, NoSuchBucket, NoSuchKey, NoSuchUpload
 from dc.names.model import (
     NULL_VERSION,
     Bucket,
@@ -24,8 +25,8 @@ from dc.objects.ident import body_ident
 from dc.objects.store import ContainerStore
 from dc.placement import ELSEWHERE
 from dc.remote import wire
-from dc.remote.copies import Copies
-from dc.remote.errors import Unreachable
+from dc.remote.copies import Copies, Copy
+from dc.remote.errors import Busy, RemoteError, Unreachable
 from dc.remote.link import Link
 from dc.remote.names import RemoteNames
 from dc.remote.objects import RemoteObjects
@@ -137,6 +138,79 @@ async def test_errors_are_the_same(house: House) -> None:
         await house.names.delete_bucket("0" * 16)  # type: ignore[attr-defined]
     with pytest.raises(NoSuchUpload):
         await house.names.abort_upload("nothing")  # type: ignore[attr-defined]
+
+
+async def test_a_bucket_with_large_settings_exists_for_gateways_too(house: House) -> None:
+    bucket = await house.bucket()
+    await house.local.set_bucket_registers(bucket.id, {"policy": "x" * 200_000})
+    with pytest.raises(BucketExists) as found:
+        await house.bucket()
+    assert len(found.value.bucket.registers["policy"].value) == 200_000
+    assert await house.names.stamp()
+
+
+async def test_what_is_too_much_at_once_fails_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = await house.bucket()
+    version = await house.version(bucket, "k")
+    version = replace(version, meta=Meta(user={"a": "x" * 1000}))
+    await house.names.put(version)  # type: ignore[attr-defined]
+    monkeypatch.setattr(wire, "PAYLOAD_BYTES_MAX", 500)
+    with pytest.raises(ValueError, match="a message of"):
+        await house.names.put(version)  # type: ignore[attr-defined]
+    with pytest.raises(RemoteError):
+        await house.names.current(bucket.id, "k")
+    assert await house.names.stamp()
+
+
+async def test_more_calls_than_can_be_are_refused(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "CALLS_MAX", 3)
+    block = asyncio.Event()
+
+    async def waits(_: str) -> None:
+        await block.wait()
+
+    house.local.upload = waits  # type: ignore[method-assign,assignment]
+    calls = [asyncio.create_task(house.names.upload("x")) for _ in range(3)]  # type: ignore[attr-defined]
+    await asyncio.sleep(0.1)
+    with pytest.raises(Busy):
+        await house.names.upload("x")  # type: ignore[attr-defined]
+    # What keeps the session is answered all the same.
+    await house.local.create_bucket("other", OWNER, "paris")
+    block.set()
+    assert await asyncio.gather(*calls) == [None] * 3
+    assert await house.names.stamp()
+
+
+@pytest.mark.parametrize("count", [-1, 10_002, 10**9])
+async def test_numbers_that_cannot_be_are_refused(house: House, count: int) -> None:
+    with pytest.raises(RemoteError, match="ValidationError"):
+        await house.names.stamps(count)  # type: ignore[attr-defined]
+
+
+async def test_who_is_told_that_it_is_so_already_can_rely_on_it(house: House) -> None:
+    """Its maker may have got no answer yet, since another gateway has not heard of it."""
+    bucket = await house.bucket()
+    waited = 0
+
+    async def settled() -> None:
+        nonlocal waited
+        waited += 1
+
+    house.copies.settled = settled  # type: ignore[method-assign]
+    with pytest.raises(BucketExists):
+        await house.bucket()
+    with pytest.raises(NoSuchKey):
+        await house.local.revoke_key("FSNOBODY")
+    assert waited == 2
+    await house.names.put(await house.version(bucket, "k"))  # type: ignore[attr-defined]
+    stamp = await house.names.stamp()
+    gone = Tombstone(bucket=bucket.id, key="k", vid="", stamp=stamp)
+    await house.names.remove([Removal(change=gone)])
+    assert waited == 2, "objects do not wait for copies of the directory"
 
 
 async def test_outcomes_of_removals_are_the_same(house: House) -> None:
@@ -265,10 +339,23 @@ async def test_what_is_under_way_fails_when_the_session_ends(house: House) -> No
 
 async def test_a_lease_is_counted_from_before_it_was_asked_for(house: House) -> None:
     await leased(house)
-    house.clock.ahead = LEASE_SECONDS - 0.1
-    await asyncio.sleep(1.2)  # It has been extended by now.
+    extend, asked_at = house.copies.extend, 0.0
+
+    def late(copy: Copy) -> None:
+        nonlocal asked_at
+        if not asked_at:
+            asked_at = house.clock.monotonic()
+            house.clock.ahead += 2  # Between the question and the answer.
+            extend(copy)
+        house.pair.serving._copy.is_connected = False  # It is the last answer.
+
+    house.copies.extend = late  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        while not asked_at:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
     assert house.session.is_leased()
-    house.clock.ahead += LEASE_SECONDS + 0.1
+    house.clock.ahead += asked_at + LEASE_SECONDS + 0.05 - house.clock.monotonic()
     assert not house.session.is_leased()
 
 
