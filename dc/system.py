@@ -270,7 +270,8 @@ async def connect(
             problem = error if isinstance(error, OSError) else TimeoutError(errno.ETIMEDOUT, "late")
             continue
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        if hashlib.sha256(shown or b"").hexdigest() == fingerprint:
+        found = hashlib.sha256(shown or b"").hexdigest()
+        if found == fingerprint:
             keep_alive(writer.get_extra_info("socket"))
             return reader, writer
         writer.transport.abort()

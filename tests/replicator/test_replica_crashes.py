@@ -46,7 +46,7 @@ class Fused:
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._real, name)
         if name == "writer":
-            return lambda *args: Fused(real(*args), self._fuse)
+            return lambda *args, **kwargs: Fused(real(*args, **kwargs), self._fuse)
         if name not in STEPS:
             return real
         return lambda *args, **kwargs: self._fuse.step(name, lambda: real(*args, **kwargs))

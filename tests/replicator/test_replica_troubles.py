@@ -102,7 +102,7 @@ async def test_a_full_disk_heals_by_itself(tmp_path: Path, monkeypatch: pytest.M
         bucket = await paris.bucket()
         await settled(paris, tokyo)
 
-        async def full(*_: object) -> None:
+        async def full(*_: object, **__: object) -> None:
             raise OutOfSpace("no space left on device")
 
         with monkeypatch.context() as patch:
