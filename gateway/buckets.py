@@ -15,6 +15,7 @@ from gateway.limits import BUCKETS_PER_PAGE_MAX, BUCKETS_PER_USER_MAX
 from gateway.listing import make_token, read_token
 from gateway.model.writer import output
 from gateway.owners import ANONYMOUS_ID, owner
+from gateway.positions import position_line
 from gateway.request import Request
 from gateway.settings import encoded, setting_text
 
@@ -103,9 +104,13 @@ async def create_bucket(context: Context, request: Request, asked: Any) -> Any:
     if len(context.names.directory.buckets_of(request.user)) >= BUCKETS_PER_USER_MAX:
         raise S3Error("TooManyBuckets")
     try:
-        await context.names.create_bucket(name, request.user, config.region, registers=values)
+        made = await context.names.create_bucket(
+            name, request.user, config.region, registers=values
+        )
     except BucketExists as error:
         _check_again(error.bucket, request, values)
+    else:
+        request.common += position_line(made.created, made.id)
     return output("CreateBucket", Location=f"/{name}")
 
 
@@ -155,9 +160,10 @@ async def head_bucket(_context: Context, request: Request, _asked: Any) -> Any:
 
 async def delete_bucket(context: Context, request: Request, _asked: Any) -> Any:
     try:
-        await context.names.delete_bucket(request.bucket.id)
+        stamp = await context.names.delete_bucket(request.bucket.id)
     except BucketNotEmpty:
         raise S3Error("BucketNotEmpty", extra={"BucketName": request.bucket.name}) from None
+    request.common += position_line(stamp, request.bucket.id)
     return None
 
 

@@ -43,6 +43,7 @@ from gateway.limits import PUT_BYTES_MAX, SMALL_BYTES_MAX
 from gateway.metadata import REDIRECT_LOCATION, STORAGE_CLASS, copied_meta, read_meta
 from gateway.model.matching import COPY_SOURCE
 from gateway.notifications.records import of, told
+from gateway.positions import position_line
 from gateway.put import FULL_OBJECT, give_name
 from gateway.read import look_up, permitted
 from gateway.replication_rules import not_here
@@ -257,7 +258,8 @@ async def copy_object(context: Context, request: Request) -> Reply:
         "</CopyObjectResult>",
         head=sse_head(version.meta.sse, request)
         + source_line(context, source)
-        + written_line(version.vid),
+        + written_line(version.vid)
+        + position_line(version.stamp, bucket.id, key, version.vid),
     )
 
 

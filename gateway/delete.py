@@ -8,7 +8,9 @@ takes that version away for good, if no lock keeps it.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dc.names.api import NamesError
 from dc.names.model import NULL_VERSION, Condition, Kind, Removal, Tombstone, Version
+from dc.positions import Position, position_of
 from dc.stamps import Stamp
 from gateway.body import announced_length, receive
 from gateway.checksums import BodyVerifier
@@ -18,6 +20,7 @@ from gateway.errors import S3Error
 from gateway.limits import DELETE_KEYS_MAX, XML_BYTES_MAX
 from gateway.locks import is_lockable, may_bypass
 from gateway.notifications.records import What, told
+from gateway.positions import position_line, positions_line
 from gateway.refusals import refused
 from gateway.reply import XMLNS, Reply, xml_reply
 from gateway.request import Deleted, Request
@@ -55,27 +58,30 @@ async def delete_object(context: Context, request: Request) -> Reply:
         # No versions, no locks, nobody to be told.
         gone = Tombstone(bucket=bucket.id, key=request.key, vid=NULL_VERSION, stamp=stamp)
         await names.delete((gone,))
-        return Reply(204)
+        return Reply(204, position_line(stamp, bucket.id, gone.key))
     only_if = None if request.plain else delete_condition(request.headers)
     version_id = request.query.get("versionId")
     removal = _removal(context, request, request.key, version_id, only_if, stamp)
     change = removal.change
+    position = position_line(stamp, bucket.id, change.key, change.vid)
     if version_id is None and only_if is None:
         if isinstance(change, Version):
             await names.put(change, events=removal.events)
-            return Reply(204, marker_lines(change.vid))
+            return Reply(204, marker_lines(change.vid) + position)
         await names.delete((change,), events=removal.events)
-        return Reply(204)
+        return Reply(204, position)
     (outcome,) = await names.remove((removal,))
     if (error := refused(outcome)) is not None:
         raise error
+    if outcome is not None and not isinstance(outcome, Kind):
+        position = ""
     if isinstance(change, Version):
-        return Reply(204, "" if outcome is not None else marker_lines(change.vid))
+        return Reply(204, position if outcome is not None else marker_lines(change.vid) + position)
     if version_id is None:
-        return Reply(204)
+        return Reply(204, position)
     if outcome is Kind.DELETE_MARKER:
-        return Reply(204, marker_lines(change.vid))
-    return Reply(204, f"x-amz-version-id: {shown_id(change.vid)}\r\n")
+        return Reply(204, marker_lines(change.vid) + position)
+    return Reply(204, f"x-amz-version-id: {shown_id(change.vid)}\r\n{position}")
 
 
 def _removal(
@@ -118,6 +124,7 @@ async def delete_objects(context: Context, request: Request) -> Reply:
     removals: list[Removal] = []
     asked: list[_Named] = []
     batch: list[Deleted] = []
+    made: list[Position] = []
     stamps = await context.names.stamps(len(named))
     for place, one in enumerate(named):
         if not place % _JUDGED_AT_ONCE and not request.access.is_short:
@@ -139,12 +146,16 @@ async def delete_objects(context: Context, request: Request) -> Reply:
     for one, removal, outcome in zip(asked, removals, outcomes, strict=True):
         refusal = refused(outcome)
         batch.append(_deleted(one, refusal))
+        if not isinstance(outcome, NamesError):
+            change = removal.change
+            made.append(position_of(change.stamp, change.bucket, change.key, change.vid))
         if refusal is not None:
             rows.append(_error_row(one, refusal))
         elif not quiet:
             rows.append(_deleted_row(one, removal, outcome))
     request.batch = batch
-    return xml_reply(f"<DeleteResult {XMLNS}>{''.join(rows)}</DeleteResult>")
+    document = f"<DeleteResult {XMLNS}>{''.join(rows)}</DeleteResult>"
+    return xml_reply(document, head=positions_line(made))
 
 
 async def _remove(context: Context, request: Request, removals: list[Removal]) -> Sequence[object]:

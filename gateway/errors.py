@@ -101,6 +101,7 @@ ERRORS: Mapping[str, tuple[int, str]] = {
     "ObjectLockConfigurationNotFoundError": (404, "The bucket has no Object Lock configuration."),
     "OperationAborted": (409, "A conflicting conditional operation is in progress. Try again."),
     "OwnershipControlsNotFoundError": (404, "The bucket ownership controls were not found."),
+    "PositionNotHere": (504, "What was written at this position has not come here in time."),
     "PreconditionFailed": (412, "At least one of the preconditions you specified did not hold."),
     "ReplicationConfigurationNotFoundError": (404, "There is no replication configuration."),
     "RequestHeaderSectionTooLarge": (400, "The request header section is too large."),

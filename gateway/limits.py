@@ -154,3 +154,15 @@ RULE_ID_CHARS_MAX = 255
 
 REPLICATION_RULES_MAX = 1000
 """S3's own."""
+
+POSITIONS_MAX = 32
+"""Of writes that a request may wait for: each is looked at whenever one of them comes."""
+
+POSITIONS_TOLD_MAX = 32
+"""Of the writes of one request that are told: as many as one request may wait for."""
+
+POSITION_WAIT_S = 10.0
+"""How long a request waits for them. Small changes take less than a second between continents."""
+
+POSITION_WAIT_S_MAX = 60.0
+"""How long it may ask to: Amazon's clients give a request up after as much."""

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from dc.names.api import NoSuchUpload
 from dc.names.model import Kind, Meta, Upload, Version
+from dc.stamps import Stamp
 from gateway.assemble import COMPOSITE, Assembled, NamedPart, assemble, etag_of, parse_complete
 from gateway.attributes import read_attributes, registers_at
 from gateway.body import announced_length, receive
@@ -25,6 +26,7 @@ from gateway.limits import XML_BYTES_MAX
 from gateway.metadata import read_meta
 from gateway.notifications.records import of, told
 from gateway.parts import find_upload
+from gateway.positions import position_line
 from gateway.put import FULL_OBJECT, crc64_text
 from gateway.reply import XMLNS, Reply, header_line, xml_reply
 from gateway.request import Request
@@ -130,7 +132,7 @@ async def complete_upload(context: Context, request: Request) -> Reply:
         if again is None:
             raise
         return again
-    return _completed(request, made.etag, made.meta, version.vid)
+    return _completed(request, made.etag, made.meta, version.vid, stamp)
 
 
 def _check_wishes(request: Request, upload: Upload, made: Assembled) -> None:
@@ -176,15 +178,15 @@ async def _completed_before(
         return None
     version = await context.names.version(bucket, key, vid)
     if version is not None and version.stamp == stamp:
-        return _completed(request, version.etag, version.meta, vid)
+        return _completed(request, version.etag, version.meta, vid, stamp)
     try:
         etag = etag_of([part.etag for part in named])
     except ValueError:
         return None
-    return _completed(request, etag, Meta(), vid)
+    return _completed(request, etag, Meta(), vid, stamp)
 
 
-def _completed(request: Request, etag: str, meta: Meta, vid: str) -> Reply:
+def _completed(request: Request, etag: str, meta: Meta, vid: str, stamp: Stamp) -> Reply:
     bucket, key = request.bucket.name, request.key
     host = escape(request.headers.get("Host", ""))
     return xml_reply(
@@ -193,7 +195,9 @@ def _completed(request: Request, etag: str, meta: Meta, vid: str) -> Reply:
         f"<Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><ETag>&quot;{etag}&quot;</ETag>"
         f"{checksum_elements(meta.checksums, meta.checksum_type)}"
         "</CompleteMultipartUploadResult>",
-        head=sse_head(meta.sse, request) + written_line(vid),
+        head=sse_head(meta.sse, request)
+        + written_line(vid)
+        + position_line(stamp, request.bucket.id, key, vid),
     )
 
 

@@ -39,6 +39,7 @@ from gateway.lifecycle.expiry import expiration_head
 from gateway.limits import PUT_BYTES_MAX, SMALL_BYTES_MAX
 from gateway.metadata import read_meta
 from gateway.notifications.records import of, told
+from gateway.positions import position_line
 from gateway.reply import Reply
 from gateway.request import Request
 from gateway.versioning import as_now, vid_at, written_line
@@ -170,6 +171,7 @@ async def put_object(context: Context, request: Request) -> Reply:
     version = replace(version, extents=stored.extents)
     await give_name(context, version, only_if, events)
     head = f'ETag: "{digests.md5_hex}"\r\n{written_line(version.vid)}'
+    head += position_line(version.stamp, bucket.id, key, version.vid)
     if sealing is not None:
         head += sse_head(version.meta.sse, request)
     if digests.checksums:

@@ -7,6 +7,7 @@ from dc.names.api import (
     NothingToMatch,
     ObjectLocked,
     PreconditionFailed,
+    TooManyWaiting,
 )
 from gateway.errors import S3Error
 
@@ -24,6 +25,8 @@ def refusal_of(error: BaseException) -> S3Error | None:
             return S3Error("NoSuchKey")
         case PreconditionFailed():
             return S3Error("PreconditionFailed")
+        case TooManyWaiting():
+            return S3Error("SlowDown", "Too many requests wait for positions. Try again later.")
         case ObjectLocked():
             return S3Error("AccessDenied", _LOCKED)
     return None

@@ -2,9 +2,10 @@
 
 1. It gets its id. 2. Its target is parsed, once, into bucket, key and query. 3. Its signature is
 verified: a request is authenticated before anything is looked up. 4. Its operation is found.
-5. Headers that the operation does not know are refused. 6. It is authorised
-(`gateway.access.gate`); who sends no signature may list the buckets that are theirs, which are
-none. It is run. 7. The answer, or the error as S3's XML document, is sent, with the request id.
+5. Headers that the operation does not know are refused; if it names positions of writes, they are
+waited for (`gateway.positions`). 6. It is authorised (`gateway.access.gate`); who sends no
+signature may list the buckets that are theirs, which are none. It is run. 7. The answer, or the
+error as S3's XML document, is sent, with the request id.
 
 Nothing is logged for a request that succeeded or was refused; errors of ours are, with the id.
 """
@@ -55,6 +56,7 @@ from gateway.operations import (
     find_row,
     run,
 )
+from gateway.positions import POSITION, wait_for_positions
 from gateway.post import read_upload
 from gateway.refusals import refusal_of
 from gateway.reply import XML_HEAD, Reply, header_line, serialise
@@ -209,10 +211,21 @@ class Gateway:
             request.access = NOBODY
 
     def _perform(self, request: Request, row: Row) -> Awaitable[Reply | None]:
-        """What runs an operation for who was authenticated, if that may be."""
+        """What runs an operation for who was authenticated, when that may be."""
         request.plain = plain = are_plain(request.headers)
         if not plain:
             check_headers(request.headers, row.name)
+            if POSITION in request.headers:
+                return self._perform_after(request, row)
+        return self._admit(request, row)
+
+    async def _perform_after(self, request: Request, row: Row) -> Reply | None:
+        """The same for what is to see what was written elsewhere."""
+        await wait_for_positions(self._context.names, request)
+        return await self._admit(request, row)
+
+    def _admit(self, request: Request, row: Row) -> Awaitable[Reply | None]:
+        """What runs an operation, if its sender may ask for it."""
         if not request.target.bucket or row is CREATE_BUCKET:
             if request.target.bucket and not request.user:
                 raise S3Error("AccessDenied")

@@ -20,6 +20,7 @@ from gateway.context import Context
 from gateway.errors import S3Error
 from gateway.limits import SETTING_BYTES_MAX
 from gateway.model.structs import read_json
+from gateway.positions import position_line
 from gateway.request import Request
 from gateway.setting_checks import (
     check_encryption,
@@ -102,4 +103,6 @@ async def put_setting(
     if len(text.encode()) > SETTING_BYTES_MAX:
         message = f"The configuration is too large: it may have {SETTING_BYTES_MAX} bytes."
         raise S3Error("InvalidRequest", message)
-    await context.names.set_bucket_registers(request.bucket.id, {name: text}, events=events)
+    bucket = request.bucket.id
+    stamp = await context.names.set_bucket_registers(bucket, {name: text}, events=events)
+    request.common += position_line(stamp, bucket, vid=name)

@@ -74,6 +74,9 @@ from dc.names.errors import (
     TooManyKeys as TooManyKeys,
 )
 from dc.names.errors import (
+    TooManyWaiting as TooManyWaiting,
+)
+from dc.names.errors import (
     UserExists as UserExists,
 )
 from dc.names.gateway_api import GatewayNames as GatewayNames

@@ -63,6 +63,10 @@ class StampTooOld(NamesError):
     such change. It must be made again, with a new stamp."""
 
 
+class TooManyWaiting(NamesError):
+    """As many questions wait as may; nothing was done."""
+
+
 class NoSuchPeer(NamesError): ...
 
 

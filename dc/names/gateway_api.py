@@ -26,6 +26,7 @@ from dc.names.model import (
     Version,
     VersionPage,
 )
+from dc.positions import Position
 from dc.stamps import Stamp
 
 Few = Annotated[int, Meta(ge=0, le=10_001)]
@@ -55,6 +56,12 @@ class GatewayNames(Protocol):
         """By name, from memory."""
         ...
 
+    async def missing(self, positions: Sequence[Position], seconds: float) -> list[Position]:
+        """Those of these writes that have not come here after so many seconds; none as soon as all
+        have. One has come when it was made here, when it or a later one of the same item was
+        applied here, or when it is covered. TooManyWaiting."""
+        ...
+
     # -- buckets ------------------------------------------------------------------------------
 
     async def create_bucket(
@@ -64,16 +71,18 @@ class GatewayNames(Protocol):
         when another bucket is shown by it."""
         ...
 
-    async def delete_bucket(self, bucket_id: str) -> None:
+    async def delete_bucket(self, bucket_id: str) -> Stamp:
         """Not by its name: another owner's bucket may have that a moment later.
 
-        NoSuchBucket; BucketNotEmpty when it holds a version. Its open uploads are dropped."""
+        The stamp of the deletion. NoSuchBucket; BucketNotEmpty when it holds a version. Its open
+        uploads are dropped."""
         ...
 
     async def set_bucket_registers(
         self, bucket_id: str, values: Mapping[str, str], *, events: Sequence[Event] = ()
-    ) -> None:
-        """Set attributes of a bucket, all with one stamp; "" takes one away. NoSuchBucket."""
+    ) -> Stamp:
+        """Set attributes of a bucket, all with one stamp, which is given; "" takes one away.
+        NoSuchBucket."""
         ...
 
     # -- objects ------------------------------------------------------------------------------

@@ -1,19 +1,21 @@
 """What a name server is asked about peers: the part of `dc/names/service.py` that keeps who they
-are, how far their feeds were taken, and what of them is not finished."""
+are, how far their feeds were taken, what came by them, and what of them is not finished."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from dc.names import peers
+from dc.names import applying, feed, peers
 from dc.names.api import NamesClosed
+from dc.names.arrivals import FEED_POSITIONS, Arrivals
 from dc.names.directory_api import DirectoryCopies
 from dc.names.journal_api import JournalNames
 from dc.names.knowledge import Knowledge
-from dc.names.model import Cursor, Event, Inboxed, Peer
+from dc.names.model import Change, Cursor, Event, Inboxed, Interval, Peer
 from dc.names.transaction import Transaction
 from dc.names.writer import Writer
 from dc.ports import Clock, Database
+from dc.positions import Position
 
 T = TypeVar("T")
 
@@ -24,10 +26,12 @@ class PeerNames:
     knowledge: Knowledge
     journal: JournalNames
     copies: DirectoryCopies
+    arrivals: Arrivals
     _wall: Clock
     _writer: Writer
     _scan: Database
     _peers: list[Peer]
+    _feed_end: int
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -92,3 +96,38 @@ class PeerNames:
 
     async def inbox_state(self, peer: str) -> tuple[int, int]:
         return await self._read(lambda db: peers.inbox_state(db, peer))
+
+    # -- what comes from them ---------------------------------------------------------------------
+
+    async def apply(
+        self,
+        changes: Sequence[Change],
+        *,
+        peer: str = "",
+        cursor: Cursor | None = None,
+        inbox: Sequence[Inboxed] = (),
+        done: Sequence[int] = (),
+        restoring: bool = False,
+    ) -> None:
+        def act(transaction: Transaction) -> None:
+            applying.apply(transaction, changes, restoring=restoring)
+            if peer:
+                peers.advance(transaction, peer, cursor, inbox, done)
+            transaction.arrived += changes
+
+        await self._writer.action(act)
+
+    def coverage(self) -> list[Interval]:
+        return self.knowledge.coverage.intervals()
+
+    def cover(self, intervals: Sequence[Interval]) -> None:
+        self.knowledge.cover(intervals)
+        self.arrivals.covered()
+
+    async def missing(self, positions: Sequence[Position], seconds: float) -> list[Position]:
+        return await self.arrivals.missing(positions, seconds)
+
+    async def _recent(self) -> list[Change]:
+        after = max(0, self._feed_end - FEED_POSITIONS)
+        entries, _, _ = await self._read(lambda db: feed.read_feed(db, after, FEED_POSITIONS))
+        return [one.change for one in entries]

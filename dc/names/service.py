@@ -26,6 +26,7 @@ from dc.names import (
     version_listing,
 )
 from dc.names.api import BucketExists
+from dc.names.arrivals import Arrivals
 from dc.names.directory import MemoryDirectory
 from dc.names.directory_api import DirectoryCopies, NoCopies
 from dc.names.elsewhere import Elsewhere
@@ -37,14 +38,10 @@ from dc.names.model import (
     AccessKey,
     Backlog,
     Bucket,
-    Change,
     Condition,
     Conflict,
-    Cursor,
     Event,
     FeedEntry,
-    Inboxed,
-    Interval,
     ItemState,
     Known,
     LeafItem,
@@ -133,6 +130,7 @@ class SqliteNames(UploadNames):
         self._fed = asyncio.Event()
         self._scan = scan
         self._reader = Reader(point)
+        self.arrivals = Arrivals(wall, self.dc_id, self.knowledge.covers, self._recent)
         self._trees = state.loaded
         self._writer = Writer(
             writer,
@@ -157,6 +155,7 @@ class SqliteNames(UploadNames):
         self._peers = await self._scan.run(peers.load)
 
     async def close(self) -> None:
+        self.arrivals.close()
         await self._writer.close()
         await self._reader.close()
         for database in reversed(self._databases):
@@ -195,21 +194,21 @@ class SqliteNames(UploadNames):
         )
         return await self._known(lambda one: make_bucket(one, bucket))
 
-    async def delete_bucket(self, bucket_id: str) -> None:
+    async def delete_bucket(self, bucket_id: str) -> Stamp:
         stamp = self.clock.now()
-        await self._known(
-            lambda transaction: registers.delete_bucket(transaction, bucket_id, stamp)
-        )
+        await self._known(lambda one: registers.delete_bucket(one, bucket_id, stamp))
+        return stamp
 
     async def set_bucket_registers(
         self, bucket_id: str, values: Mapping[str, str], *, events: Sequence[Event] = ()
-    ) -> None:
+    ) -> Stamp:
         _check_texts(values)
         stamp = self.clock.now()
         await self._known(
             lambda transaction: registers.set_registers(transaction, bucket_id, values, stamp),
             events,
         )
+        return stamp
 
     # -- objects ------------------------------------------------------------------------------
 
@@ -357,23 +356,6 @@ class SqliteNames(UploadNames):
         while self._feed_end <= after:
             await self._fed.wait()
 
-    async def apply(
-        self,
-        changes: Sequence[Change],
-        *,
-        peer: str = "",
-        cursor: Cursor | None = None,
-        inbox: Sequence[Inboxed] = (),
-        done: Sequence[int] = (),
-        restoring: bool = False,
-    ) -> None:
-        def act(transaction: Transaction) -> None:
-            applying.apply(transaction, changes, restoring=restoring)
-            if peer:
-                peers.advance(transaction, peer, cursor, inbox, done)
-
-        await self._writer.action(act)
-
     # -- conflicts ----------------------------------------------------------------------------
 
     async def conflicts(
@@ -448,12 +430,6 @@ class SqliteNames(UploadNames):
         await self._writer.action(lambda transaction: registers.merge_site(transaction, site))
         return stamp
 
-    def coverage(self) -> list[Interval]:
-        return self.knowledge.coverage.intervals()
-
-    def cover(self, intervals: Sequence[Interval]) -> None:
-        self.knowledge.cover(intervals)
-
     async def upkeep(self) -> bool:
         if self.knowledge.settle():
             # What was accepted before the floor rose is before this in the writer's queue.
@@ -478,6 +454,8 @@ class SqliteNames(UploadNames):
             self.copies.changed(done.changed, done.peers)
         if done.told:
             self.outbox.tell()
+        if done.arrived:
+            self.arrivals.note(done.arrived)
         if done.absent:
             self.elsewhere.committed()
         self.knowledge.horizon = max(self.knowledge.horizon, done.horizon)

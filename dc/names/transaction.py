@@ -92,6 +92,8 @@ class Transaction:
         """Whether bodies were named that other DCs hold (`dc/names/elsewhere.py`)."""
         self.told = False
         """Whether events went into the outbox."""
+        self.arrived: list[Change] = []
+        """What was made elsewhere."""
         self.horizon = 0
         """The last position of a tombstone that was collected."""
 

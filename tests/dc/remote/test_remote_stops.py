@@ -1,5 +1,6 @@
 """Bodies that are given up in the middle: nothing of them is left at the datacenter."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -9,7 +10,10 @@ from remote_kit import Pair, begin
 
 from dc.names.service import open_names
 from dc.objects.store import ContainerStore
+from dc.positions import position_of
 from dc.remote.copies import Copies
+from dc.remote.errors import Unreachable
+from dc.remote.names import remote_names
 from dc.remote.objects import RemoteObjects
 from dc.system import SystemClock, SystemDatabases, SystemDisk, SystemRandomness
 
@@ -83,3 +87,17 @@ async def test_what_waits_is_ended_with_the_session(pair: Pair) -> None:
     await soon(lambda: not pair.serving._bodies and not pair.serving._tasks)
     with pytest.raises(Exception, match="cannot be reached"):
         await writer.finish()
+
+
+async def test_who_waits_for_a_write_is_told_of_the_end_and_forgotten(pair: Pair) -> None:
+    names, _ = remote_names(pair.session)
+    never = position_of((await names.stamp())[:16] + "e" * 16, "b")
+    assert await names.missing([never], 0.05) == [never]
+    arrivals = pair.serving._names.arrivals  # type: ignore[attr-defined]
+    task = asyncio.ensure_future(names.missing([never], 60))
+    await soon(lambda: arrivals._count == 1)
+    await pair.end()
+    with pytest.raises(Unreachable):
+        await task
+    await soon(lambda: arrivals._count == 0)
+    assert not arrivals._waiting
