@@ -20,7 +20,9 @@ import structlog
 
 from admin.disks import apart, check_empty, has_mark, make_disk
 from admin.errors import AdminError
+from admin.fleet_shown import check_here, check_removable, shown_disks, shown_node, without
 from admin.fleet_state import FleetState, NodeRecord, read_state, write_state
+from admin.gateways import GatewayAt, Gateways
 from admin.layout import Layout, disk_folders
 from admin.reply import utc
 from dc.config import Config
@@ -36,6 +38,7 @@ from tokens.access import AccessTokens
 from tokens.claims import new_jti
 from tokens.errors import TokenError
 from tokens.identity import Identity
+from tokens.joining import OS
 from tokens.limits import CLOCK_SKEW_SECONDS
 from tokens.place import Place, parse_endpoint
 
@@ -68,6 +71,9 @@ class Fleet:
         self._nodes: dict[str, RemoteNode] = {}
         self._changing = asyncio.Lock()
         self.disks: CodedDisks | None = None
+        self.gateways: Gateways | None = None
+        self.is_gateway = True
+        """Whether the datacenter's own process serves S3 clients, too."""
         self.seal: Callable[[], Awaitable[None]] | None = None
         """Ends the writing of all containers: others are begun."""
         self.place: Callable[[], Place] | None = None
@@ -99,15 +105,21 @@ class Fleet:
 
     def _remote(self, node: NodeRecord) -> RemoteNode:
         if node.name not in self._nodes:
-            tokens = AccessTokens(
-                self._identity,
-                node.node_id,
-                self._clock.monotonic,
-                self._now,
-                self._randomness.token,
-            )
+            tokens = self._tokens(node)
             self._nodes[node.name] = RemoteNode(_address(node), tokens.current, self._clock, dial)
         return self._nodes[node.name]
+
+    def _tokens(self, node: NodeRecord) -> AccessTokens:
+        return AccessTokens(
+            self._identity, node.node_id, self._clock.monotonic, self._now, self._randomness.token
+        )
+
+    def gateways_at(self) -> list[GatewayAt]:
+        """The nodes that are gateways."""
+        return [self._gateway(node) for node in self._state.nodes if node.is_gateway]
+
+    def _gateway(self, node: NodeRecord) -> GatewayAt:
+        return GatewayAt(_address(node), self._tokens(node).current)
 
     def _now(self) -> int:
         """Seconds since 1970."""
@@ -135,58 +147,22 @@ class Fleet:
 
     def shown_disks(self) -> list[dict[str, Any]]:
         """For the admin API."""
-        if self.disks is None:
-            return []
-        disks, failing = self.disks.disks, self.disks.disks.failing()
-        found = []
-        for number in disks.numbers():
-            left = self.disks.slots.left_on(number)
-            state = "ok"
-            if number in disks.absent:
-                state = "missing"
-            elif number in disks.draining:
-                state = "draining" if left else "drained"
-            elif number in failing:
-                state = "failing"
-            place = disks.places[number]
-            found.append({"disk": place.label, "host": place.host, "state": state, "slots": left})
-        return found
+        return [] if self.disks is None else shown_disks(self.disks)
 
     def shown_nodes(self) -> list[dict[str, Any]]:
+        """The same of the nodes."""
         by_label = {one["disk"]: one for one in self.shown_disks()}
-        found = []
-        for node in self._state.nodes:
-            disks = [
-                by_label[label]
-                for number in range(len(node.disks))
-                if (label := node.label(number)) in by_label
-            ]
-            words = {one["state"] for one in disks}
-            if words <= {"missing"}:
-                state = "unreachable"
-            elif words & {"draining", "drained"}:
-                state = "leaving"
-            else:
-                state = "ok" if words == {"ok"} else "degraded"
-            found.append(
-                {
-                    "name": node.name,
-                    "id": node.node_id,
-                    "host": node.host,
-                    "endpoints": node.endpoints,
-                    "joined": node.joined,
-                    "state": state,
-                    "disks": disks,
-                    "slots": sum(one["slots"] for one in disks),
-                }
-            )
-        return found
+        return [
+            shown_node(node, by_label, self.gateways.state(node.name) if self.gateways else "")
+            for node in self._state.nodes
+        ]
 
     # -- joining --------------------------------------------------------------------------------
 
-    def token(self, lifetime_seconds: int) -> tuple[str, int]:
+    def token(self, lifetime_seconds: int, roles: Sequence[str] = (OS,)) -> tuple[str, int]:
         """A token for one node, and when it expires (epoch seconds)."""
-        self._coded()
+        if OS in roles:
+            self._coded()
         assert self.place is not None
         now = self._now()
         token = joining.issue(
@@ -194,6 +170,7 @@ class Fleet:
             self.place(),
             now=now,
             jti=new_jti(self._randomness.token),
+            roles=roles,
             lifetime_seconds=lifetime_seconds,
         )
         return token, now + lifetime_seconds
@@ -219,7 +196,7 @@ class Fleet:
         return messages.PairReply(answer=self._identity.dc_id)
 
     async def _join(self, offer: joining.JoinOffer, asked: joining.JoinRequest) -> None:
-        disks, state = self._coded(), self._state
+        state = self._state
         name, node_id = asked.place.name, asked.node.dc_id
         there = next((one for one in state.nodes if one.node_id == node_id), None)
         # Who heard no answer asks again.
@@ -227,14 +204,20 @@ class Fleet:
             raise AdminError("the token was used already: make a new one with `farshore node add`")
         if there is None and state.node(name) is not None:
             raise AdminError(f"there is a node {name} already: give this one another name")
-        if there is not None and (there.name, there.host, there.disks) != (
+        if OS in asked.roles:
+            self._coded()
+        if not set(asked.roles) <= set(offer.roles):
+            raise AdminError(f"the token makes a node {' and '.join(offer.roles)} only")
+        if there is not None and (there.name, there.host, there.disks, there.roles) != (
             name,
             asked.host,
             asked.disks,
+            asked.roles,
         ):
             raise AdminError(
-                f"it is the node {there.name} already, with host {there.host} and the disks"
-                f" {', '.join(there.disks)}: join with these, or release it first (--lost)"
+                f"it is the node {there.name} already ({' and '.join(there.roles)}), with host"
+                f" {there.host} and the disks {', '.join(there.disks) or 'none'}: join with"
+                " these, or release it first (--lost)"
             )
         if there is None and len(state.nodes) >= NODES_MAX:
             raise AdminError(f"a datacenter has at most {NODES_MAX} nodes")
@@ -247,6 +230,7 @@ class Fleet:
             signing_key=asked.node.signing_key,
             host=asked.host,
             disks=asked.disks,
+            roles=asked.roles,
             joined=utc(now),
         )
         used = {jti: one for jti, one in state.used.items() if one[0] > now}
@@ -260,11 +244,13 @@ class Fleet:
                 used=used,
             )
         )
-        if there is None:
+        if there is None and node.disks:
             for place in self._of_node(node):
-                disks.add_place(place)
-        else:
+                self._coded().add_place(place)
+        elif node.disks:
             self._remote(node).address = _address(node)
+        if node.is_gateway and self.gateways is not None:
+            self.gateways.add(self._gateway(node))
         if there != node:
             log.info("a node has joined", node=name, disks=len(node.disks))
 
@@ -315,6 +301,8 @@ class Fleet:
         async with self._changing:
             disks = self._coded()
             numbers = {self._number(label) for label in labels}
+            if not labels:
+                return  # Of a node whose disks are removed already.
             before, asked = set(self._state.draining), set(labels)
             after = before - asked if undo else before | asked
             if not undo:
@@ -345,38 +333,51 @@ class Fleet:
         async with self._changing:
             await self._remove([label], lost)
 
-    async def _remove(self, labels: Sequence[str], lost: bool) -> None:
-        disks = self._coded()
-        numbers = [self._number(label) for label in labels]
-        for number, label in zip(numbers, labels, strict=True):
-            if number in disks.disks.absent:
-                if not lost:
-                    raise AdminError(
-                        f"{label} is not there, and nobody knows what is on it: say --lost if it"
-                        " will not come back"
-                    )
-            elif left := disks.slots.left_on(number):
-                raise AdminError(f"{label} has {left} slots on it: drain it first")
-            elif number not in disks.disks.draining:
-                raise AdminError(f"{label} is empty, and may be written to: drain it first")
-        if lost:
-            _check_here(disks, set(numbers))
-        if lost and (bad := await disks.run(lambda: _without(disks, set(numbers)))):
-            raise AdminError(
-                f"{bad} containers have too few fragments without it: bring it back, or wait for"
-                " the repair of others"
-            )
-        gone = set(labels)
+    async def _remove(self, labels: Sequence[str], lost: bool, node: str = "") -> None:
+        """Forget disks, and the node that they are all of. It is written down at once: there is
+        nothing in between that a crash could leave."""
+        numbers = await self._removable(labels, lost) if labels else []
+        gone, state = set(labels), self._state
+        removed = {*state.removed, *gone}
+        if node:
+            removed = {one for one in removed if not one.startswith(f"{node}:")}
         await self._write(
             msgspec.structs.replace(
-                self._state,
-                draining=[one for one in self._state.draining if one not in gone],
-                removed=sorted({*self._state.removed, *gone}),
+                state,
+                nodes=[one for one in state.nodes if one.name != node],
+                draining=[one for one in state.draining if one not in gone],
+                removed=sorted(removed),
             )
         )
         for number in numbers:
+            disks = self._coded()
             await disks.run(partial(disks.remove_place, number))
         log.info("disks were removed", disks=list(labels))
+
+    async def _removable(self, labels: Sequence[str], lost: bool) -> list[int]:
+        """These disks. AdminError when one is needed."""
+        disks = self._coded()
+        numbers = [self._number(label) for label in labels]
+        for number, label in zip(numbers, labels, strict=True):
+            check_removable(disks, number, label, lost)
+        if lost:
+            check_here(disks, set(numbers))
+            if bad := await disks.run(lambda: without(disks, set(numbers))):
+                raise AdminError(
+                    f"{bad} containers have too few fragments without it: bring it back, or wait"
+                    " for the repair of others"
+                )
+        for number in numbers if not lost else ():
+            await disks.run(partial(self._settle, disks.disks.places[number]))
+        return numbers
+
+    def _settle(self, place: DiskPlace) -> None:
+        """What was removed from a disk is so for good: nobody removes it again when the disk is
+        forgotten."""
+        try:
+            place.disk.sync_dir(place.containers)
+        except OSError as error:
+            raise AdminError(f"{place.label} cannot be written: {error.strerror}") from None
 
     async def destroy(self) -> None:
         """Delete all containers. AdminError when some are left."""
@@ -407,14 +408,31 @@ class Fleet:
         labels = [node.label(number) for number in range(len(node.disks))]
         return [label for label in labels if label not in self._state.removed]
 
+    def check_gateways(self, name: str) -> None:
+        """AdminError when clients would have no gateway without this node."""
+        gateways = self.gateways
+        if not self._node(name).is_gateway or self.is_gateway or gateways is None:
+            return
+        if not gateways.connected() - {name}:
+            raise AdminError(
+                f"{name} is the last gateway that is connected: clients would have none. Start"
+                " another, or serve the datacenter with the role gateway, first"
+            )
+
     async def forget_node(self, name: str, *, lost: bool = False) -> None:
         """Let a node go whose disks are empty; with `lost` one that will not come back."""
         async with self._changing:
-            labels = self.labels_of(name)
-            await self._remove(labels, lost)
-            nodes = [one for one in self._state.nodes if one.name != name]
-            removed = [one for one in self._state.removed if not one.startswith(f"{name}:")]
-            await self._write(msgspec.structs.replace(self._state, nodes=nodes, removed=removed))
+            node = self._node(name)
+            # First it serves nobody any more: a datacenter that ends in between still knows of it,
+            # and waits for its lease when it is started again.
+            if self.gateways is not None:
+                await self.gateways.remove(name)
+            try:
+                await self._remove(self.labels_of(name), lost, name)
+            except AdminError:
+                if node.is_gateway and self.gateways is not None:
+                    self.gateways.add(self._gateway(node))
+                raise
             remote = self._nodes.pop(name, None)
             if remote is not None:
                 remote.close()
@@ -436,28 +454,3 @@ def _check_left(disks: CodedDisks, numbers: set[int]) -> None:
                 f"{tier.mode}{of_tier} takes {tier.mode.slots} disks, and {len(left)} would be"
                 " left: add others first"
             )
-
-
-def _check_here(disks: CodedDisks, numbers: set[int]) -> None:
-    """AdminError when so few of the other disks are there that nobody knows what is on these."""
-    absent = disks.disks.absent
-    for tier in disks.tiers.all():
-        mine = set(disks.disks.of_tier(tier))
-        others = mine - numbers
-        here = len(others - absent)
-        if mine & numbers and others and here < tier.mode.slots_min:
-            raise AdminError(
-                f"of the {len(others)} other disks {here} are there: nobody knows what is on those"
-                " that are not. Bring them back, or add others, first"
-            )
-
-
-def _without(disks: CodedDisks, numbers: set[int]) -> int:
-    """How many containers cannot be read without these disks."""
-    bad, gone = 0, numbers | disks.disks.absent
-    for container in disks.slots.containers():
-        mode = disks.form(container).mode
-        whole = set(range(mode.slots)) - disks.slots.missing(container)
-        places = {disks.slots.place_of(container, slot) for slot in whole}
-        bad += len(places - gone - {None}) < mode.k
-    return bad

@@ -4,8 +4,8 @@
     POST   /disks {"path"}              an empty folder of this machine becomes one
     POST   /disks/drain {"disks", "undo"}   let them become empty, or no more
     POST   /disks/remove {"disk", "lost"}   forget one that is empty, or lost
-    GET    /nodes                       the machines that give disks
-    POST   /nodes/token {"lifetime_seconds"}   a token for one more
+    GET    /nodes                       the machines that give disks, or are gateways
+    POST   /nodes/token {"lifetime_seconds", "roles"}   a token for one more
     POST   /nodes/release {"node", "lost", "destroy"}   let one go
 
 The answer to a release is JSON lines: {"progress": {"slots"}} while its disks are emptied, in the
@@ -16,7 +16,7 @@ disk would be left: all bytes of all objects are deleted.
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
@@ -47,6 +47,9 @@ class RemoveDisk(msgspec.Struct, forbid_unknown_fields=True):
 
 class NodeToken(msgspec.Struct, forbid_unknown_fields=True):
     lifetime_seconds: Annotated[int, Meta(ge=1, le=7 * 86_400)] = 3_600
+    roles: Annotated[tuple[Literal["os", "gateway"], ...], Meta(min_length=1, max_length=2)] = (
+        "os",
+    )
 
 
 class ReleaseNode(msgspec.Struct, forbid_unknown_fields=True):
@@ -97,13 +100,15 @@ class FleetApi:
 
     async def _token(self, request: web.Request) -> web.Response:
         wanted = await body(request, NodeToken)
-        token, expires = self._fleet.token(wanted.lifetime_seconds)
+        token, expires = self._fleet.token(wanted.lifetime_seconds, wanted.roles)
         return answer({"token": token, "expires": utc(expires)}, 201)
 
     async def _release(self, request: web.Request) -> web.StreamResponse:
         wanted = await body(request, ReleaseNode)
         labels = self._fleet.labels_of(wanted.node)
-        last = len(labels) == len(self._fleet.shown_disks())
+        last = bool(labels) and len(labels) == len(self._fleet.shown_disks())
+        if not wanted.lost and not last:
+            self._fleet.check_gateways(wanted.node)
         if wanted.destroy and not last:
             raise AdminError("there are other disks: nothing has to be destroyed")
         if last and wanted.destroy != self._name:
@@ -111,7 +116,7 @@ class FleetApi:
                 f"{wanted.node} has the last disks: with it all objects are destroyed. If that is"
                 f" meant: --destroy {self._name}"
             )
-        if not wanted.lost and not last:
+        if labels and not wanted.lost and not last:
             self._check_there(labels)
             await self._fleet.drain(labels)
         response = web.StreamResponse(

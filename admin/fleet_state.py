@@ -11,12 +11,13 @@ import msgspec
 from admin.errors import AdminError, os_reason
 from admin.layout import PRIVATE, Layout
 from dc.ports import Disk
+from tokens.joining import GATEWAY, OS
 
-VERSION = 1
+VERSION = 2
 
 
 class NodeRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A machine that gives its disks."""
+    """A machine that gives its disks, or serves S3 clients, or both."""
 
     name: str
     node_id: str
@@ -29,6 +30,11 @@ class NodeRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     disks: list[str]
     """The paths on the machine, for people; they are asked for by number."""
     joined: str
+    roles: list[str] = msgspec.field(default_factory=lambda: [OS])
+
+    @property
+    def is_gateway(self) -> bool:
+        return GATEWAY in self.roles
 
     def label(self, number: int) -> str:
         return f"{self.name}:{self.disks[number]}"
@@ -73,5 +79,6 @@ def read_state(layout: Layout) -> FleetState:
 
 def write_state(path: Path, state: FleetState, disk: Disk) -> None:
     """OSError when it could not be made durable."""
+    state = msgspec.structs.replace(state, version=VERSION)
     text = msgspec.json.format(msgspec.json.encode(state)) + b"\n"
     disk.write_atomic(path, text, PRIVATE)

@@ -77,6 +77,11 @@ class Layout:
         return self.root / "disks.json"
 
     @property
+    def node(self) -> Path:
+        """What is there when it is a node's folder, and no datacenter's."""
+        return self.root / "node.json"
+
+    @property
     def lock(self) -> Path:
         return self.root / "farshore.lock"
 
@@ -107,6 +112,10 @@ def existing(root: Path) -> Layout:
             raise AdminError(f"{root} does not exist: make it with `farshore init {root} --name X`")
         if not root.is_dir():
             raise AdminError(f"{root} is a file, not the folder of a datacenter")
+        if layout.node.is_file():
+            raise AdminError(
+                f"{root} is a node, no datacenter: this is asked of the datacenter that it is of"
+            )
         if not layout.config.is_file():
             raise AdminError(
                 f"{root} is not a datacenter, it has no farshore.toml: make it with"

@@ -1,8 +1,8 @@
 """A datacenter in one process: what `farshore serve` runs.
 
 Start: lock DIR, read it, open names and objects, listen for peers, then for S3 clients, then for
-the command line; last, write DIR/run.json, which tells the command line where to ask. So whoever
-finds the admin API finds everything else running.
+Prometheus (if that is wanted) and the command line; last, write DIR/run.json, which tells the
+command line where to ask. So whoever finds the admin API finds everything else running.
 
 Stop, within 10 seconds: listen no more; let requests that are under way finish, for 5 seconds;
 then end replication, objects and names, in this order, each of which lets what it has begun
@@ -31,6 +31,8 @@ from admin.drain import drain
 from admin.errors import AdminError, os_reason, taken
 from admin.fleet_api import FleetApi
 from admin.layout import Layout, Lock, existing, read_run
+from admin.metrics.datacenter import DatacenterPage
+from admin.metrics.service import About, Metrics
 from admin.objects import ObjectsApi
 from admin.parts import Files, Parts, open_parts, read_files
 from dc.config import bracketed, parse_listen
@@ -44,7 +46,8 @@ IN_FLIGHT_SECONDS = 5.0
 """How long requests may go on after a stop."""
 PART_STOP_SECONDS = 1.5
 """How long each part may take to stop after that."""
-LISTENERS = ("s3", "peer", "admin")
+LISTENERS = {"peer", "admin"}
+"""What is bound at the end of a start, whatever clients are served."""
 LOCK_TRIES = 5
 LOCK_WAIT_SECONDS = 0.05
 BACKLOG = 1024
@@ -55,21 +58,32 @@ class Node:
     """One DIR, served by this process."""
 
     def __init__(
-        self, layout: Layout, clock: Clock, disk: Disk, randomness: Randomness, network: Network
+        self,
+        layout: Layout,
+        clock: Clock,
+        disk: Disk,
+        randomness: Randomness,
+        network: Network,
+        *,
+        is_gateway: bool = True,
     ) -> None:
+        """`is_gateway`: S3 clients are served."""
         self._layout = layout
         self._clock = clock
         self._disk = disk
         self._randomness = randomness
         self._network = network
+        self._is_gateway = is_gateway
         self._lock = Lock(layout.lock, f"the datacenter in {layout.root}")
         self._parts: Parts | None = None
         self._s3: asyncio.Server | None = None
         self._admin: asyncio.Server | None = None
-        self._admin_runner: web.AppRunner | None = None
+        self._runners: list[web.AppRunner] = []
+        self._metrics: Metrics | None = None
+        self._metrics_listener: asyncio.Server | None = None
         self._started = 0.0
         self.addresses: dict[str, dict[str, Any]] = {}
-        """Bound host and port of s3, peer and admin."""
+        """Bound host and port of s3, peer and admin, and of metrics if they are wanted."""
 
     async def start(self) -> None:
         """Everything up, or AdminError and nothing left behind."""
@@ -108,11 +122,16 @@ class Node:
             network=self._network,
         )
         await self._try_ports("peer", config.peer.listen, last, parts.replicator.start)
-        self._s3 = await self._listen("s3", config.s3.listen, parts.s3, BACKLOG, last)
+        if self._is_gateway:
+            self._s3 = await self._listen("s3", config.s3.listen, parts.s3, BACKLOG, last)
+        if config.metrics.listen:
+            await self._start_metrics(parts, last)
         self._admin = await self._listen(
             "admin", config.admin.listen, await self._admin_server(parts), ADMIN_BACKLOG, last
         )
         parts.background.start()
+        parts.fleet.is_gateway = self._is_gateway
+        parts.gateways.start(parts.fleet.gateways_at())
         run = {"pid": os.getpid(), "dc_id": files.identity.dc_id, **self.addresses}
         encoded = msgspec.json.format(msgspec.json.encode(run)) + b"\n"
         await self._disk.run(lambda: self._disk.write_atomic(self._layout.run, encoded))
@@ -120,13 +139,30 @@ class Node:
             "serving",
             name=config.name,
             dc_id=files.identity.dc_id,
-            **{what: self.url(what) for what in LISTENERS},
+            **{what: self.url(what) for what in self.addresses},
         )
 
     def url(self, what: str) -> str:
-        """host:port as bound, of s3, peer or admin."""
+        """host:port as bound, of s3, peer, admin or metrics."""
         at = self.addresses[what]
         return f"{bracketed(at['host'])}:{at['port']}"
+
+    async def _start_metrics(self, parts: Parts, last: dict[str, Any]) -> None:
+        config = parts.files.config
+        about, page = About(config.name, config.region), DatacenterPage(parts)
+        metrics = self._metrics = Metrics(about, page.shows, self._clock, parts.files.metrics_token)
+        server = await self._server(metrics.app())
+        self._metrics_listener = await self._listen(
+            "metrics", config.metrics.listen, server, ADMIN_BACKLOG, last
+        )
+        metrics.start()
+
+    async def _server(self, app: web.Application) -> web.Server:
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, keepalive_timeout=5.0)
+        self._runners.append(runner)
+        await runner.setup()
+        assert runner.server is not None
+        return runner.server
 
     async def _admin_server(self, parts: Parts) -> web.Server:
         host, _ = parse_listen(parts.files.config.admin.listen)
@@ -147,12 +183,7 @@ class Node:
                 parts.replicator, parts.names.peers, parts.names.directory.bucket
             ).routes(),
         )
-        runner = self._admin_runner = web.AppRunner(
-            api.app(), access_log=None, handle_signals=False, keepalive_timeout=5.0
-        )
-        await runner.setup()
-        assert runner.server is not None
-        return runner.server
+        return await self._server(api.app())
 
     async def _listen(
         self, what: str, listen: str, server: web.Server, backlog: int, last: dict[str, Any]
@@ -197,16 +228,20 @@ class Node:
             "version": version("farshore"),
             "pid": os.getpid(),
             "up_seconds": round(self._clock.monotonic() - self._started, 1),
-            "s3": f"http://{self.url('s3')}",
+            "s3": f"http://{self.url('s3')}" if self._is_gateway else "",
             "peer": self.url("peer"),
             "advertise": files.config.advertised(self.addresses["peer"]["port"]),
             "admin": f"http://{self.url('admin')}",
+            "metrics": self._metrics_url(),
             "users": len(self._parts.accounts.users()),
             "datacenters": [peer.name for peer in self._parts.names.peers()],
             **self._parts.objects.status(),
             **self._parts.journal.status(),
             **self._parts.compactor.status(),
         }
+
+    def _metrics_url(self) -> str:
+        return f"http://{self.url('metrics')}/metrics" if "metrics" in self.addresses else "off"
 
     async def whole_status(self) -> dict[str, Any]:
         """With how the background work does."""
@@ -216,19 +251,23 @@ class Node:
     async def stop(self) -> None:
         """Stop what has been started; harmless otherwise."""
         parts, self._parts = self._parts, None
-        for listening in (self._s3, self._admin):
+        for listening in (self._s3, self._admin, self._metrics_listener):
             if listening is not None:
                 listening.close()
-        self._s3 = self._admin = None
-        runner, self._admin_runner = self._admin_runner, None
+        self._s3 = self._admin = self._metrics_listener = None
+        runners, self._runners = self._runners, []
+        metrics, self._metrics = self._metrics, None
+        if metrics is not None:
+            await metrics.stop()
         if parts is not None:
-            started = len(self.addresses) == len(LISTENERS)
+            started = self.addresses.keys() >= LISTENERS
             if started:
                 log.info("stopping")
             await drain(parts.s3, IN_FLIGHT_SECONDS, self._clock)
             await _within(PART_STOP_SECONDS, parts.s3.shutdown(0.1), "s3")
-            if runner is not None:
+            for runner in runners:
                 await _within(PART_STOP_SECONDS, runner.cleanup(), "admin")
+            await _within(PART_STOP_SECONDS, parts.gateways.stop(), "gateways")
             await _within(PART_STOP_SECONDS, parts.background.stop(), "background work")
             await _within(PART_STOP_SECONDS, parts.replicator.stop(), "replication")
             await _within(PART_STOP_SECONDS, parts.journal.finish(), "journal")

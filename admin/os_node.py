@@ -1,8 +1,10 @@
-"""A node: a machine that gives its disks to a datacenter. `farshore node join` makes one.
+"""A node: a machine that gives its disks to a datacenter, or serves S3 clients for it, or both.
+`farshore node join` makes one.
 
 Its folder (NODE):
 
-    node.json       whose node it is, where it listens, which disks it gives; written last
+    node.json       whose node it is, what it is, where it listens, which disks it gives; written
+                    last
     identity        the keys that say who this node is                      secret
     node.crt        certificate of its listener
     node.key        its key                                                 secret
@@ -15,8 +17,10 @@ import http.client
 import itertools
 import os
 import ssl
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -26,6 +30,7 @@ from admin.errors import AdminError, os_reason
 from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock
 from dc.config import bracketed, parse_listen
 from dc.objects.nodes.server import NodeServer
+from dc.objects.nodes.wire import Ask
 from dc.ports import Clock, Disk, Randomness
 from dc.system import keep_alive, pinned
 from replicator import messages
@@ -37,6 +42,7 @@ from tokens.access import AccessVerifier
 from tokens.errors import AccessDenied, PlaceInvalid, TokensError
 from tokens.fingerprint import fingerprint
 from tokens.identity import Identity
+from tokens.joining import GATEWAY, OS
 from tokens.place import Place, parse_endpoint
 from tokens.private_file import check_private_mode
 
@@ -59,6 +65,14 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     dc_name: str
     dc_key: bytes
     """The datacenter's signing key: who can sign with it, is it."""
+    s3: str = ""
+    """Where a gateway listens for S3 clients; "" of a node that is none."""
+    metrics: str = ""
+    """Where a gateway listens for Prometheus; "" when it does not."""
+
+    @property
+    def roles(self) -> list[str]:
+        return [OS] * bool(self.disks) + [GATEWAY] * bool(self.s3)
 
 
 def is_node(root: Path) -> bool:
@@ -74,6 +88,8 @@ def join(
     advertise: list[str],
     host: str,
     disks: list[Path],
+    s3: str,
+    metrics: str = "",
     clock: Clock,
     disk: Disk,
     randomness: Randomness,
@@ -86,12 +102,20 @@ def join(
     try:
         offer = joining.read(token, now)
         _check_listen(listen, advertise)
+        roles = _roles(disks, s3, offer.roles)
+        _check_apart(listen, s3, metrics)
         identity, mark = _keys(root, clock, disk, randomness)
         place = Place(name, offer.place.region, tuple(advertise or [listen]), mark)
         folders = [folder.absolute() for folder in disks]
         _check_disks(folders, offer.dc.dc_id)
         request = joining.issue_request(
-            identity, place, offer, host=host, disks=[str(one) for one in folders], now=now
+            identity,
+            place,
+            offer,
+            host=host,
+            disks=[str(one) for one in folders],
+            roles=roles,
+            now=now,
         )
         _ask(offer, token.strip(), request)
         for folder in folders:
@@ -104,6 +128,8 @@ def join(
             dc_id=offer.dc.dc_id,
             dc_name=offer.place.name,
             dc_key=offer.dc.signing_key,
+            s3=s3,
+            metrics=metrics,
         )
         text = msgspec.json.format(msgspec.json.encode(config)) + b"\n"
         disk.write_atomic(root / NODE_FILE, text, PRIVATE)
@@ -112,6 +138,32 @@ def join(
     except OSError as error:
         raise AdminError(os_reason(error, root)) from None
     return config
+
+
+def _roles(disks: list[Path], s3: str, wanted: list[str]) -> list[str]:
+    """What the node is to be, by what it was given. AdminError when the token is for more."""
+    roles = [OS] * bool(disks) + [GATEWAY] * bool(s3)
+    if OS in wanted and not disks:
+        raise AdminError("name at least one folder for a disk: --disk DIR")
+    if GATEWAY in wanted and not s3:
+        raise AdminError("say where S3 clients are served: --s3 HOST:PORT")
+    return roles
+
+
+def _check_apart(listen: str, s3: str, metrics: str) -> None:
+    """AdminError when two listeners are to have one address, or one is none."""
+    if metrics and not s3:
+        raise AdminError("--metrics is for gateways, which have --s3, too")
+    options = {"--listen": listen, "--s3": s3, "--metrics": metrics}
+    given = {name: at for name, at in options.items() if at}
+    for name, at in given.items():
+        try:
+            parse_listen(at)
+        except ValueError as error:
+            raise AdminError(f"{name}: {error}") from None
+        for other, there in given.items():
+            if other < name and there == at:
+                raise AdminError(f"{name} and {other} are both {at}: each needs a port of its own")
 
 
 def _check_listen(listen: str, advertise: list[str]) -> None:
@@ -148,8 +200,6 @@ def _keys(root: Path, clock: Clock, disk: Disk, randomness: Randomness) -> tuple
 
 
 def _check_disks(folders: list[Path], dc_id: str) -> None:
-    if not folders:
-        raise AdminError("name at least one folder for a disk: --disk DIR")
     for one, two in itertools.combinations(folders, 2):
         apart(one, two)
     for folder in folders:
@@ -186,19 +236,48 @@ def _ask(offer: joining.JoinOffer, token: str, request: str) -> None:
         raise AdminError(f"{where} refuses: {reply.problem}")
 
 
+class Gateway(Protocol):
+    """What a node does that is a gateway (`admin/gateway_node.py`)."""
+
+    async def adopt(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ask: Ask
+    ) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+def _chosen(config: NodeConfig, wanted: Collection[str]) -> list[str]:
+    """The roles to serve. AdminError when the node cannot have one."""
+    for role in wanted:
+        if role not in config.roles:
+            can = " and ".join(config.roles)
+            raise AdminError(f"the node {config.name} is {can}: it cannot be {role}")
+    return [role for role in config.roles if not wanted or role in wanted]
+
+
 # -- serving ------------------------------------------------------------------------------------
 
 
 class OsNode:
     """One NODE, served by this process."""
 
-    def __init__(self, root: Path, clock: Clock, disk: Disk, randomness: Randomness) -> None:
+    def __init__(
+        self,
+        root: Path,
+        clock: Clock,
+        disk: Disk,
+        randomness: Randomness,
+        roles: Collection[str] = (),
+    ) -> None:
+        """`roles`: what of that which it can be it is to be now; all without."""
         self._root = root
+        self._roles = roles
         self._clock = clock
         self._disk = disk
         self._randomness = randomness
         self._lock = Lock(root / "farshore.lock", f"the node in {root}")
         self._server: NodeServer | None = None
+        self._gateway: Gateway | None = None
 
     async def start(self) -> None:
         """AdminError when it cannot be."""
@@ -227,18 +306,37 @@ class OsNode:
                 return False
             return True
 
-        folders = [Path(each) for each in config.disks]
+        roles = _chosen(config, self._roles)
+        run: dict[str, Any] = {"pid": os.getpid(), "roles": roles}
+        if GATEWAY in roles:
+            self._gateway = await self._start_gateway(config, run)
+        folders = [Path(each) for each in config.disks] if OS in roles else []
         boot = self._randomness.token(16).hex()
-        server = NodeServer(self._disk, folders, verify, boot, keep_alive)
+        adopt = None if self._gateway is None else self._gateway.adopt
+        server = NodeServer(self._disk, folders, verify, boot, keep_alive, adopt)
         host, port = parse_listen(config.listen)
         bound = await server.start(host, port, tls)
         self._server = server
-        run = {"pid": os.getpid(), "listen": f"{bracketed(host)}:{bound}"}
+        run["listen"] = f"{bracketed(host)}:{bound}"
         encoded = msgspec.json.format(msgspec.json.encode(run)) + b"\n"
         await self._disk.run(lambda: self._disk.write_atomic(root / "run.json", encoded))
-        log.info("serving", node=config.name, datacenter=config.dc_name, listen=run["listen"])
+        log.info("serving", node=config.name, datacenter=config.dc_name, **run)
+
+    async def _start_gateway(self, config: NodeConfig, run: dict[str, Any]) -> Gateway:
+        from admin.gateway_node import GatewayNode  # it loads all of S3
+
+        gateway = GatewayNode(self._clock, self._disk, self._randomness)
+        host, port = parse_listen(config.s3)
+        run["s3"] = {"host": host, "port": await gateway.start(host, port)}
+        if config.metrics:
+            host, port = parse_listen(config.metrics)
+            bound = await gateway.start_metrics(config.name, host, port)
+            run["metrics"] = {"host": host, "port": bound}
+        return gateway
 
     async def stop(self) -> None:
+        if self._gateway is not None:
+            await self._gateway.stop()
         if self._server is not None:
             try:
                 await asyncio.wait_for(self._server.stop(), _STOP_SECONDS_MAX)

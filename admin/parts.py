@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import web
-
 from admin.disks import check_folders, check_one_disk, check_tiers, note_disks, tiers_of
 from admin.errors import AdminError, os_reason
 from admin.fleet import Fleet
+from admin.gateways import Gateways
 from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, Layout
+from admin.metrics.token import read_token
+from admin.s3 import Outside, make_gateway
 from dc import config as configuration
 from dc.accounts import Accounts
 from dc.config import Config, ConfigError, Mqtt
-from dc.keyring import Keyring
 from dc.names.service import SqliteNames, open_names
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.compaction import Compactor
@@ -29,13 +29,13 @@ from dc.objects.one_disk import OneDisk
 from dc.objects.redundancy import parse_mode
 from dc.objects.store import ContainerStore
 from dc.ports import Clock, Disk, Network, Randomness
-from dc.system import SideBySide, SystemDatabases
+from dc.remote.wire import Settings
+from dc.system import SideBySide, SystemDatabases, connect
 from dc.worker import Worker
-from gateway import context as gateway_context
 from gateway.access_logs.delivery import AccessLogs
 from gateway.background import Background
+from gateway.connection import Server
 from gateway.notifications.mqtt import MqttBroker
-from gateway.service import Gateway
 from replicator.channel import server_context
 from replicator.service import Replicator
 from tokens.errors import CertificateError, TokensError
@@ -44,9 +44,6 @@ from tokens.identity import Identity
 from tokens.place import Place
 from tokens.private_file import check_private_mode
 from tokens.secret_store import SecretStore
-
-REGION_ALIASES = frozenset({"us-east-1"})
-"""What clients sign for that were told no region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +59,8 @@ class Files:
     data_key: bytes
     admin_token: str
     broker: MqttBroker | None
+    metrics_token: str
+    """"": whoever can connect may read the metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +73,11 @@ class Parts:
     journal: Journal
     compactor: Compactor
     accounts: Accounts
-    s3: web.Server
+    s3: Server
     background: Background
     replicator: Replicator
     fleet: Fleet
-
-
-class _Credentials:
-    """`Accounts` as the gateway wants it."""
-
-    def __init__(self, accounts: Accounts) -> None:
-        self._lookup = accounts.lookup
-
-    def lookup(self, access_key: str) -> gateway_context.Credential | None:
-        found = self._lookup(access_key)
-        return None if found is None else gateway_context.Credential(found.user, found.secret)
+    gateways: Gateways
 
 
 def read_files(layout: Layout) -> Files:
@@ -102,6 +91,8 @@ def read_files(layout: Layout) -> Files:
         data_key = layout.data_key.read_bytes()
         admin_token = layout.admin_token.read_text().strip()
         broker = _read_broker(layout, config.mqtt, identity.dc_id)
+        wanted = config.metrics.token_file
+        metrics_token = read_token(layout.root / wanted) if wanted else ""
     except (ConfigError, TokensError) as error:
         raise AdminError(str(error)) from None
     except ssl.SSLError:
@@ -118,7 +109,7 @@ def read_files(layout: Layout) -> Files:
         raise _damaged(layout.admin_token)
     if len(data_key) != DATA_KEY_BYTES:
         raise _damaged(layout.data_key)
-    return Files(layout, config, identity, mark, tls, data_key, admin_token, broker)
+    return Files(layout, config, identity, mark, tls, data_key, admin_token, broker, metrics_token)
 
 
 def _read_broker(layout: Layout, mqtt: Mqtt, dc_id: str) -> MqttBroker | None:
@@ -205,17 +196,18 @@ async def _say_site(names: SqliteNames, files: Files) -> None:
         await names.put_site(config.name, config.region)
 
 
-def _gateway_config(files: Files) -> gateway_context.Config:
+def _settings(files: Files) -> Settings:
+    """What all gateways of the datacenter have in common."""
     config = files.config
-    return gateway_context.Config(
+    return Settings(
+        name=config.name,
         region=config.region,
-        region_aliases=REGION_ALIASES,
-        base_domains=tuple(config.s3.base_domains),
-        website_domains=tuple(config.s3.website_domains),
+        base_domains=list(config.s3.base_domains),
+        website_domains=list(config.s3.website_domains),
         signature_v2=config.s3.signature_v2,
         ssec_over_http=config.s3.ssec_over_http,
         notifications=files.broker is not None,
-        host_id=config.name,
+        access_log_ms=config.access_log_ms,
     )
 
 
@@ -260,6 +252,7 @@ async def open_parts(
     """Open the databases and containers."""
     layout, config = files.layout, files.config
     secrets = SecretStore(files.data_key, randomness.token)
+    settings, outside = _settings(files), Outside(clock, randomness, disk)
     fleet = fleet_of(files, clock, disk, randomness)
     containers = object_disk(files, disk, clock, fleet)
     await disk.run(lambda: check_names(layout, containers))
@@ -289,34 +282,35 @@ async def open_parts(
         fleet.seal = objects.seal_all
         fleet.place = lambda: replicator.place
         replicator.open_door("node", fleet.accept)
-        logs = AccessLogs(
-            names=names,
-            objects=objects,
-            clock=clock,
-            randomness=randomness,
-            every_ms=config.access_log_ms,
-            host_id=config.name,
-            notifications=files.broker is not None,
-        )
-        gateway = Gateway(
-            names=names,
-            objects=objects,
-            credentials=_Credentials(accounts),
-            keyring=Keyring(names, secrets, randomness),
-            clock=clock,
-            randomness=randomness,
-            config=_gateway_config(files),
-            offload=disk,
-            replication=replicator.mark,
-            logs=logs,
+        gateway, logs = make_gateway(
+            names, objects, accounts, secrets, replicator.mark, settings, outside
         )
     except BaseException:
         await names.close()
         raise
+    fleet.gateways = gateways = Gateways(
+        names,
+        objects,
+        replicator.mark,
+        _settings(files),
+        files.data_key,
+        clock,
+        randomness,
+        connect,
+    )
     compactor = Compactor(names, objects, clock, config.compaction)
     others = [Worker("journal", clock, journal.step), Worker("compaction", clock, compactor.step)]
     background = _background(files, names, objects, others, logs, clock)
-    server = gateway.server()
     return Parts(
-        files, names, objects, journal, compactor, accounts, server, background, replicator, fleet
+        files,
+        names,
+        objects,
+        journal,
+        compactor,
+        accounts,
+        gateway.server(),
+        background,
+        replicator,
+        fleet,
+        gateways,
     )

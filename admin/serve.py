@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -34,16 +34,26 @@ class Served(Protocol):
     async def stop(self) -> None: ...
 
 
-def run(root: Path) -> None:
-    """Serve until a signal; AdminError when it cannot start."""
+DC_ROLES = ("gateway", "os", "ns", "replicator")
+"""What the process of a datacenter does; all but the first go together."""
+
+
+def run(root: Path, roles: Sequence[str] = ()) -> None:
+    """Serve until a signal, with these roles or with all there are; AdminError when it cannot
+    start."""
     from admin import logs
     from admin.layout import existing
     from dc import config as configuration
 
     if (root / NODE_FILE).is_file():
         logs.configure(configuration.Log())
-        _serve(lambda: _node(root))
+        _serve(lambda: _node(root, roles))
         return
+    if not root.exists():
+        raise AdminError(
+            f"{root} does not exist: make it with `farshore init {root} --name X`, or for a node"
+            f" with `farshore node join TOKEN {root} --name X`"
+        )
     layout = existing(root)
     try:
         config = configuration.load(layout.config)
@@ -51,20 +61,42 @@ def run(root: Path) -> None:
         raise AdminError(str(error)) from None
     logs.configure(config.log)
 
+    is_gateway = _is_gateway(roles)
+
     def datacenter() -> Served:
         from admin.node import Node
         from dc.system import SystemClock, SystemDisk, SystemNetwork, SystemRandomness
 
-        return Node(layout, SystemClock(), SystemDisk(), SystemRandomness(), SystemNetwork())
+        return Node(
+            layout,
+            SystemClock(),
+            SystemDisk(),
+            SystemRandomness(),
+            SystemNetwork(),
+            is_gateway=is_gateway,
+        )
 
     _serve(datacenter)
 
 
-def _node(root: Path) -> Served:
+def _is_gateway(roles: Sequence[str]) -> bool:
+    """Whether a datacenter serves S3 clients. AdminError for what it cannot be."""
+    wanted = set(roles or DC_ROLES)
+    if strange := sorted(wanted - set(DC_ROLES)):
+        raise AdminError(f"there is no role {strange[0][:40]!r}: there are {', '.join(DC_ROLES)}")
+    if missing := [role for role in DC_ROLES[1:] if role not in wanted]:
+        raise AdminError(
+            f"the datacenter's own process is ns, os and replicator at once: {missing[0]} is"
+            " missing. Gateways and disks can be on other machines (`farshore node add`)"
+        )
+    return "gateway" in wanted
+
+
+def _node(root: Path, roles: Sequence[str]) -> Served:
     from admin.os_node import OsNode
     from dc.system import SystemClock, SystemDisk, SystemRandomness
 
-    return OsNode(root, SystemClock(), SystemDisk(), SystemRandomness())
+    return OsNode(root, SystemClock(), SystemDisk(), SystemRandomness(), roles)
 
 
 def _serve(make: Callable[[], Served]) -> None:
@@ -119,4 +151,4 @@ class _Ended:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: run(Path(sys.argv[1]))))
+    sys.exit(exit_code(lambda: run(Path(sys.argv[1]), sys.argv[2:])))

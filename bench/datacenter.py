@@ -101,8 +101,18 @@ class Datacenter:
     def add_node(self, folder: Path) -> subprocess.Popen[bytes]:
         """A node with one disk, that has joined; its process."""
         token = self.cli("node", "add").splitlines()[0]
+        return self._join_node(token, folder, "--disk", str(folder / "disk"))
+
+    def add_gateway(self, folder: Path) -> subprocess.Popen[bytes]:
+        """A node that is a gateway, and that clients ask from now on; its process."""
+        token = self.cli("node", "add", "--role", "gateway").splitlines()[0]
         (port,) = free_ports(1)
-        at = ["--listen", f"127.0.0.1:{port}", "--disk", str(folder / "disk")]
+        self.address = f"127.0.0.1:{port}"
+        return self._join_node(token, folder, "--s3", self.address)
+
+    def _join_node(self, token: str, folder: Path, *options: str) -> subprocess.Popen[bytes]:
+        (port,) = free_ports(1)
+        at = ["--listen", f"127.0.0.1:{port}", *options]
         self.cli("node", "join", token, str(folder), "--name", folder.name, *at)
         with self.log.open("ab") as log:
             return subprocess.Popen(

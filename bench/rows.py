@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import coded, footprint, large, nodes, replication, small, space, verify
+from bench import coded, footprint, gateways, large, nodes, replication, small, space, verify
 from bench.small import Figures
 from bench.world import World
 
@@ -95,6 +95,10 @@ ROWS = (
         nodes.degraded,
         _megabytes(None),
     ),
+    Row("gw-put4k-64", "by a gateway: PUT 4 KiB, 64 connections", gateways.put64, _rate(None)),
+    Row("gw-get4k", "by a gateway: GET 4 KiB, 16 connections", gateways.get16, _rate(None)),
+    Row("gw-put64m", "by a gateway: PUT 64 MiB", gateways.put64m, _megabytes(None)),
+    Row("gw-get64m", "by a gateway: GET 64 MiB", gateways.get64m, _megabytes(None)),
     Row("seed", "seeding a peer, objects", replication.seed, _rate(None)),
     Row("idle", "idle CPU per DC, paired", replication.idle, (Goal("percent", "%", most=0.5),)),
     Row(

@@ -60,7 +60,10 @@ def put(
 
 
 def get16(world: World) -> Figures:
-    datacenter = world.solo()
+    return get(world, world.solo())
+
+
+def get(world: World, datacenter: Datacenter) -> Figures:
     keys = world.filled(datacenter, "reads", world.settings.count(20_000, 4_000))
     world.check_readable(datacenter, "reads", keys)
     world.random.shuffle(keys)

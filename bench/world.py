@@ -52,6 +52,7 @@ class World:
         self._solo: Datacenter | None = None
         self._coded: Datacenter | None = None
         self._spread: Datacenter | None = None
+        self._fronted: Datacenter | None = None
         self.nodes: list[subprocess.Popen[bytes]] = []
         self._pair: tuple[Datacenter, Datacenter] | None = None
         self._paired = False
@@ -105,6 +106,17 @@ class World:
             spread.until_nodes_answer()
             self._spread = spread
         return self._spread
+
+    def fronted(self) -> Datacenter:
+        """A DC whose clients ask a gateway that is a process of its own."""
+        if not self._fronted:
+            fronted = self.start("fronted")
+            self.nodes.append(fronted.add_gateway(self.folder / "gateway"))
+            fronted.add_user()
+            fronted.settle()
+            fronted.until_nodes_answer()
+            self._fronted = fronted
+        return self._fronted
 
     @property
     def coded_disks(self) -> list[Path]:

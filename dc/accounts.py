@@ -17,7 +17,7 @@ import re
 from collections import OrderedDict
 from typing import NamedTuple
 
-from dc.names.api import Names, NoSuchKey, NoSuchUser, TooManyKeys, UserExists
+from dc.names.api import Directory, Names, NoSuchKey, NoSuchUser, TooManyKeys, UserExists
 from dc.names.model import AccessKey, User
 from dc.ports import Randomness
 from tokens.secret_store import SecretStore
@@ -75,17 +75,13 @@ def check_email(text: str) -> str:
     return email
 
 
-class Accounts:
-    """The users of one DC."""
+class AccessKeys:
+    """The keys of one DC, decrypted: what its gateways ask on every request."""
 
-    def __init__(self, names: Names, secrets: SecretStore, randomness: Randomness) -> None:
-        self._names = names
-        self._directory = names.directory
+    def __init__(self, directory: Directory, secrets: SecretStore) -> None:
+        self._directory = directory
         self._secrets = secrets
-        self._randomness = randomness
         self._opened: OrderedDict[str, tuple[AccessKey, Credential]] = OrderedDict()
-
-    # -- for the gateway ------------------------------------------------------------------------
 
     def lookup(self, access_key: str) -> Credential | None:
         """The secret and the owner of a live key; None for every other text."""
@@ -104,7 +100,17 @@ class Accounts:
             self._opened.popitem(last=False)
         return credential
 
-    # -- for the admin API ----------------------------------------------------------------------
+
+class Accounts:
+    """The users of one DC."""
+
+    def __init__(self, names: Names, secrets: SecretStore, randomness: Randomness) -> None:
+        self._names = names
+        self._directory = names.directory
+        self._secrets = secrets
+        self._randomness = randomness
+        self.keys = AccessKeys(names.directory, secrets)
+        self.lookup = self.keys.lookup
 
     def users(self) -> list[User]:
         """By email."""

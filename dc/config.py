@@ -24,6 +24,7 @@ from msgspec import Meta
 from dc.config_tables import S3 as S3
 from dc.config_tables import Admin as Admin
 from dc.config_tables import Log as Log
+from dc.config_tables import Metrics as Metrics
 from dc.config_tables import Mqtt as Mqtt
 from dc.config_tables import Objects as Objects
 from dc.config_tables import Peer as Peer
@@ -95,6 +96,7 @@ class Config(Section, frozen=True):
     objects: Annotated[Objects, Meta(description="The bytes of objects.")] = Objects()
     peer: Annotated[Peer, Meta(description="Other datacenters.")] = Peer()
     admin: Annotated[Admin, Meta(description="Administration.")] = Admin()
+    metrics: Annotated[Metrics, Meta(description="Monitoring.")] = Metrics()
     mqtt: Annotated[Mqtt, Meta(description="Notifications.")] = Mqtt()
     log: Annotated[Log, Meta(description="Messages on standard error.")] = Log()
 
@@ -343,6 +345,8 @@ def _check_values(config: Config, lines: _Lines) -> None:
         "peer.listen": config.peer.listen,
         "admin.listen": config.admin.listen,
     }
+    if config.metrics.listen:
+        listens["metrics.listen"] = config.metrics.listen
     seen: dict[tuple[str, int], str] = {}
     for path, listen in listens.items():
         try:

@@ -203,6 +203,26 @@ class Admin(Section, frozen=True):
     ] = "127.0.0.1:9000"
 
 
+class Metrics(Section, frozen=True):
+    """Where Prometheus comes in (HTTP, for reading only)."""
+
+    listen: Annotated[
+        str,
+        Meta(
+            description="HOST:PORT to listen on for Prometheus, which asks for /metrics there."
+            " Empty: nobody listens."
+        ),
+    ] = ""
+    token_file: Annotated[
+        str,
+        Meta(
+            description="A file with a token, mode 0600, that must be shown (as Authorization:"
+            " Bearer); a path in the datacenter's folder, or from the root. Empty: whoever can"
+            " connect may read."
+        ),
+    ] = ""
+
+
 class Log(Section, frozen=True):
     """What is written to standard error."""
 

@@ -11,7 +11,7 @@ The record is committed before anything is written with the key, and so travels 
 import asyncio
 import base64
 
-from dc.names.api import Names
+from dc.names.api import GatewayNames
 from dc.names.model import DATA_KEYS, AccessKey
 from dc.ports import Randomness
 from dc.stamps import stamp_origin
@@ -28,7 +28,7 @@ def data_key_context(key_id: str) -> bytes:
 class Keyring:
     """The data keys of one DC."""
 
-    def __init__(self, names: Names, secrets: SecretStore, randomness: Randomness) -> None:
+    def __init__(self, names: GatewayNames, secrets: SecretStore, randomness: Randomness) -> None:
         self._names = names
         self._secrets = secrets
         self._randomness = randomness
@@ -63,14 +63,14 @@ class Keyring:
 
     def _latest(self) -> str:
         """The latest that this DC has made, "" when there is none."""
-        origin = stamp_origin(self._names.clock.last)
+        origin = self._names.dc_id
         own = [one.id for one in self._records().values() if stamp_origin(one.stamp) == origin]
         return own[-1] if own else ""
 
     async def _make(self) -> str:
         key_id = "DK" + base64.b32encode(self._randomness.token(15)).decode()[:18]
         secret = self._secrets.encrypt(self._randomness.token(KEY_BYTES), data_key_context(key_id))
-        stamp = self._names.clock.now()
+        stamp = await self._names.stamp()
         await self._names.add_data_key(
             AccessKey(id=key_id, user=DATA_KEYS, secret=secret, stamp=stamp)
         )

@@ -246,6 +246,37 @@ def keep_alive(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_SECONDS)
 
 
+def _pinning() -> ssl.SSLContext:
+    """For who is recognised by the fingerprint of a certificate, and by nothing else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+async def connect(
+    endpoints: Sequence[tuple[str, int]], fingerprint: str, seconds: float
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """TLS to the first (host, port) that answers within so many seconds, with the certificate of
+    that fingerprint (SHA-256 of its DER, hex). OSError."""
+    problem: OSError = ConnectionError(errno.ECONNREFUSED, "it has no address")
+    for host, port in endpoints:
+        try:
+            reader, writer = await asyncio.wait_for(
+                asyncio.open_connection(host, port, ssl=_pinning(), limit=1 << 20), seconds
+            )
+        except (OSError, TimeoutError) as error:
+            problem = error if isinstance(error, OSError) else TimeoutError(errno.ETIMEDOUT, "late")
+            continue
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        if hashlib.sha256(shown or b"").hexdigest() == fingerprint:
+            keep_alive(writer.get_extra_info("socket"))
+            return reader, writer
+        writer.transport.abort()
+        problem = ConnectionError(errno.EACCES, "its certificate is another one's")
+    raise problem
+
+
 def pinned(
     endpoints: Sequence[tuple[str, int]],
     fingerprint: str,
@@ -253,10 +284,7 @@ def pinned(
     call_seconds: float,
 ) -> ssl.SSLSocket:
     """The socket of such a line."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    # The certificate is recognised by its fingerprint, below, and by nothing else.
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = _pinning()
     problem: OSError = ConnectionError(errno.ECONNREFUSED, "it has no address")
     for endpoint in endpoints:
         try:

@@ -49,6 +49,11 @@ class Background:
             )
             self._workers.append(self._notifications)
 
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """All that there are."""
+        return self._workers
+
     def start(self) -> None:
         for worker in self._workers:
             worker.start()

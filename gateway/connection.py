@@ -31,6 +31,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from dc.ports import Buffer
+from gateway.counts import Counts
 from gateway.errors import S3Error
 from gateway.limits import (
     BODY_IDLE_S,
@@ -216,7 +217,9 @@ class Connection(RequestHandler):
         body = reply.body
         if not body or request.method == "HEAD":
             transport.write(head)
-        elif len(body) <= _JOIN_BYTES_MAX:
+            return
+        self._count(len(body))
+        if len(body) <= _JOIN_BYTES_MAX:
             transport.write(head + body)
         else:
             transport.writelines((head, body))
@@ -227,8 +230,15 @@ class Connection(RequestHandler):
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("The client has gone")
         transport.write(data)
+        self._count(len(data))
         if self._paused:
             await self.drained()
+
+    def _count(self, size: int) -> None:
+        """Bytes of a body were sent: in answer to the request itself, whatever stands for it."""
+        request = cast(Request | None, self._current_request)
+        if request is not None:
+            request.sent += size
 
     async def drained(self) -> None:
         """Return when the client has taken most of what was sent to it."""
@@ -267,8 +277,9 @@ def _idle(payload: StreamReader) -> None:
 class Server(web.Server):
     """Makes the connections; what to listen with."""
 
-    def __init__(self, serve: Serve, refuse: Refuse) -> None:
+    def __init__(self, serve: Serve, refuse: Refuse, counts: Counts) -> None:
         super().__init__(_unused)
+        self.counts = counts
         self._serve = serve
         self._refuse = refuse
 

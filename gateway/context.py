@@ -7,7 +7,7 @@ import msgspec
 
 from dc.accounts import Credential as Credential
 from dc.keyring import Keyring as Keyring
-from dc.names.api import Names
+from dc.names.api import GatewayNames
 from dc.names.model import Version
 from dc.objects.api import ObjectStore
 from dc.ports import Randomness
@@ -60,7 +60,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """Handed to every operation."""
 
-    names: Names
+    names: GatewayNames
     objects: ObjectStore
     keyring: Keyring
     offload: Offload

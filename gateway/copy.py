@@ -7,7 +7,7 @@ was read must be that of the source's record, or the copy fails instead of keepi
 The source is authorised by itself, by the same rule as any read.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple, cast
 
@@ -162,7 +162,7 @@ async def copy_bytes(
     about: bytes,
     algorithm: str,
     encrypter: Encrypter | None,
-    described: Callable[[Copied, bool], bytes] | None = None,
+    described: Callable[[Copied, bool], Awaitable[bytes]] | None = None,
     *,
     tier: str,
 ) -> Copied:
@@ -187,7 +187,7 @@ async def copy_bytes(
             raise CorruptData(f"the bytes of {source.key!r} are not those that were stored")
         copied = passage.result()
         if described is not None:
-            about = described(copied, writer is None)
+            about = await described(copied, writer is None)
         if writer is None:
             extents = await objects.put(about, b"".join(gathered), tier=tier)
             return copied._replace(extents=extents)
@@ -221,17 +221,18 @@ async def copy_object(context: Context, request: Request) -> Reply:
     if (source.bucket, source.key) == (bucket.id, key) and directive == "COPY":
         await _check_changes(context, request, source)
     meta = copied_meta(source.meta, headers) if directive == "COPY" else read_meta(headers)
-    attributes = _attributes(context, request, found)
+    attributes = await _attributes(context, request, found)
     algorithm = _algorithm(request, source)
-    began = names.clock.now()
+    began = await names.stamp()
     encrypter = None if sealing is None else sealing.encrypter(context)
     version: Version | None = None
 
-    def described(copied: Copied, is_all: bool) -> bytes:
+    async def described(copied: Copied, is_all: bool) -> bytes:
         nonlocal version
         about = _copied_meta(meta, copied, algorithm, sealing)
+        stamp = await names.stamp()
         into = as_now(names.directory, bucket)
-        version = _version(into, key, names.clock.now(), source.size, copied, about, attributes)
+        version = _version(into, key, stamp, source.size, copied, about, attributes)
         return version_ident(version, "" if is_all else began)
 
     copied = await copy_bytes(
@@ -313,13 +314,13 @@ async def _check_changes(context: Context, request: Request, source: Version) ->
         )
 
 
-def _attributes(context: Context, request: Request, source: Source) -> dict[str, str]:
+async def _attributes(context: Context, request: Request, source: Source) -> dict[str, str]:
     """The attributes that a copy is born with: those of its request, and its source's tags unless
     the request gives others. InvalidArgument; AccessDenied to who may not read or write tags."""
     directive = request.headers.get(TAGGING_DIRECTIVE, "COPY")
     if directive not in ("COPY", "REPLACE"):
         raise invalid_argument("Unknown tagging directive.", TAGGING_DIRECTIVE, directive)
-    attributes = read_attributes(context, request, context.names.clock.now())
+    attributes = read_attributes(context, request, await context.names.stamp())
     if directive == "COPY":
         attributes.pop(TAGS, None)
         if tags := tags_in(source.version.registers):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dc.names.model import NULL_VERSION, Condition, Kind, Removal, Tombstone, Version
+from dc.stamps import Stamp
 from gateway.body import announced_length, receive
 from gateway.checksums import BodyVerifier
 from gateway.conditions import delete_condition, etags_in, modified_second, whole_number
@@ -47,16 +48,17 @@ class _Named(NamedTuple):
 
 async def delete_object(context: Context, request: Request) -> Reply:
     """Delete an object, or a version of it; what does not exist is no error."""
-    bucket = as_now(context.names.directory, request.bucket)
+    names = context.names
+    stamp = await names.stamp()
+    bucket = as_now(names.directory, request.bucket)
     if request.plain and not bucket.registers and not request.target.query:
         # No versions, no locks, nobody to be told.
-        stamp = context.names.clock.now()
         gone = Tombstone(bucket=bucket.id, key=request.key, vid=NULL_VERSION, stamp=stamp)
-        await context.names.delete((gone,))
+        await names.delete((gone,))
         return Reply(204)
     only_if = None if request.plain else delete_condition(request.headers)
-    version_id, names = request.query.get("versionId"), context.names
-    removal = _removal(context, request, request.key, version_id, only_if)
+    version_id = request.query.get("versionId")
+    removal = _removal(context, request, request.key, version_id, only_if, stamp)
     change = removal.change
     if version_id is None and only_if is None:
         if isinstance(change, Version):
@@ -82,9 +84,10 @@ def _removal(
     key: str,
     version_id: str | None,
     only_if: Condition | None,
+    stamp: Stamp,
 ) -> Removal:
     """What is to be done for a deletion. InvalidArgument for what is no version id."""
-    bucket, stamp = as_now(context.names.directory, request.bucket), context.names.clock.now()
+    bucket = as_now(context.names.directory, request.bucket)
     change: Version | Tombstone
     if version_id is None and state_of(bucket):
         change = marker_at(bucket, key, stamp)
@@ -115,6 +118,7 @@ async def delete_objects(context: Context, request: Request) -> Reply:
     removals: list[Removal] = []
     asked: list[_Named] = []
     batch: list[Deleted] = []
+    stamps = await context.names.stamps(len(named))
     for place, one in enumerate(named):
         if not place % _JUDGED_AT_ONCE and not request.access.is_short:
             await context.offload.run(_nothing)
@@ -124,7 +128,9 @@ async def delete_objects(context: Context, request: Request) -> Reply:
             if one.version_id is not None and not is_version_id(one.version_id):
                 raise S3Error("NoSuchVersion")
             condition = _condition(one.condition)
-            removals.append(_removal(context, request, one.key, one.version_id, condition))
+            removals.append(
+                _removal(context, request, one.key, one.version_id, condition, stamps[place])
+            )
             asked.append(one)
         except S3Error as error:
             rows.append(_error_row(one, error))

@@ -44,7 +44,7 @@ async def create_upload(context: Context, request: Request) -> Reply:
     )
     sealing = await wanted(context, request)
     sse = None if sealing is None else sealing.about
-    started = names.clock.now()
+    started = await names.stamp()
     upload = Upload(
         context.randomness.token(_UPLOAD_ID_BYTES).hex(),
         request.bucket.id,
@@ -109,7 +109,7 @@ async def complete_upload(context: Context, request: Request) -> Reply:
     present = await names.parts(upload_id)
     made = await context.offload.run(lambda: assemble(upload, named, present))
     _check_wishes(request, upload, made)
-    stamp, bucket = names.clock.now(), as_now(names.directory, request.bucket)
+    stamp, bucket = await names.stamp(), as_now(names.directory, request.bucket)
     version = Version(
         upload.bucket,
         upload.key,

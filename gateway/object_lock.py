@@ -30,7 +30,7 @@ async def put_retention(context: Context, request: Request, asked: Any) -> None:
         raise S3Error("MalformedXML")
     if wanted.Mode is not None:
         ms = round(wanted.RetainUntilDate.timestamp() * 1000)
-        until = until_in_future(ms, context.names.clock.now())
+        until = until_in_future(ms, await context.names.stamp())
         text = retention_text(Retention(wanted.Mode, until))
         facts = {
             "s3:object-lock-mode": [wanted.Mode],

@@ -69,14 +69,13 @@ async def put_part(context: Context, request: Request) -> Reply:
     _check_algorithm(upload, verifier.algorithm)
     sealing = of_upload(context, request, upload.meta.sse)
     encrypter = None if sealing is None else sealing.encrypter(context)
-    about = body_ident(
-        request.bucket.id,
-        request.key,
-        NULL_VERSION,
-        context.names.clock.now(),
-        upload.id,
-        part_number,
-    )
+
+    async def about() -> bytes:
+        stamp = await context.names.stamp()
+        return body_ident(
+            request.bucket.id, request.key, NULL_VERSION, stamp, upload.id, part_number
+        )
+
     stored = await store_body(context, request, verifier, about, encrypter=encrypter)
     digests, checksums = stored.digests, stored.checksums
     if upload.checksum_algorithm == "CRC64NVME":
@@ -85,7 +84,7 @@ async def put_part(context: Context, request: Request) -> Reply:
         part_number,
         stored.size,
         digests.md5_hex,
-        context.names.clock.now(),
+        await context.names.stamp(),
         stored.crc64,
         checksums,
         stored.extents,
@@ -117,7 +116,7 @@ async def _copy_part(context: Context, request: Request, upload: Upload, part_nu
         raise S3Error("EntityTooLarge")
     names, algorithm = context.names, upload.checksum_algorithm
     about = body_ident(
-        request.bucket.id, request.key, NULL_VERSION, names.clock.now(), upload.id, part_number
+        request.bucket.id, request.key, NULL_VERSION, await names.stamp(), upload.id, part_number
     )
     encrypter = None if sealing is None else sealing.encrypter(context)
     copied = await copy_bytes(
@@ -130,7 +129,7 @@ async def _copy_part(context: Context, request: Request, upload: Upload, part_nu
         encrypter,
         tier=tier_of(request.bucket),
     )
-    part = _copied_part(copied, part_number, stop - start, names.clock.now(), algorithm)
+    part = _copied_part(copied, part_number, stop - start, await names.stamp(), algorithm)
     await names.put_part(upload.id, part)
     return xml_reply(
         f"<CopyPartResult {XMLNS}><LastModified>{iso_date(part.stamp)}</LastModified>"

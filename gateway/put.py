@@ -6,7 +6,7 @@ and no name ever leads to it.
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -66,12 +66,12 @@ async def store_body(
     context: Context,
     request: Request,
     verifier: BodyVerifier,
-    ident: bytes,
-    described: Callable[[Stored, bool], bytes] | None = None,
+    ident: Callable[[], Awaitable[bytes]],
+    described: Callable[[Stored, bool], Awaitable[bytes]] | None = None,
     encrypter: Encrypter | None = None,
 ) -> Stored:
-    """Receive, verify, encrypt and store the body of a request. `ident` is stored beside its
-    bytes; but beside the last of them what `described` says, told whether these are all."""
+    """Receive, verify, encrypt and store the body of a request. What `ident` gives is stored beside
+    its bytes; but beside the last of them what `described` says, told whether these are all."""
     length = announced_length(request, PUT_BYTES_MAX)
     objects, tier = context.objects, tier_of(request.bucket)
     if length <= SMALL_BYTES_MAX:
@@ -80,12 +80,13 @@ async def store_body(
         if encrypter is not None:
             data = await encrypted(context, encrypter, data)
             crc64 = encrypter.crc64
-        about = ident
         if described is not None:
-            about = described(Stored(length, digests, crc64, []), True)
+            about = await described(Stored(length, digests, crc64, []), True)
+        else:
+            about = await ident()
         extents = await objects.put(about, data, tier=tier)
         return Stored(length, digests, crc64, extents)
-    writer = objects.writer(ident, tier=tier)
+    writer = objects.writer(await ident(), tier=tier)
     try:
         length, digests = await receive_large(
             request, length, verifier, writer, context.offload, encrypter
@@ -93,7 +94,7 @@ async def store_body(
         crc64 = digests.crc64nvme if encrypter is None else encrypter.crc64
         last = None
         if described is not None:
-            last = described(Stored(length, digests, crc64, []), False)
+            last = await described(Stored(length, digests, crc64, []), False)
         extents = await writer.finish(last)
     except BaseException:
         writer.abort()
@@ -129,27 +130,33 @@ async def put_object(context: Context, request: Request) -> Reply:
     if not request.plain or "encryption" in request.bucket.registers:
         sealing = await wanted(context, request)
     encrypter = None if sealing is None else sealing.encrypter(context)
-    bucket, key, clock = request.bucket, request.target.key, context.names.clock
+    bucket, key, names = request.bucket, request.target.key, context.names
     attributes = {}
     if has_attributes(request):
-        attributes = read_attributes(context, request, clock.now())
+        attributes = read_attributes(context, request, await names.stamp())
     version: Version | None = None
-    began = clock.now()
+    began = ""
 
-    def described(stored: Stored, is_all: bool) -> bytes:
+    async def begun() -> bytes:
+        nonlocal began
+        began = await names.stamp()
+        return body_ident(bucket.id, key, NULL_VERSION, began)
+
+    async def described(stored: Stored, is_all: bool) -> bytes:
         nonlocal version
         sse = None
         if sealing is not None and encrypter is not None:
             sse = sealing.sealed(Sealed(encrypter.nonce, stored.digests.crc64nvme))
-        into = as_now(context.names.directory, bucket)
-        version = _version(into, key, clock.now(), stored, meta, sse, attributes)
+        stamp = await names.stamp()
+        into = as_now(names.directory, bucket)
+        version = _version(into, key, stamp, stored, meta, sse, attributes)
         return version_ident(version, "" if is_all else began)
 
     stored = await store_body(
         context,
         request,
         BodyVerifier(headers, request.auth, plain=request.plain),
-        body_ident(bucket.id, key, NULL_VERSION, began),
+        begun,
         described,
         encrypter,
     )

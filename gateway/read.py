@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import structlog
 
-from dc.names.api import Names
+from dc.names.api import GatewayNames
 from dc.names.model import Kind, Version
 from dc.objects.api import BytesElsewhere, ObjectsError
 from dc.ports import Buffer
@@ -58,7 +58,7 @@ async def find_version(
 
 
 def look_up(
-    names: Names, bucket_id: str, key: str, version_id: str | None
+    names: GatewayNames, bucket_id: str, key: str, version_id: str | None
 ) -> Awaitable[Version | None]:
     """What there is of the version that a client means. InvalidArgument."""
     if version_id is None:

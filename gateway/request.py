@@ -16,6 +16,7 @@ from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
 from dc.names.model import Bucket, Upload, Version
 from dc.ports import Buffer
+from gateway.counts import UNKNOWN
 from gateway.errors import S3Error
 from gateway.reply import Reply
 from gateway.sigv4 import AuthResult
@@ -77,6 +78,7 @@ class Request:
     `close`: nothing may follow on the connection. `common`: header lines that every answer has.
     `reply`: what was sent, or began to be. `batch`: what DeleteObjects has come to, for
     logs; `acl_required`: whether a grant of an access control list was what allowed it, for logs.
+    `operation`: what it asks for, `received` and `sent`: bytes of bodies, on the wire, for counts.
     `continue_due`: the client waits for "100 Continue" before it sends the body.
     """
 
@@ -94,11 +96,14 @@ class Request:
         "http10",
         "id",
         "method",
+        "operation",
         "payload",
         "plain",
         "raw_path",
         "raw_query",
+        "received",
         "reply",
+        "sent",
         "target",
         "time",
         "user",
@@ -132,6 +137,9 @@ class Request:
         self.reply: Reply | None = None
         self.batch: Sequence[Deleted] = ()
         self.acl_required = False
+        self.operation = UNKNOWN
+        self.received = 0
+        self.sent = 0
 
     @property
     def query(self) -> dict[str, str]:
@@ -173,8 +181,11 @@ class Request:
             if self.headers.get("Expect", "").lower() == "100-continue" and not self.http10:
                 self.connection.send_continue()
         if payload.is_eof():
-            return payload.read_nowait()
-        return await self.connection.read(payload)
+            data = payload.read_nowait()
+        else:
+            data = await self.connection.read(payload)
+        self.received += len(data)
+        return data
 
     def _cancel(self, error: BaseException) -> None:
         """Called when the connection is lost: whoever reads the body gets the error."""
@@ -201,5 +212,8 @@ class DerivedRequest(Request):
         self.reply = None
         self.batch = ()
         self.acl_required = False
+        self.operation = request.operation
+        self.received = 0
+        self.sent = 0
         self.common = request.common
         self.time = request.time

@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import InvalidURLError, LineTooLong
 from aiohttp.web_protocol import RequestPayloadError
 
 from dc.names.api import (
-    Names,
+    GatewayNames,
     NamesClosed,
     NamesFull,
     NoSuchBucket,
@@ -41,6 +41,7 @@ from gateway.context import (
     alone,
 )
 from gateway.cors import cors_lines, preflight
+from gateway.counts import PREFLIGHT, WEBSITE, Counts
 from gateway.dates import http_date
 from gateway.errors import S3Error
 from gateway.headers import are_plain, check_headers
@@ -74,7 +75,7 @@ class Gateway:
     def __init__(
         self,
         *,
-        names: Names,
+        names: GatewayNames,
         objects: ObjectStore,
         credentials: Credentials,
         keyring: Keyring,
@@ -84,6 +85,7 @@ class Gateway:
         offload: Offload,
         replication: Replication = alone,
         logs: AccessLogs | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self._context = Context(
             names=names,
@@ -103,30 +105,37 @@ class Gateway:
         self._found: Credential | None = None
         self._second = -1
         self._date = ""
+        self.counts = counts or Counts()
 
     def server(self) -> Server:
         """Made in the running event loop."""
-        return Server(self.serve, self.refuse)
+        return Server(self.serve, self.refuse, self.counts)
 
     async def serve(self, request: Request) -> None:
         """Answer one request. Raises ConnectionError only."""
-        now_ms, code = self._clock.wall_ms(), ""
+        now_ms, began, code = self._clock.wall_ms(), self._clock.monotonic(), ""
+        self.counts.begun += 1
         self._begin(request, now_ms // 1000)
         request.time = now_ms / 1000
         try:
-            reply = await self._answer(request)
-        except S3Error as error:
-            reply, code = self._error_reply(request, error), error.code
-        except ConnectionError:
-            raise
-        except Exception as error:
-            translated = self._translated(request, error)
-            reply, code = self._error_reply(request, translated), translated.code
+            try:
+                reply = await self._answer(request)
+            except S3Error as error:
+                reply, code = self._error_reply(request, error), error.code
+            except ConnectionError:
+                raise
+            except Exception as error:
+                translated = self._translated(request, error)
+                reply, code = self._error_reply(request, translated), translated.code
+            finally:
+                # They know each other: what nobody frees by its count waits for the collector.
+                request.access = NOBODY
+            if reply is not None:
+                request.connection.send(request, reply)
         finally:
-            # They know each other: what nobody frees by its count waits for the collector.
-            request.access = NOBODY
-        if reply is not None:
-            request.connection.send(request, reply)
+            self.counts.end(request, self._clock.monotonic() - began)
+        if code:
+            self.counts.codes[code] += 1
         if self._logs is not None:
             self._logs.note(request, code, now_ms)
 
@@ -163,15 +172,18 @@ class Gateway:
         if auth.hoisted:
             request.take_hoisted()
         row = find_row(request)
+        request.operation = row.name
         if row is POST_OBJECT:
             return self._post(request)
         return self._perform(request, row)
 
     async def _preflight(self, request: Request) -> Reply:
+        request.operation = PREFLIGHT
         return preflight(self._directory, request)
 
     async def _website(self, request: Request, bucket: str) -> Reply | None:
         request.target = Target(bucket, "", {})
+        request.operation = WEBSITE
         if request.method == "OPTIONS":
             return preflight(self._directory, request)
         if "Origin" in request.headers:
@@ -289,6 +301,7 @@ class Gateway:
 
     def refuse(self, connection: Connection, error: BaseException) -> None:
         """Answer what is not even HTTP; the connection is closed after it."""
+        self.counts.malformed += 1
         transport = connection.transport
         if transport is None:
             return

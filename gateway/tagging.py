@@ -58,7 +58,7 @@ async def _version(context: Context, request: Request, asked: Any) -> Version:
 
 async def _set(context: Context, request: Request, version: Version, text: str) -> None:
     names, event = context.names, "ObjectTagging:Put" if text else "ObjectTagging:Delete"
-    what = What(version.key, names.clock.now(), version.vid, version.size, version.etag)
+    what = What(version.key, await names.stamp(), version.vid, version.size, version.etag)
     await names.set_registers(
         version.bucket,
         version.key,

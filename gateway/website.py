@@ -183,6 +183,7 @@ class Website:
         request = _PageRequest(self._request, self._name, key, status)
         try:
             reply = await self._perform(request)
+            self._request.reply = request.reply
             return None if reply is None else _page(reply, status)
         except _Moved as moved:
             return _redirect(moved.location)

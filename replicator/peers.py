@@ -294,6 +294,7 @@ class Link:
             to_give=to_give,
             to_take=self._agreement.to_take(),
             streaming_to=out.streams > 0,
+            heard_ms=inbound.heard_ms,
             changes_in=inbound.changes,
             bytes_in=inbound.bytes,
             changes_out=out.records,

@@ -100,6 +100,9 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What we have not acknowledged of theirs, as they said last; None when that is not known."""
     streaming_to: bool
     """They have our feed open."""
+    heard_ms: int
+    """When anything of their feed came last, if only that there is nothing new, by this DC's wall
+    clock; 0: not since this DC was started."""
     changes_in: int
     bytes_in: int
     changes_out: int
@@ -147,6 +150,8 @@ class Inbound:
         self.connected = False
         self.cursor: Cursor | None = None
         self.end = 0
+        self.heard_ms = 0
+        """By the wall clock, when anything came last."""
         self.seeded = False
         self.inbox = 0
         self.failing = 0
@@ -199,6 +204,7 @@ class Inbound:
             # Only from here on is there something to wait for.
             self.news()
         self.end = end
+        self.heard_ms = self._clock.wall_ms()
 
     def news(self) -> None:
         """Something of the feed comes."""

@@ -19,6 +19,7 @@ ALLOWED = {
 
 THREADED = {
     "dc/objects/coded_disks.py": {"threading"},
+    "dc/objects/slot_map.py": {"threading"},
     "dc/objects/coded_file.py": {"threading"},
     "dc/objects/nodes/client.py": {"threading"},
     "dc/objects/nodes/server.py": {"threading"},

@@ -5,12 +5,14 @@
       | <------ request: who I am, your jti ----- |   issue_request
 
 As with a pairing (`tokens.pairing`), the token is one line, holds no secret, is signed by the DC,
-says where it is and what its certificate is, and works once, while it lives. The request describes
-the node: its keys, where it listens, the fingerprint of its own certificate, and its disks. It is
-signed by the node and meant for one DC. The node believes the answer because it comes from who has
-the certificate in the token; from then on it serves who can sign with the key in the token.
+says where it is and what its certificate is, what the node may become, and works once, while it
+lives. The request describes the node: its keys, where it listens, the fingerprint of its own
+certificate, what it is to be, and its disks. It is signed by the node and meant for one DC. The
+node believes the answer because it comes from who has the certificate in the token; from then on it
+serves who can sign with the key in the token.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -29,19 +31,25 @@ from tokens.place import Place
 
 DISKS_MAX = 24
 LABEL_CHARACTERS_MAX = 128
+OS, GATEWAY = "os", "gateway"
+ROLES = (OS, GATEWAY)
+"""What a node can be: one that gives disks, one that serves S3 clients."""
+Roles = Annotated[list[Literal["os", "gateway"]], msgspec.Meta(min_length=1, max_length=2)]
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=LABEL_CHARACTERS_MAX)]
 
 
 class _OfferClaims(DescribedClaims, frozen=True, forbid_unknown_fields=True, kw_only=True):
     scope: Literal["node"]
     jti: str
+    roles: Roles
 
 
 class _RequestClaims(DescribedClaims, frozen=True, forbid_unknown_fields=True, kw_only=True):
     aud: str
     offer_jti: str
     host: Label
-    disks: Annotated[list[Label], msgspec.Meta(min_length=1, max_length=DISKS_MAX)]
+    disks: Annotated[list[Label], msgspec.Meta(max_length=DISKS_MAX)]
+    roles: Roles
 
 
 _OFFER = TokenKind(
@@ -68,6 +76,8 @@ class JoinOffer:
     place: Place
     jti: str
     expires_at: int
+    roles: list[str]
+    """What the node may become."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +90,7 @@ class JoinRequest:
     host: str
     disks: list[str]
     offer_jti: str
+    roles: list[str]
 
 
 def issue(
@@ -88,6 +99,7 @@ def issue(
     *,
     now: int,
     jti: str,
+    roles: Sequence[str] = (OS,),
     lifetime_seconds: int = PAIRING_LIFETIME_SECONDS_DEFAULT,
 ) -> str:
     """A joining token, one line. ValueError for a jti or a lifetime that nobody would accept."""
@@ -97,6 +109,7 @@ def issue(
         purpose=_OFFER.purpose,
         scope="node",
         jti=jti,
+        roles=_roles(roles),
         iat=now,
         exp=now + lifetime_seconds,
         **describe(identity, place),
@@ -110,20 +123,33 @@ def read(token: str, now: int) -> JoinOffer:
     claims, dc, place = open_described(_OFFER, token.strip(), now)
     if not is_jti(claims.jti):
         raise TokenMalformed(f"the joining token's id is not 32 hex characters; {_OFFER.remedy}")
-    return JoinOffer(dc, place, claims.jti, claims.exp)
+    return JoinOffer(dc, place, claims.jti, claims.exp, list(claims.roles))
 
 
 def issue_request(
-    identity: Identity, place: Place, offer: JoinOffer, *, host: str, disks: list[str], now: int
+    identity: Identity,
+    place: Place,
+    offer: JoinOffer,
+    *,
+    host: str,
+    disks: list[str],
+    roles: Sequence[str] = (OS,),
+    now: int,
 ) -> str:
     """The node's request to the DC that made the offer. TokenMisused for what that would refuse."""
-    _check(host, disks)
+    _check(host, disks, roles)
+    if missing := [role for role in roles if role not in offer.roles]:
+        raise TokenMisused(
+            f"the token makes a node {' and '.join(offer.roles)}, not {' and '.join(missing)}: make"
+            f" one there with `farshore node add --role {missing[0]}`"
+        )
     claims = _RequestClaims(
         purpose=_REQUEST.purpose,
         aud=offer.dc.dc_id,
         offer_jti=offer.jti,
         host=host,
         disks=disks,
+        roles=_roles(roles),
         iat=now,
         exp=now + EXCHANGE_LIFETIME_SECONDS,
         **describe(identity, place),
@@ -143,14 +169,25 @@ def read_request(request: str, own_dc_id: str, now: int) -> JoinRequest:
         )
     if node.dc_id == own_dc_id:
         raise TokenMisused("a datacenter cannot be its own node")
-    _check(claims.host, claims.disks)
-    return JoinRequest(node, place, claims.host, list(claims.disks), claims.offer_jti)
+    _check(claims.host, claims.disks, claims.roles)
+    return JoinRequest(
+        node, place, claims.host, list(claims.disks), claims.offer_jti, list(claims.roles)
+    )
 
 
-def _check(host: str, disks: list[str]) -> None:
+def _roles(roles: Sequence[str]) -> Roles:
+    """ValueError for what is no role."""
+    if not roles or not set(roles) <= set(ROLES):
+        raise ValueError(f"a node is {' or '.join(ROLES)}, not {roles}")
+    return [one for one in ROLES if one in roles]  # type: ignore[misc]
+
+
+def _check(host: str, disks: list[str], roles: Sequence[str]) -> None:
     """These are shown to people, and disks are told apart by them."""
-    if not 1 <= len(disks) <= DISKS_MAX:
+    if OS in roles and not 1 <= len(disks) <= DISKS_MAX:
         raise TokenMisused(f"a node gives 1 to {DISKS_MAX} disks, not {len(disks)}")
+    if OS not in roles and disks:
+        raise TokenMisused("only a node with the role os has disks")
     if len(set(disks)) != len(disks):
         raise TokenMisused("a disk is named twice: each needs a folder of its own")
     for label in (host, *disks):

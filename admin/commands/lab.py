@@ -31,6 +31,12 @@ def lab(
     redundancy: Annotated[
         str, typer.Option(metavar="K+M", help="With --nodes: data and parity fragments.")
     ] = "",
+    gateways: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=16, help="Gateway nodes of each datacenter.", show_default="as before"
+        ),
+    ] = None,
     ready_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Written, as JSON, once all are paired and answer."),
@@ -46,10 +52,11 @@ def lab(
       farshore lab --dcs 3 --dir /tmp/lab
       farshore lab --names berlin,osaka,lima --ready-file ready.json
       farshore lab --nodes 6 --redundancy 4+2
+      farshore lab --dcs 1 --gateways 2
     """
     from admin.lab.run import Wish, run
 
     given = [name.strip() for name in names.split(",")] if names else []
     if given and dcs not in (None, len(given)):
         raise typer.BadParameter(f"--dcs {dcs}, but --names has {len(given)}")
-    run(folder, Wish(given, dcs, nodes, redundancy), ready_file)
+    run(folder, Wish(given, dcs, nodes, redundancy, gateways), ready_file)

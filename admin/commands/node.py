@@ -1,6 +1,7 @@
-"""`farshore node`: the machines that give their disks to a datacenter."""
+"""`farshore node`: the machines that give a datacenter their disks, or serve its S3 clients."""
 
 import asyncio
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +15,27 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(metavar="NODE", help="The node's name.")]
 
-app = family("The machines that give their disks to a datacenter.")
+
+class Role(StrEnum):
+    """What a node is to be."""
+
+    os = "os"
+    gateway = "gateway"
+
+
+app = family("The machines that give a datacenter their disks, or serve its S3 clients.")
 
 
 @app.command()
 def add(
     context: typer.Context,
+    role: Annotated[
+        list[Role] | None,
+        typer.Option(
+            help="What it is to be: os gives disks, gateway serves S3 clients. May be repeated.",
+            show_default="os",
+        ),
+    ] = None,
     hours: Annotated[int, typer.Option(min=1, max=168, help="How long the token can be used.")] = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -28,15 +44,48 @@ def add(
     \b
     Examples:
       farshore -C paris node add
+      farshore -C paris node add --role gateway
       farshore -C paris node add --hours 24 --json
     """
-    facts = client(context).post("nodes", "token", body={"lifetime_seconds": hours * 3600})
+    roles = list(dict.fromkeys(one.value for one in role or [Role.os]))
+    wanted = {"lifetime_seconds": hours * 3600, "roles": roles}
+    facts = client(context).post("nodes", "token", body=wanted)
     if as_json:
         print_json(facts)
         return
     print(facts["token"])
     print_note(f"usable once, until {facts['expires']}: on the machine, run")
-    print_note("  farshore node join TOKEN DIR --name NAME --listen HOST:PORT --disk DIR ...")
+    does = {"os": "--disk DIR ...", "gateway": "--s3 HOST:PORT"}
+    options = " ".join(does[one] for one in roles)
+    print_note(f"  farshore node join TOKEN DIR --name NAME --listen HOST:PORT {options}")
+
+
+_Disks = Annotated[
+    list[Path] | None, typer.Option(metavar="DIR", help="A folder on a disk; one for each disk.")
+]
+_S3 = Annotated[
+    str, typer.Option(metavar="HOST:PORT", help="Where a gateway listens for S3 clients.")
+]
+_Metrics = Annotated[
+    str, typer.Option(metavar="HOST:PORT", help="Where a gateway listens for Prometheus.")
+]
+_Listen = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the datacenter connects.")]
+_Advertise = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="An address at which the datacenter reaches it; may be repeated.",
+        show_default="the --listen address",
+    ),
+]
+_Host = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="The failure domain, a rack for instance: what is lost at once.",
+        show_default="the node's name",
+    ),
+]
 
 
 @app.command()
@@ -46,28 +95,12 @@ def join(
         Path, typer.Argument(metavar="DIR", help="A new folder for the node's keys.")
     ],
     name: Annotated[str, typer.Option(help="The node's name.")],
-    disk: Annotated[
-        list[Path], typer.Option(metavar="DIR", help="A folder on a disk; one for each disk.")
-    ],
-    listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where the datacenter connects.")
-    ] = "127.0.0.1:7100",
-    advertise: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="An address at which the datacenter reaches it; may be repeated.",
-            show_default="the --listen address",
-        ),
-    ] = None,
-    host: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="The failure domain, a rack for instance: what is lost at once.",
-            show_default="the node's name",
-        ),
-    ] = "",
+    disk: _Disks = None,
+    s3: _S3 = "",
+    metrics: _Metrics = "",
+    listen: _Listen = "127.0.0.1:7100",
+    advertise: _Advertise = None,
+    host: _Host = "",
     as_json: AsJson = False,
 ) -> None:
     """Make this machine a node of the datacenter that made the token.
@@ -76,6 +109,9 @@ def join(
     Examples:
       farshore node join TOKEN /srv/os1 --name os1 --listen 10.0.0.11:7100 --disk /mnt/a/os1
       farshore serve /srv/os1
+
+      farshore node join TOKEN /srv/gw1 --name gw1 --listen 10.0.0.21:7100 --s3 0.0.0.0:8000
+      farshore serve /srv/gw1
     """
     from admin.os_node import join as join_node
     from dc.system import SystemClock, SystemDisk, SystemRandomness
@@ -87,7 +123,9 @@ def join(
         listen=listen,
         advertise=advertise or [],
         host=host or name,
-        disks=disk,
+        disks=disk or [],
+        s3=s3,
+        metrics=metrics,
         clock=SystemClock(),
         disk=SystemDisk(),
         randomness=SystemRandomness(),
@@ -97,7 +135,9 @@ def join(
         "datacenter": config.dc_name,
         "dc_id": config.dc_id,
         "listen": config.listen,
+        "roles": config.roles,
         "disks": config.disks,
+        "s3": config.s3,
     }
     if as_json:
         print_json(facts)
@@ -108,7 +148,7 @@ def join(
 
 @app.command("list")
 def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the nodes: whether they answer, and how many slots of containers are on them.
+    """List the nodes: what they are, whether they answer, and how many slots are on their disks.
 
     \b
     Example:
@@ -118,9 +158,12 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(nodes)
         return
-    rows = [node | {"disks": len(node["disks"])} for node in nodes]
+    rows = [
+        node | {"disks": len(node["disks"]), "roles": ",".join(node["roles"])} for node in nodes
+    ]
     columns = {
         "name": "NAME",
+        "roles": "ROLES",
         "host": "HOST",
         "state": "STATE",
         "disks": "DISKS",
@@ -128,6 +171,9 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
         "endpoints": "ENDPOINTS",
     }
     print_table(rows, columns)
+    for node in nodes:
+        if Role.gateway in node["roles"] and node["gateway"] != "connected":
+            print_note(f"the gateway of {node['name']} is not connected: {node['gateway']}")
 
 
 @app.command()

@@ -18,7 +18,8 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(facts)
         return
-    print_fields(facts)
+    nowhere = "not served by this process: by gateways on other machines (`farshore node list`)"
+    print_fields(facts | {"s3": facts["s3"] or nowhere})
 
 
 def health(context: typer.Context, as_json: AsJson = False) -> None:

@@ -1,4 +1,5 @@
-"""The nodes of the lab's datacenters: each a process of its own, with one disk, kept alive."""
+"""The nodes of the lab's datacenters: each a process of its own, with one disk or a gateway, kept
+alive."""
 
 import asyncio
 from pathlib import Path
@@ -9,22 +10,30 @@ from admin.lab.setup import HOST, free_port
 from admin.layout import read_run
 from admin.os_node import is_node, join
 from dc.ports import Clock, Disk, Randomness
+from tokens.joining import GATEWAY, OS
 
 _READY_SECONDS_MAX = 60.0
 _POLL_SECONDS = 0.2
 
 
 async def start_nodes(
-    datacenter: Child, count: int, clock: Clock, disk: Disk, randomness: Randomness
+    datacenter: Child,
+    disks: int,
+    gateways: int,
+    clock: Clock,
+    disk: Disk,
+    randomness: Randomness,
 ) -> list[Child]:
     """So many nodes of a datacenter that runs, those of the last time first; returns when the
     datacenter sees them all."""
     children = []
-    for number in range(1, count + 1):
-        name = f"{datacenter.name}-os{number}"
+    wanted = [(OS, f"os{number}") for number in range(1, disks + 1)]
+    wanted += [(GATEWAY, f"gw{number}") for number in range(1, gateways + 1)]
+    for role, short in wanted:
+        name = f"{datacenter.name}-{short}"
         root = datacenter.layout.root.with_name(name)
         if not is_node(root):
-            await asyncio.to_thread(_join, datacenter, name, root, clock, disk, randomness)
+            await asyncio.to_thread(_join, datacenter, role, root, clock, disk, randomness)
         children.append(Child(name, root, clock))
     await asyncio.gather(*(child.start() for child in children))
     await _until_seen(datacenter, {child.name for child in children}, clock)
@@ -32,17 +41,19 @@ async def start_nodes(
 
 
 def _join(
-    datacenter: Child, name: str, root: Path, clock: Clock, disk: Disk, randomness: Randomness
+    datacenter: Child, role: str, root: Path, clock: Clock, disk: Disk, randomness: Randomness
 ) -> None:
-    token = datacenter.client.post("nodes", "token", body={"lifetime_seconds": 600})["token"]
+    wanted = {"lifetime_seconds": 600, "roles": [role]}
+    token = datacenter.client.post("nodes", "token", body=wanted)["token"]
     join(
         root,
         token,
-        name=name,
+        name=root.name,
         listen=f"{HOST}:{free_port()}",
         advertise=[],
-        host=name,
-        disks=[root / "disk"],
+        host=root.name,
+        disks=[root / "disk"] if role == OS else [],
+        s3=f"{HOST}:{free_port()}" if role == GATEWAY else "",
         clock=clock,
         disk=disk,
         randomness=randomness,
@@ -63,6 +74,9 @@ async def _until_seen(datacenter: Child, names: set[str], clock: Clock) -> None:
         await clock.sleep(_POLL_SECONDS)
 
 
-def listens(child: Child) -> str:
-    """The address of a node."""
-    return str(read_run(child.layout)["listen"])
+def shown(child: Child) -> dict[str, str]:
+    """A node, for people: where it listens, for the datacenter and for S3 clients."""
+    run = read_run(child.layout)
+    at = run.get("s3")
+    s3 = f"http://{at['host']}:{at['port']}" if at else ""
+    return {"name": child.name, "listens": str(run["listen"]), "s3": s3}

@@ -18,7 +18,7 @@ import msgspec
 from admin.errors import AdminError, UsageError
 from admin.lab.child import Child
 from admin.lab.demo import DemoUser, aws_command, ensure_user, free_bucket, list_buckets
-from admin.lab.nodes import listens, start_nodes
+from admin.lab.nodes import shown, start_nodes
 from admin.lab.setup import LabFile, choose_names, ensure_datacenters, load_lab, save_lab
 from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock
 from admin.output import print_fields, print_table
@@ -38,6 +38,7 @@ class Wish(NamedTuple):
     dcs: int | None
     nodes: int | None
     redundancy: str
+    gateways: int | None
 
 
 def run(folder: Path, wish: Wish, ready_file: Path | None) -> None:
@@ -83,6 +84,7 @@ class _Lab:
         lab, randomness = load_lab(self._folder), SystemRandomness()
         chosen = choose_names(wish.names, wish.dcs, lab.names)
         lab.nodes = lab.nodes if wish.nodes is None else wish.nodes
+        lab.gateways = lab.gateways if wish.gateways is None else wish.gateways
         lab.redundancy = wish.redundancy or lab.redundancy
         _check_nodes(lab)
         lab.names = chosen + [name for name in lab.names if name not in chosen]
@@ -93,8 +95,10 @@ class _Lab:
         for name in chosen:
             self._children[name] = Child(name, self._folder / name, self._clock)
         await asyncio.gather(*(child.start() for child in self._children.values()))
-        for child in self._children.values() if lab.nodes else ():
-            self._nodes += await start_nodes(child, lab.nodes, self._clock, self._disk, randomness)
+        for child in self._children.values() if lab.nodes or lab.gateways else ():
+            self._nodes += await start_nodes(
+                child, lab.nodes, lab.gateways, self._clock, self._disk, randomness
+            )
         for issuer, joiner in combinations(self._children.values(), 2):
             await asyncio.to_thread(_pair, issuer, joiner)
         first = next(iter(self._children.values()))
@@ -158,8 +162,8 @@ class _Lab:
         )
         if self._nodes:
             print()
-            shown = [{"name": one.name, "listens": listens(one)} for one in self._nodes]
-            print_table(shown, {"name": "NODE", "listens": "LISTENS"})
+            columns = {"name": "NODE", "listens": "LISTENS", "s3": "S3 ENDPOINT"}
+            print_table([shown(one) for one in self._nodes], columns)
         put, get = rows[0], rows[-1]
         aws = aws_command()
         source, target = (

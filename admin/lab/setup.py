@@ -30,7 +30,9 @@ class LabFile(msgspec.Struct, forbid_unknown_fields=True):
 
     names: list[str] = []
     nodes: int = 0
-    """Of each datacenter."""
+    """Of each datacenter, a disk each;"""
+    gateways: int = 0
+    """and such that are gateways."""
     redundancy: str = "1+0"
     """Of those that are made."""
     user: DemoUser | None = None

@@ -1,8 +1,9 @@
 """The directory as others see it: buckets, users and keys (`dc/names/directory.py` is it)."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
-from dc.names.model import AccessKey, Bucket, Site, User
+from dc.names.model import AccessKey, Bucket, Change, Peer, Site, User
 
 
 class Directory(Protocol):
@@ -59,3 +60,25 @@ class Directory(Protocol):
         ...
 
     def keys_of(self, user_id: str) -> list[AccessKey]: ...
+
+
+class DirectoryCopies(Protocol):
+    """The copies of a directory that others have (`dc/remote/copies.py`)."""
+
+    def changed(self, changes: Iterable[Change], peers: list[Peer] | None) -> None:
+        """These records are committed; `peers` are all there are, None when they are as before."""
+        ...
+
+    async def settled(self) -> None:
+        """Return when nobody uses a copy that lacks what was committed before the call."""
+        ...
+
+
+class NoCopies:
+    """There are none."""
+
+    def changed(self, changes: Iterable[Change], peers: list[Peer] | None) -> None:
+        pass
+
+    async def settled(self) -> None:
+        pass

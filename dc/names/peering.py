@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from dc.names import peers
 from dc.names.api import NamesClosed
+from dc.names.directory_api import DirectoryCopies
 from dc.names.journal_api import JournalNames
 from dc.names.knowledge import Knowledge
 from dc.names.model import Cursor, Event, Inboxed, Peer
@@ -22,6 +23,7 @@ class PeerNames:
 
     knowledge: Knowledge
     journal: JournalNames
+    copies: DirectoryCopies
     _wall: Clock
     _writer: Writer
     _scan: Database
@@ -34,9 +36,11 @@ class PeerNames:
             raise NamesClosed(f"the name server could not read: {error}") from error
 
     async def _rare(self, action: Callable[[Transaction], T], events: Sequence[Event] = ()) -> T:
-        """What is not done often: return when the journal has it, too (`dc/objects/journal.py`)."""
+        """What is not done often: return when the journal has it, too (`dc/objects/journal.py`),
+        and so have all gateways (`dc/remote/copies.py`)."""
         result = await self._writer.action(action, events)
         await self.journal.settled()
+        await self.copies.settled()
         return result
 
     def peers(self) -> list[Peer]:

@@ -27,6 +27,7 @@ from dc.names import (
 )
 from dc.names.api import BucketExists
 from dc.names.directory import MemoryDirectory
+from dc.names.directory_api import DirectoryCopies, NoCopies
 from dc.names.elsewhere import Elsewhere
 from dc.names.journal import JournalTables
 from dc.names.knowledge import Knowledge
@@ -125,7 +126,10 @@ class SqliteNames(UploadNames):
         self._databases = [writer, checkpointer, point, scan]
         self._directory = MemoryDirectory()
         self._peers: list[Peer] = []
+        self.copies: DirectoryCopies = NoCopies()
         self._feed_end = state.seq
+        self.commits = 0
+        """Transactions that have become durable, since the start."""
         self._fed = asyncio.Event()
         self._scan = scan
         self._reader = Reader(point)
@@ -157,6 +161,16 @@ class SqliteNames(UploadNames):
         await self._reader.close()
         for database in reversed(self._databases):
             await database.close()
+
+    @property
+    def dc_id(self) -> str:
+        return stamp_origin(self.clock.last)
+
+    async def stamp(self) -> Stamp:
+        return self.clock.now()
+
+    async def stamps(self, count: int) -> list[Stamp]:
+        return [self.clock.now() for _ in range(count)]
 
     @property
     def epoch(self) -> str:
@@ -449,6 +463,7 @@ class SqliteNames(UploadNames):
 
     def _committed(self, done: Transaction) -> None:
         """A transaction is durable: tell the directory and those who wait for the feed."""
+        self.commits += 1
         self._reader.forget(done.items)
         for bucket, number in done.numbers:
             self._directory.set_number(bucket, number)
@@ -456,6 +471,8 @@ class SqliteNames(UploadNames):
             self._directory.update(done.changed)
         if done.peers is not None:
             self._peers = done.peers
+        if done.changed or done.peers is not None:
+            self.copies.changed(done.changed, done.peers)
         if done.told:
             self.outbox.tell()
         if done.absent:

@@ -19,14 +19,14 @@ Each container has a form of its own, its mode and its tier, which its slots say
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
-from dc.objects.coded_file import CodedFile, Side
+from dc.objects.coded_file import STRIPE_BYTES_MAX, CodedFile, Side
 from dc.objects.container import created_ms
 from dc.objects.disk_place import DiskPlace
 from dc.objects.disk_set import DiskSet, DisksState
@@ -93,8 +93,7 @@ class CodedDisks:
 
     def make_dirs(self, path: Path, mode: int = 0o755) -> None:
         """Find what is on the disks; `path` is nothing here."""
-        numbers = self.disks.numbers()
-        self.disks.absent = set(numbers)
+        self.disks.absent = set(numbers := self.disks.numbers())
         # Side by side: each machine that does not answer takes seconds.
         self._side([partial(self._begin_disk, number) for number in numbers])
         for label in self.disks.labels(self.disks.absent):
@@ -382,6 +381,20 @@ class CodedDisks:
             self.drop_slot(container, slot, number, file)
             raise
         return file
+
+    def raw(self, container: int, slot: int) -> Iterator[tuple[int, bytes]]:
+        """All of a slot as it is, with its place, whatever it may be. Raises OSError."""
+        number = self.slots.place_of(container, slot)
+        file = None if number is None else self._open(container, slot, number)
+        if file is None:
+            return
+        try:
+            place = 0
+            while raw := file.read(STRIPE_BYTES_MAX, place):
+                yield place, raw
+                place += len(raw)
+        finally:
+            file.close()
 
     def end_slot(self, container: int, slot: int, number: int, file: File) -> None:
         """Make it durable, and put it in the place of the slot that was there."""

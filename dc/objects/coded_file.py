@@ -118,6 +118,12 @@ class CodedFile:
     def sync(self) -> None:
         self._on_all(lambda file, _: file.sync())
 
+    def settle(self) -> None:
+        """What was written arrives in all slots that are left, which may be too few to count as
+        written: so that it can be read. A disk of a node answers no write before a sync."""
+        with contextlib.suppress(OSError):
+            self.sync()
+
     def _on_all(self, work: Callable[[File, int], None]) -> None:
         """Do something to all slots that have not failed. Raises OSError when too few are left."""
         slots = [slot for slot in range(len(self._slots)) if slot not in self._failed]

@@ -12,9 +12,10 @@ Everything here blocks, and is called inside `Disk.run` by the one lane that own
   succeeded it is removed, so that a full disk is not filled further by attempts.
 """
 
+import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from dc.names.model import Extent
 from dc.objects.format import (
@@ -161,6 +162,16 @@ class OpenContainer:
             self.fail(error)
             raise
         self.durable_end = max(self.durable_end, end)
+
+    def read_back(self, extents: Sequence[Extent]) -> list[bytes]:
+        """The data of records that were written on several disks, of which too few are left to
+        write to, but perhaps enough to read from. Raises OSError."""
+        file: Any = self._file
+        file.settle()
+        found: list[bytes] = [file.reread(one.length, one.offset) for one in extents]
+        if any(len(data) != one.length for data, one in zip(found, extents, strict=True)):
+            raise OSError(errno.EIO, "some of it is not there")
+        return found
 
     @property
     def worn(self) -> bool:

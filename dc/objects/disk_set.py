@@ -96,6 +96,10 @@ class DiskSet:
         failing = self.failing()
         return [one for one in self.by_use(tier) if one not in failing]
 
+    def are_enough(self, tier: Tier) -> bool:
+        """Whether so many of a tier have not failed lately as a container must be begun on."""
+        return len(self.candidates(tier)) >= tier.mode.slots_min
+
     def spread(self, numbers: Sequence[int], taken: Collection[int] = ()) -> list[int]:
         """The same disks, so ordered that slots go to other failure domains than those of the
         disks `taken` first, and to each of these once before to any of them twice."""

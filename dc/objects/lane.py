@@ -10,18 +10,26 @@ Records of a body that is still streaming in need not be durable when they are w
 last sync short, a sync is started beside the appends each time `SYNC_EACH_BYTES` have been
 written. Groups are written in order, and a sync covers everything before it.
 
-When an append or sync fails, every record of the group gets the error, the container is given up
-(`dc/objects/container.py`) and the next group begins a new one. So a full disk heals by itself.
-Records of earlier groups of a given-up container that were not synced are lost too: their writer
-finds out by `Appended.durable`.
+When an append or sync fails, the container is given up (`dc/objects/container.py`). With several
+disks, and as long as enough of them have not failed for another container, the group is written
+again there, and nobody hears of it; `TRIES_MAX` times in all. Records of earlier groups that were
+not synced are in nobody's memory any more: they are read back from the slots that are left, and go
+before the group (`_Loose`). So they get all of their fragments, rather than being durable in as
+few slots as were left.
+
+Otherwise every record of the group gets the error, and the next group begins a new container. So a
+full disk heals by itself. Earlier records that were not synced are lost then: their writer finds
+out by `Appended.check_durable`.
 """
 
 import asyncio
 import errno
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from dc.names.model import Extent
 from dc.objects.api import ObjectsError, OutOfSpace
@@ -31,6 +39,8 @@ from dc.objects.format import IDENT_MAX_BYTES, RECORD_HEADER_BYTES, table_bytes
 from dc.objects.usage import Usage
 from dc.ports import Buffer
 from dc.worker import spawn
+
+log = structlog.get_logger("objects")
 
 GROUP_MAX_BYTES = 4 << 20
 """The most in one append: longer groups would only make their first record wait."""
@@ -43,6 +53,10 @@ RECORD_COST_BYTES = 512
 
 SYNC_EACH_BYTES = 16 << 20
 """Unsynced bytes at which a sync is started beside the appends."""
+
+TRIES_MAX = 3
+"""Containers that a group is written to at most: disks that fail together are found by the first
+attempt, mostly, and by the beginning of the second."""
 
 
 @dataclass
@@ -65,6 +79,8 @@ class Shared:
     container_max_bytes: int
     counters: Counters
     usage: Usage
+    elsewhere: Callable[[], bool] = lambda: False
+    """Whether enough disks that have not failed are left for another container."""
 
 
 class Appended:
@@ -76,10 +92,18 @@ class Appended:
         self.extent = extent
         self._container = container
 
+    @property
+    def is_durable(self) -> bool:
+        return self.extent.offset + self.extent.length <= self._container.durable_end
+
     def check_durable(self) -> None:
         """Raises what made it impossible to sync the record."""
-        if self.extent.offset + self.extent.length > self._container.durable_end:
+        if not self.is_durable:
             raise _translate(self._container.error)
+
+    def moved(self, extent: Extent, container: OpenContainer) -> None:
+        """It was written again."""
+        self.extent, self._container = extent, container
 
 
 class _Entry(Append):
@@ -107,6 +131,28 @@ class _Entry(Append):
         self.cost = length + len(ident) + RECORD_COST_BYTES
 
 
+class _Loose:
+    """A record that was written, and is not durable: what it takes to write it again."""
+
+    __slots__ = ("appended", "flags", "ident", "position")
+
+    def __init__(self, appended: Appended, record: Append) -> None:
+        self.appended = appended
+        self.ident = record.ident
+        self.position = record.position
+        self.flags = record.flags
+
+
+class _Saved(Append):
+    """Such a record, read back."""
+
+    __slots__ = ("appended",)
+
+    def __init__(self, loose: _Loose, data: bytes) -> None:
+        super().__init__(loose.ident, (data,), len(data), loose.position, loose.flags)
+        self.appended = loose.appended
+
+
 class Lane:
     """See the head of the file."""
 
@@ -119,6 +165,10 @@ class Lane:
         self._queue: deque[_Entry] = deque()
         self._pump: asyncio.Task[None] | None = None
         self._container: OpenContainer | None = None
+        self._loose: list[_Loose] = []
+        """Records in the container that are not durable."""
+        self._saved: list[_Saved] = []
+        """Records of containers that were given up, to be written with the next group."""
         self._syncing: asyncio.Task[None] | None = None
         self._sealing = False
         self._closed = False
@@ -205,33 +255,55 @@ class Lane:
     async def _write(self, group: list[_Entry]) -> None:
         """One group: write it, sync it if need be, and tell those who wait."""
         durable = any(entry.durable for entry in group)
-        size = sum(
-            RECORD_HEADER_BYTES + len(entry.ident) + table_bytes(entry.length) + entry.length
-            for entry in group
-        )
-        counters = self._shared.counters
         try:
-            container = await self._ready(size, durable)
-            extents = await self._shared.disk.run(lambda: _append(container, group, durable))
+            for tries_left in reversed(range(TRIES_MAX)):
+                try:
+                    return await self._write_once(group, durable)
+                except Exception as error:
+                    again = tries_left > 0 and not _is_full(error) and self._shared.elsewhere()
+                    if not again:
+                        # Those who wait raise it.
+                        _fail(group, error)
+                    await self._give_up(error)
+                    if not again:
+                        return self._saved.clear()
+                    log.warning("a group is written again", lane=self._name, error=str(error))
         except asyncio.CancelledError:
             # The loop is being torn down; a thread may still be at it, so nothing is closed.
             self._container = None
             _fail(group, ObjectsError("the object store was stopped"))
             raise
-        except Exception as error:
-            # Those who wait raise it.
-            _fail(group, error)
-            await self._give_up(error)
-        else:
-            counters.appends += len(group)
-            counters.syncs += durable
-            counters.bytes_on_disk += size
-            for entry, extent in zip(group, extents, strict=True):
-                if not entry.future.done():
-                    entry.future.set_result(Appended(extent, container))
-            self._sync_beside(container)
         finally:
             self._budget.give(sum(entry.cost for entry in group))
+
+    async def _write_once(self, group: list[_Entry], durable: bool) -> None:
+        """Raises OSError."""
+        size = _size(group)
+        container = await self._ready(size, durable)
+        # Read back from containers that were given up, the last one just now perhaps.
+        saved = self._saved.copy()
+        records = [*saved, *group] if saved else group
+        extents = await self._shared.disk.run(lambda: _append(container, records, durable))
+        if saved:
+            self._saved.clear()
+            size += _size(saved)
+        counters = self._shared.counters
+        counters.appends += len(group)
+        counters.syncs += durable
+        counters.bytes_on_disk += size
+        for one, extent in zip(saved, extents, strict=False):
+            one.appended.moved(extent, container)
+        made = [Appended(extent, container) for extent in extents[len(saved) :]]
+        if durable:
+            self._loose.clear()
+        else:
+            self._loose = [one for one in self._loose if not one.appended.is_durable]
+            self._loose += [_Loose(one.appended, one) for one in saved]
+            self._loose += [_Loose(*pair) for pair in zip(made, group, strict=True)]
+        for entry, appended in zip(group, made, strict=True):
+            if not entry.future.done():
+                entry.future.set_result(appended)
+        self._sync_beside(container)
 
     async def _ready(self, size: int, durable: bool) -> OpenContainer:
         """A container with room for `size` bytes, and no sync under way if the group is to be
@@ -269,7 +341,10 @@ class Lane:
         container, self._container = self._container, None
         if container is None:
             return
-        removed = await self._shared.disk.run(lambda: _seal(container))
+        loose, self._loose = self._loose, []
+        elsewhere = self._shared.elsewhere
+        removed, saved = await self._shared.disk.run(lambda: _seal(container, loose, elsewhere))
+        self._saved += saved
         self._shared.usage.handed_out([container.id])
         self._shared.ids.unsealed.discard(container.id)
         if removed:
@@ -305,15 +380,38 @@ def _append(container: OpenContainer, group: Sequence[Append], durable: bool) ->
     return extents
 
 
-def _seal(container: OpenContainer) -> bool:
-    """In a disk thread: the end of a container. Returns whether it was removed."""
+def _seal(
+    container: OpenContainer, loose: Sequence[_Loose], elsewhere: Callable[[], bool]
+) -> tuple[bool, list[_Saved]]:
+    """In a disk thread: the end of a container. Returns whether it was removed, and the records
+    that did not become durable, if they can be elsewhere."""
     if container.error is None and container.end > container.durable_end:
         try:
             container.sync()
         except OSError:
             # Kept in the container: writers with bytes in it ask before they acknowledge.
             pass
-    return container.close()
+    saved = []
+    left = [one for one in loose if not one.appended.is_durable]
+    if left and container.error is not None and elsewhere():
+        try:
+            found = container.read_back([one.appended.extent for one in left])
+            saved = [_Saved(*pair) for pair in zip(left, found, strict=True)]
+        except OSError as error:
+            log.warning("records cannot be read back", error=str(error))
+    return container.close(), saved
+
+
+def _size(records: Iterable[Append]) -> int:
+    """What records take in a container."""
+    return sum(
+        RECORD_HEADER_BYTES + len(one.ident) + table_bytes(one.length) + one.length
+        for one in records
+    )
+
+
+def _is_full(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _fail(entries: Iterable[_Entry], error: BaseException) -> None:
@@ -324,7 +422,7 @@ def _fail(entries: Iterable[_Entry], error: BaseException) -> None:
 
 def _translate(error: BaseException | None) -> ObjectsError:
     """A new exception for each who waits."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if _is_full(error):
         translated: ObjectsError = OutOfSpace(f"the disk is full: {error}")
     else:
         translated = ObjectsError(f"the write failed: {type(error).__name__}: {error}")

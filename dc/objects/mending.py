@@ -13,7 +13,8 @@ A stripe of which more fragments are wrong than there are to spare is lost, or, 
 container, torn by a power cut before it was acknowledged. It is told. What there is of it stays,
 and so does what is behind the last stripe: perhaps a disk comes back. The rest of the container is
 mended. One of which too few slots can be read, or whose end cannot be told because of errors, is
-left alone.
+left alone; but for its slots on disks that are to become empty, which go to others as they are.
+Such a container may be the beginning of one, cut off by a crash: nobody else would ever move it.
 """
 
 import asyncio
@@ -211,11 +212,36 @@ class Mender:
                 done = done and not lost
                 if done and not bad:
                     self._disks.remove_others(container)
+            else:
+                yield from self._carry(container)
         finally:
             file.close()
             self._tried.pop(container, None)
             if not done:
                 self._tried[container] = self._bad(container), self._disks.usable()
+
+    def _carry(self, container: int) -> Generator[int]:
+        """Move slots of a container that cannot be decoded off disks that are to become empty."""
+        for slot in sorted(self._disks.slots.leaving(container)):
+            left = self._disks.slots.place_of(container, slot)
+            number = self._disks.place_for(container, slot)
+            if left is None or number is None:
+                continue
+            copy = self._disks.begin_slot(container, slot, number)
+            try:
+                for place, raw in self._disks.raw(container, slot):
+                    with self._told(number):
+                        copy.writev([raw], place)
+                    yield 2 * len(raw)
+                with self._told(number):
+                    self._disks.end_slot(container, slot, number, copy)
+            except BaseException:
+                self._disks.drop_slot(container, slot, number, copy)
+                raise
+            copy.close()
+            self._disks.remove_other(container, slot, left)
+            self._forget(container)
+            log.info("a slot was moved as it is", container=file_name(container), slot=slot)
 
     def _can_be_read(self, file: CodedFile, container: int) -> bool:
         count, k = len(self._with_header(file, container)), self._disks.form(container).mode.k

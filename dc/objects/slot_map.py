@@ -56,8 +56,10 @@ class SlotMap:
     def missing(self, container: int) -> frozenset[int]:
         """The slots that are on no disk, or whose disk failed while they were written."""
         slots = self.form(container).mode.slots
-        absent = set(range(slots)) - self.places.get(container, {}).keys()
-        return frozenset(absent | self.unfinished.get(container, set()))
+        places, unfinished = self.places.get(container, {}), self.unfinished.get(container, ())
+        if len(places) == slots and not unfinished:
+            return frozenset()  # Nearly always, and the status page asks of all containers.
+        return frozenset(range(slots)).difference(places).union(unfinished)
 
     def leaving(self, container: int) -> frozenset[int]:
         """The slots on disks that are to become empty, or that are none of its tier's."""

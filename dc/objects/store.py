@@ -9,6 +9,7 @@ they are needed, and the old ones are only read. `docs/containers.md` tells the 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -315,7 +316,8 @@ def _of_tier(shared: Shared, tier: Tier) -> Shared:
     """What lanes of a tier share. With one disk there is one."""
     if not isinstance(shared.disk, CodedDisks):
         return shared
-    return replace(shared, disk=TierDisk(shared.disk, tier))
+    enough = partial(shared.disk.disks.are_enough, tier)
+    return replace(shared, disk=TierDisk(shared.disk, tier), elsewhere=enough)
 
 
 def _load(files: FileCache, extent: Extent) -> bytes | ObjectsError:

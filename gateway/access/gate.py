@@ -15,7 +15,7 @@ What depends on the body of a request is decided by `check` alone.
 from collections.abc import Mapping
 from functools import partial
 
-from dc.names.api import Directory, Names
+from dc.names.api import Directory, GatewayNames
 from dc.names.model import Bucket, Kind, Upload, Version
 from gateway.access.acl import ACL, READ, WRITE, Acl, acl_in, bucket_acl
 from gateway.access.acl_requests import has_acl
@@ -92,7 +92,7 @@ class Access:
 
     # -- before the handler -----------------------------------------------------------------------
 
-    async def admit(self, names: Names) -> None:
+    async def admit(self, names: GatewayNames) -> None:
         """AccessDenied, or the error of an object that is not there. Not asked when `is_short`."""
         action, key = self._action, self._key
         if action in _OF_UPLOADS:
@@ -110,7 +110,7 @@ class Access:
         else:
             self.check(await self._version(names))
 
-    async def _version(self, names: Names) -> Version | None:
+    async def _version(self, names: GatewayNames) -> Version | None:
         version_id = self._request.query.get("versionId")
         if version_id is None:
             return await names.current(self._bucket.id, self._key)

@@ -92,7 +92,7 @@ async def put_object_acl(context: Context, request: Request, asked: Any) -> None
     version = await find_version(context, request, asked.VersionId)
     mine = acl_in(version.registers, bucket.owner).owner
     acl = _asked_acl(context, request, asked, mine, bucket.owner)
-    what = What(version.key, names.clock.now(), version.vid, version.size, version.etag)
+    what = What(version.key, await names.stamp(), version.vid, version.size, version.etag)
     await names.set_registers(
         version.bucket,
         version.key,

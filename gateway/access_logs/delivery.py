@@ -8,6 +8,7 @@ dropped. What is not written when the process is killed is lost, as S3 promises 
 a datacenter that is stopped writes them first.
 """
 
+import asyncio
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,7 @@ import structlog
 from awscrt.checksums import crc64nvme
 from msgspec.structs import replace
 
-from dc.names.api import Names, NamesError
+from dc.names.api import GatewayNames, NamesClosed, NamesError
 from dc.names.model import Bucket, Kind, Meta, Version
 from dc.objects.api import ObjectsError, ObjectStore
 from dc.objects.ident import version_ident
@@ -66,7 +67,7 @@ class AccessLogs:
     def __init__(
         self,
         *,
-        names: Names,
+        names: GatewayNames,
         objects: ObjectStore,
         clock: Clock,
         randomness: Randomness,
@@ -112,6 +113,21 @@ class AccessLogs:
             pending = self._pending[bucket.id] = _Pending(due, [])
         pending.lines.append(Line(began_ms, text))
 
+    def _keep(self, bucket_id: str, lines: list[Line]) -> None:
+        """Put lines back that were not written."""
+        since = self._pending.get(bucket_id)
+        later = since.lines if since is not None else []
+        self._pending[bucket_id] = _Pending(self._clock.monotonic(), lines + later)
+        self._size += sum(len(line.text) for line in lines)
+
+    def adopt(self, before: "AccessLogs") -> None:
+        """Take over the lines that another one has not written."""
+        for bucket_id, pending in before._pending.items():
+            self._pending.setdefault(bucket_id, pending)
+        self._size += before._size
+        self.dropped += before.dropped
+        before._pending, before._size = {}, 0
+
     async def step(self) -> float:
         """Write what is due, or all when memory is short; the seconds to wait."""
         full, now = self._size > LINES_BYTES_MAX // 2, self._clock.monotonic()
@@ -124,12 +140,16 @@ class AccessLogs:
 
     async def _write(self, bucket_ids: Sequence[str]) -> None:
         """Lines that cannot be written are dropped, and counted: to keep them would fill the
-        memory."""
+        memory. But those that were being written when this was ended, or the datacenter of a
+        gateway on another machine was lost, are kept: perhaps they are written twice then."""
         for bucket_id in bucket_ids:
             lines = self._pending.pop(bucket_id).lines
             self._size -= sum(len(line.text) for line in lines)
             try:
                 written = await self._deliver(bucket_id, lines)
+            except (NamesClosed, asyncio.CancelledError):
+                self._keep(bucket_id, lines)
+                raise
             except (NamesError, ObjectsError, S3Error) as error:
                 written = False
                 reason = f"{type(error).__name__}: {error}"
@@ -171,7 +191,7 @@ class AccessLogs:
         return f"{bucket.owner}/{bucket.region}/{bucket.name}/{year}/{month}/{day}/{name}"
 
     async def _put(self, target: Bucket, key: str, body: bytes) -> None:
-        stamp = self._names.clock.now()
+        stamp = await self._names.stamp()
         version = Version(
             target.id,
             key,

@@ -32,7 +32,7 @@ async def put_notification(context: Context, request: Request, asked: Any) -> No
             "MQTT broker configured."
         )
         raise S3Error("InvalidArgument", message)
-    test = test_record(bucket, names.clock.now(), request.id, context.config.host_id)
+    test = test_record(bucket, await names.stamp(), request.id, context.config.host_id)
     events = [Event(topic, test) for topic in sorted({target.topic for target in targets})]
     await put_setting(
         context, request, NOTIFICATION, configuration if targets else None, events=events

@@ -1,14 +1,17 @@
 """Who may be a node, and which disks may go: the rules, without processes."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from admin import fleet
 from admin.errors import AdminError
-from admin.fleet import Fleet, _without
+from admin.fleet import Fleet
+from admin.fleet_shown import without
 from admin.fleet_state import read_state
+from admin.gateways import GatewayAt
 from admin.layout import Layout
 from admin.os_node import _check_disks
 from dc.config import Config, Objects
@@ -20,7 +23,7 @@ from dc.objects.tiers import Tier
 from dc.system import SideBySide, SystemClock, SystemDisk, SystemRandomness
 from replicator import messages
 from tokens import joining
-from tokens.errors import TokenMisused
+from tokens.errors import TokenExpired, TokenMisused
 from tokens.identity import Identity
 from tokens.place import Place
 
@@ -116,7 +119,7 @@ async def test_a_node_that_joins_again_as_another_one_is_refused(
     assert not await world.join(world.fleet.token(60)[0], os1, "os1")
     wanted = {"name": "os1", "host": "os1", **more}
     problem = await world.join(world.fleet.token(60)[0], os1, **wanted)
-    assert "it is the node os1 already, with host os1 and the disks /mnt/a" in problem
+    assert "it is the node os1 already (os), with host os1 and the disks /mnt/a" in problem
     assert world.names() == ["os1"] and len(world.disks.disks.places) == 4
 
 
@@ -233,8 +236,8 @@ async def test_each_tier_keeps_as_many_disks_as_it_takes(world: World) -> None:
     assert places[1] == {1, 2} and len(places[2]) == 1 and 0 not in places[2]
     # One of two copies can be done without, the only one of another container cannot.
     (only,) = places[2]
-    assert _without(world.disks, {only}) == 1
-    assert _without(world.disks, {3 - only}) == 0
+    assert without(world.disks, {only}) == 1
+    assert without(world.disks, {3 - only}) == 0
     with pytest.raises(AdminError, match="1 other disks 0 are there"):
         for number in (1, 2):
             world.disks.disks.absent.add(number)
@@ -301,7 +304,7 @@ async def test_at_the_end_nothing_is_written_any_more(world: World) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"version": 2, "more": 1}', "newer farshore"),
+        ('{"version": 3, "more": 1}', "newer farshore"),
         ('{"version": 1, "more": 1}', "is damaged"),
         ('{"version": 1, "nodes"', "is damaged"),
         ("", "is damaged"),
@@ -312,3 +315,136 @@ def test_what_is_wrong_with_the_file_is_said(tmp_path: Path, text: str, words: s
     (tmp_path / "disks.json").write_text(text)
     with pytest.raises(AdminError, match=words):
         read_state(Layout(tmp_path))
+
+
+async def test_a_node_whose_disks_were_removed_one_by_one_can_go(world: World) -> None:
+    assert not await world.join(world.fleet.token(60)[0], identity(), "os1")
+    await world.fleet.remove_disk("os1:/mnt/a", lost=True)
+    assert [one["state"] for one in world.fleet.shown_nodes()] == ["leaving"]
+    absent = world.disks.disks.absent
+    world.disks.disks.absent = {0, 1}
+    # Of nothing: it need not be asked whether the others are enough.
+    await world.fleet.drain(world.fleet.labels_of("os1"))
+    world.disks.disks.absent = absent
+    written: list[object] = []
+    real = world.fleet._write
+
+    async def write(state: object) -> None:
+        written.append(state)
+        await real(state)  # type: ignore[arg-type]
+
+    world.fleet._write = write  # type: ignore[method-assign, assignment]
+    await world.fleet.forget_node("os1")
+    assert world.names() == [] and len(written) == 1
+    state = read_state(Layout(world.root / "paris"))
+    assert not state.nodes and not state.removed and not state.draining
+
+
+# -- gateways -------------------------------------------------------------------------------------
+
+
+async def ask(world: World, token: str, roles: list[str], disks: list[str], offer: str) -> str:
+    """What is answered to a request that was made by hand: it asks for what it likes."""
+    now, node = SystemClock().wall_ms() // 1000, identity()
+    read = joining.read(token, now)
+    request = joining.issue_request(
+        node,
+        Place("gw1", "eu", ("127.0.0.1:7",), "0" * 64),
+        replace(read, roles=["os", "gateway"]),
+        host="gw1",
+        disks=disks,
+        roles=roles,
+        now=now,
+    )
+    body = messages.encode_body(messages.PairCall(offer=offer, request=request))
+    reply = await world.fleet.accept(body)
+    return "nothing" if reply is None else reply.problem or ""
+
+
+@pytest.mark.parametrize(
+    ("offered", "asked"),
+    [(["os"], ["gateway"]), (["os"], ["os", "gateway"]), (["gateway"], ["os", "gateway"])],
+)
+async def test_a_node_is_no_more_than_its_token_says(
+    world: World, offered: list[str], asked: list[str]
+) -> None:
+    token = world.fleet.token(60, offered)[0]
+    disks = ["/a"] if "os" in asked else []
+    problem = await ask(world, token, asked, disks, token)
+    assert problem == f"the token makes a node {offered[0]} only"
+    assert world.names() == [] and world.fleet.gateways_at() == []
+    # It was not used up by that.
+    disks = ["/a"] if "os" in offered else []
+    assert await ask(world, token, offered, disks, token) == ""
+    assert bool(world.fleet.gateways_at()) == ("gateway" in offered)
+    assert "used already" in await ask(world, token, offered, disks, token)
+
+
+async def test_a_token_of_another_datacenter_makes_no_gateway(world: World) -> None:
+    now = SystemClock().wall_ms() // 1000
+    place = Place("tokyo", "eu", ("127.0.0.1:9",), "0" * 64)
+    theirs = joining.issue(identity(), place, now=now, jti="1" * 32, roles=["gateway"])
+    assert await ask(world, theirs, ["gateway"], [], theirs) == "nothing"
+    mine = world.fleet.token(60, ["gateway"])[0]
+    assert await ask(world, mine, ["gateway"], [], theirs) == "nothing"
+    with pytest.raises(TokenExpired):
+        joining.read(mine, now + 4000)
+    assert world.fleet.gateways_at() == []
+
+
+@pytest.mark.parametrize("roles", [["gateway"], ["os", "gateway"]])
+async def test_a_gateway_is_remembered(world: World, roles: list[str]) -> None:
+    token = world.fleet.token(60, roles)[0]
+    assert await ask(world, token, roles, ["/a"] if "os" in roles else [], token) == ""
+    (record,) = read_state(Layout(world.root / "paris")).nodes
+    assert record.is_gateway and record.roles == roles
+    assert [at.address.name for at in world.fleet.gateways_at()] == ["gw1"]
+
+
+async def test_a_token_for_disks_is_no_use_where_there_are_none(world: World) -> None:
+    world.fleet.disks = None
+    with pytest.raises(AdminError, match="on one disk"):
+        world.fleet.token(60, ["os", "gateway"])
+    token = world.fleet.token(60, ["gateway"])[0]
+    assert await ask(world, token, ["gateway"], [], token) == ""
+
+
+class Connected:
+    """Gateways that are connected, by name; and what was recorded when one was ended."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.names: list[str] = []
+        self.recorded: list[str] = []
+
+    def add(self, at: GatewayAt) -> None:
+        self.names.append(at.address.name)
+
+    def state(self, _: str) -> str:
+        return "connected"
+
+    async def remove(self, name: str) -> None:
+        self.names.remove(name)
+        self.recorded = [one.name for one in read_state(Layout(self.root)).nodes]
+
+
+async def test_a_gateway_is_forgotten_when_it_serves_nobody_any_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before: a datacenter that ends in between waits for its lease at the next start."""
+    gateways = Connected(world.root / "paris")
+    world.fleet.gateways = gateways  # type: ignore[assignment]
+    token = world.fleet.token(60, ["gateway"])[0]
+    assert await ask(world, token, ["gateway"], [], token) == ""
+    assert gateways.names == ["gw1"]
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fleet, "write_state", full)
+        with pytest.raises(AdminError, match="cannot be written"):
+            await world.fleet.forget_node("gw1")
+    assert (world.names(), gateways.names) == (["gw1"], ["gw1"])
+    await world.fleet.forget_node("gw1")
+    assert (world.names(), gateways.names, gateways.recorded) == ([], [], ["gw1"])

@@ -11,12 +11,13 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from admin.errors import AdminError
 from admin.lab.demo import free_bucket
 from admin.lab.setup import NAMES, choose_names
 from dc.config import is_name
-from tests.admin.conftest import FARSHORE
+from tests.admin.conftest import FARSHORE, run_file
 
 READY_SECONDS_MAX = 60
 
@@ -46,11 +47,15 @@ class Lab:
         return [dc["pid"] for dc in self.facts["datacenters"]]
 
     def s3(self, number: int) -> Any:
-        dc, user = self.facts["datacenters"][number], self.facts["user"]
+        dc = self.facts["datacenters"][number]
+        return self.client(dc["s3"], dc["region"])
+
+    def client(self, url: str, region: str) -> Any:
+        user = self.facts["user"]
         return boto3.client(
             "s3",
-            endpoint_url=dc["s3"],
-            region_name=dc["region"],
+            endpoint_url=url,
+            region_name=region,
             aws_access_key_id=user["access_key"],
             aws_secret_access_key=user["secret_key"],
             config=Config(s3={"addressing_style": "path"}, proxies={}),
@@ -140,7 +145,10 @@ def wait_for(s3: Any, key: str, body: bytes) -> None:
         try:
             assert s3.get_object(Bucket="hello", Key=key)["Body"].read() == body
             return
-        except (s3.exceptions.NoSuchKey, s3.exceptions.NoSuchBucket):
+        except ClientError as error:
+            # The last: a gateway has just been started.
+            not_yet = ("NoSuchKey", "NoSuchBucket", "ServiceUnavailable")
+            assert error.response["Error"]["Code"] in not_yet
             assert time.monotonic() < deadline, "it has not arrived"
             time.sleep(0.05)
 
@@ -164,6 +172,35 @@ def test_a_lab_whose_port_is_taken_says_so(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1
     assert "paris did not start: port " in refused.stderr and "is taken" in refused.stderr
+
+
+@pytest.mark.process
+def test_a_lab_with_gateways(tmp_path: Path) -> None:
+    """They serve at addresses that stay, and are started again like datacenters."""
+    folder = tmp_path / "lab"
+    lab = Lab(folder, "--dcs", "1", "--gateways", "2")
+    one, two = (gateway(folder, lab, f"paris-gw{number}") for number in (1, 2))
+    one.create_bucket(Bucket="hello")
+    one.put_object(Bucket="hello", Key="a", Body=b"by one")
+    assert two.get_object(Bucket="hello", Key="a")["Body"].read() == b"by one"
+    out, _ = lab.end()
+    assert all(f"paris-gw{number}" in out for number in (1, 2)) and "S3 ENDPOINT" in out
+    again = Lab(folder)
+    wait_for(two, "a", b"by one")
+    victim = run_file(folder / "paris-gw2")["pid"]
+    os.kill(victim, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while run_file(folder / "paris-gw2")["pid"] == victim:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    wait_for(two, "a", b"by one")
+    again.end()
+
+
+def gateway(folder: Path, lab: Lab, name: str) -> Any:
+    """A client of a gateway node."""
+    at = run_file(folder / name)["s3"]
+    return lab.client(f"http://{at['host']}:{at['port']}", "paris")
 
 
 def test_names() -> None:

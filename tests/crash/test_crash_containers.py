@@ -106,7 +106,7 @@ def test_finds_an_acknowledgement_before_the_sync(monkeypatch: pytest.MonkeyPatc
 
 def test_finds_an_upload_that_forgets_its_earlier_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """A seal without a sync, and nobody who asks."""
-    monkeypatch.setattr(lane, "_seal", lambda container: container.close())
+    monkeypatch.setattr(lane, "_seal", lambda container, *_: (container.close(), []))
     monkeypatch.setattr(Appended, "check_durable", lambda self: None)
     assert finds_loss(range(8))
 

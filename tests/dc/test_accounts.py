@@ -141,7 +141,7 @@ async def test_opened_secrets_are_bounded(
     for each in made * 2:
         found = accounts.lookup(each.key_id)
         assert found is not None and found.secret == each.secret
-    assert len(accounts._opened) == 3
+    assert len(accounts.keys._opened) == 3
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent.parent / "replicator"))
+for kits in ("replicator", "dc/remote"):
+    sys.path.append(str(Path(__file__).parent.parent / kits))
 
-from gateway_kit import House, open_house
+from gateway_kit import House, open_house  # noqa: E402
 
 
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path) as opened:
+@pytest.fixture(params=["here", "elsewhere"])
+async def house(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[House]:
+    """The gateway in the process of its datacenter, and on another machine: the same to clients."""
+    async with open_house(tmp_path, elsewhere=request.param == "elsewhere") as opened:
         yield opened

@@ -5,7 +5,7 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,10 +14,15 @@ from xml.etree import ElementTree
 
 import boto3
 from botocore.config import Config as BotoConfig
+from remote_kit import remote_session
 
 from dc.keyring import Keyring
+from dc.names.api import GatewayNames
 from dc.names.service import SqliteNames, open_names
+from dc.objects.api import ObjectStore
 from dc.objects.store import ContainerStore
+from dc.remote.names import remote_names
+from dc.remote.objects import RemoteObjects
 from dc.system import SystemClock, SystemDatabases, SystemDisk, SystemRandomness
 from gateway.access_logs.delivery import AccessLogs
 from gateway.connection import Server
@@ -138,6 +143,7 @@ class House:
         self.names = names
         self.objects = objects
         self.server = server
+        self.counts = server.counts
         self.port = port
         self.host = f"127.0.0.1:{port}"
         self.endpoint = f"http://{self.host}"
@@ -211,8 +217,11 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(root: Path, **settings: Any) -> AsyncIterator[House]:
-    """`settings` are further ones of the gateway's Config."""
+async def open_house(
+    root: Path, *, elsewhere: bool = False, **settings: Any
+) -> AsyncIterator[House]:
+    """`elsewhere`: as if the gateway was on another machine. `settings` are further ones of the
+    gateway's Config."""
     clock, randomness, disk = SystemClock(), SystemRandomness(), SystemDisk()
     names = await open_names(
         root / "names.db",
@@ -223,10 +232,31 @@ async def open_house(root: Path, **settings: Any) -> AsyncIterator[House]:
     )
     objects = ContainerStore(root, disk=disk, clock=clock, randomness=randomness)
     await objects.open()
-    keyring = Keyring(names, SecretStore(bytes(32), randomness.token), randomness)
+    async with AsyncExitStack() as stack:
+        seen: tuple[GatewayNames, ObjectStore] = names, objects
+        if elsewhere:
+            session = await stack.enter_async_context(remote_session(names, objects))
+            seen = remote_names(session)[0], RemoteObjects(session)
+        async with _open(names, objects, *seen, settings) as house:
+            yield house
+    await objects.close()
+    await names.close()
+
+
+@asynccontextmanager
+async def _open(
+    names: SqliteNames,
+    objects: ContainerStore,
+    seen_names: GatewayNames,
+    seen_objects: ObjectStore,
+    settings: dict[str, Any],
+) -> AsyncIterator[House]:
+    """The gateway on what it sees of names and objects."""
+    clock, randomness, disk = SystemClock(), SystemRandomness(), SystemDisk()
+    keyring = Keyring(seen_names, SecretStore(bytes(32), randomness.token), randomness)
     logs = AccessLogs(
-        names=names,
-        objects=objects,
+        names=seen_names,
+        objects=seen_objects,
         clock=clock,
         randomness=randomness,
         every_ms=300_000,
@@ -234,8 +264,8 @@ async def open_house(root: Path, **settings: Any) -> AsyncIterator[House]:
         notifications=False,
     )
     gateway = Gateway(
-        names=names,
-        objects=objects,
+        names=seen_names,
+        objects=seen_objects,
         credentials=Credentials(),
         keyring=keyring,
         clock=clock,
@@ -262,5 +292,3 @@ async def open_house(root: Path, **settings: Any) -> AsyncIterator[House]:
         listener.close()
         server.pre_shutdown()
         await server.shutdown(2)
-        await objects.close()
-        await names.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent.parent
-sys.path += [str(TESTS / name) for name in ("gateway", "processes", "replicator")]
+sys.path += [str(TESTS / name) for name in ("gateway", "processes", "replicator", "dc/remote")]
 
 from gateway_kit import House, open_house  # noqa: E402
 from process_kit import Dc  # noqa: E402

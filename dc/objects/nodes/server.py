@@ -10,7 +10,7 @@ import errno
 import ssl
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ STRANGERS_MAX = 32
 """Connections that have not said yet who they are. With one more the oldest of them is ended: so
 they take little, and nobody can keep out the datacenter by being many."""
 Verify = Callable[[str], bool]
+Gateway = Callable[[asyncio.StreamReader, asyncio.StreamWriter, Ask], Awaitable[None]]
+"""Makes what it can of a connection that is meant for a gateway; returns when it has ended."""
 Keep = Callable[[Any], None]
 Done = tuple[Answer, bytes]
 
@@ -128,13 +130,20 @@ class NodeServer:
     `disk` is done in its threads."""
 
     def __init__(
-        self, disk: Disk, folders: Sequence[Path], verify: Verify, boot: str, keep: Keep
+        self,
+        disk: Disk,
+        folders: Sequence[Path],
+        verify: Verify,
+        boot: str,
+        keep: Keep,
+        gateway: Gateway | None = None,
     ) -> None:
         self._disk = disk
         self._folders = list(folders)
         self._verify = verify
         self._boot = boot
         self._keep = keep
+        self._gateway = gateway
         self._files = _Files(disk)
         self._connections: set[asyncio.Task[None]] = set()
         self._strangers: dict[asyncio.Task[None], None] = {}
@@ -205,6 +214,10 @@ class NodeServer:
             while True:
                 header, payload = await _read(reader)
                 ask = wire.decode_ask(header)
+                if ask.what == wire.GATEWAY and self._gateway is not None:
+                    writer.write(wire.frame(Answer()))
+                    await self._gateway(reader, writer, ask)
+                    return
                 answer, data = await self._disk.run(lambda: self._do(ask, payload))  # noqa: B023
                 writer.write(wire.frame(answer, data))
                 await writer.drain()
@@ -224,6 +237,8 @@ class NodeServer:
             return wire.failure(error), b""
 
     def _done(self, ask: Ask, payload: bytes) -> Done:
+        if ask.what.startswith(wire.GATEWAYS):
+            raise OSError(errno.ENOSYS, "it is no gateway now, or one of another version")
         if ask.disk >= len(self._folders):
             raise OSError(errno.ENODEV, "there is no such disk")
         folder = self._folders[ask.disk]

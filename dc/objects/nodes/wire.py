@@ -31,6 +31,11 @@ NAME = re.compile(r"[0-9a-f]{16}-[0-9]{2}\.fss|\.[0-9a-f]{16}-[0-9]{2}\.fss\.new
 
 CREATE, OPEN, WRITE, SYNC, READ, SIZE = "create", "open", "write", "sync", "read", "size"
 LIST, REMOVE, RENAME, SYNC_DIR, READ_MARK = "list", "remove", "rename", "sync_dir", "mark"
+GATEWAYS = "gateway"
+"""What the next begins with, in all versions."""
+GATEWAY = "gateway-1"
+"""Use this connection, the one numbered `offset` of `length`, to be a gateway, in the session
+`name`, as version 1 of `dc/remote/` says."""
 
 Name = Annotated[str, msgspec.Meta(max_length=64)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

@@ -12,8 +12,8 @@ from awscrt.checksums import crc64nvme
 from object_disks import ROOT, MemoryDisk, SeededRandomness
 from test_coded_store import disks_on
 
-from dc.names.api import Bucket
 from dc.names.model import (
+    Bucket,
     Extent,
     Kind,
     Meta,

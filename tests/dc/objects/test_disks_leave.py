@@ -263,3 +263,19 @@ async def test_disks_that_are_all_slow_are_waited_for(monkeypatch: pytest.Monkey
     disk, stored = await some_bodies(mode)
     monkeypatch.setattr(MemoryFile, "read_soon", lambda *_: None, raising=False)
     await check_on(disk, mode, stored)
+
+
+async def test_what_cannot_be_decoded_is_moved_as_it_is() -> None:
+    """The beginning of a container that a crash has cut off: too few slots, and a disk that is to
+    become empty has one of them."""
+    mode = parse_mode("2+1")
+    disk, stored = await some_bodies(mode, 1)
+    cut_off = MemoryDisk(disk.image())
+    name = "00000000000a0001-00.fss"
+    begun = folders(mode, 1)[0] / "containers" / name
+    cut_off.create(begun).writev([noise(100)], 0)
+    disks = await drained(cut_off, mode, 0)
+    assert disks.slots.left_on(0) == 0
+    (moved,) = [path for path in slots(cut_off) if path.name == name]
+    assert moved != begun and slots(cut_off)[moved] == noise(100)
+    await check_on(cut_off, mode, stored)

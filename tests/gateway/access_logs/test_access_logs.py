@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from gateway_kit import House, request_bytes, sign
 
+from dc.names.api import NamesClosed
 from dc.names.model import Kind
 from gateway.access_logs import delivery
 
@@ -291,3 +292,26 @@ async def test_each_of_many_deletions_has_a_line(house: House) -> None:
     ]
     assert {one[5] for one in found[:3]} == {found[0][5]}
     assert found[1][18:23] == ["dc", "SigV4", "-", "AuthHeader", house.host]
+
+
+@pytest.mark.parametrize("ended", [NamesClosed("gone"), asyncio.CancelledError()])
+async def test_lines_that_were_being_written_at_the_end_are_kept(
+    house: House, monkeypatch: pytest.MonkeyPatch, ended: BaseException
+) -> None:
+    """The next session of a gateway on another machine writes them, or the flush of a stop."""
+    client = await logging_house(house)
+    await lines(house)
+    await asyncio.to_thread(client.put_object, Bucket="photos", Key="k", Body=b"x")
+
+    async def fail(*_: object) -> None:
+        house.logs._add(house.logs._directory.bucket("photos"), 2, "later")  # type: ignore[arg-type]
+        raise ended
+
+    monkeypatch.setattr(house.logs, "_put", fail)
+    with pytest.raises(type(ended)):
+        await house.logs.flush()
+    monkeypatch.undo()
+    (pending,) = house.logs._pending.values()
+    assert [line.text == "later" for line in pending.lines] == [False, True]
+    assert house.logs._size == sum(len(line.text) for line in pending.lines)
+    assert house.logs.dropped == 0

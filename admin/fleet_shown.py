@@ -1,0 +1,98 @@
+"""What is told of disks and nodes, and whether a disk can be done without."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from admin.errors import AdminError
+from admin.fleet_state import NodeRecord
+from dc.objects.coded_disks import CodedDisks
+
+
+def shown_disks(coded: CodedDisks) -> list[dict[str, Any]]:
+    """For the admin API."""
+    disks, failing = coded.disks, coded.disks.failing()
+    found = []
+    for number in disks.numbers():
+        left = coded.slots.left_on(number)
+        state = "ok"
+        if number in disks.absent:
+            state = "missing"
+        elif number in disks.draining:
+            state = "draining" if left else "drained"
+        elif number in failing:
+            state = "failing"
+        place = disks.places[number]
+        found.append({"disk": place.label, "host": place.host, "state": state, "slots": left})
+    return found
+
+
+def shown_node(
+    node: NodeRecord, by_label: Mapping[str, dict[str, Any]], connection: str
+) -> dict[str, Any]:
+    """The same of a node, given the disks by their labels; `connection` is that of a gateway."""
+    disks = [
+        by_label[label]
+        for number in range(len(node.disks))
+        if (label := node.label(number)) in by_label
+    ]
+    words = {one["state"] for one in disks}
+    gateway = connection if node.is_gateway else ""
+    if gateway:
+        words.add("ok" if gateway == "connected" else "missing")
+    if words == {"missing"}:
+        state = "unreachable"
+    elif not words or words & {"draining", "drained"}:
+        state = "leaving"
+    else:
+        state = "ok" if words == {"ok"} else "degraded"
+    return {
+        "name": node.name,
+        "id": node.node_id,
+        "host": node.host,
+        "endpoints": node.endpoints,
+        "joined": node.joined,
+        "roles": node.roles,
+        "gateway": gateway,
+        "state": state,
+        "disks": disks,
+        "slots": sum(one["slots"] for one in disks),
+    }
+
+
+def check_removable(disks: CodedDisks, number: int, label: str, lost: bool) -> None:
+    """AdminError when a disk may have something on it, and is not said to be lost."""
+    if number in disks.disks.absent:
+        if not lost:
+            raise AdminError(
+                f"{label} is not there, and nobody knows what is on it: say --lost if it will not"
+                " come back"
+            )
+    elif left := disks.slots.left_on(number):
+        raise AdminError(f"{label} has {left} slots on it: drain it first")
+    elif number not in disks.disks.draining:
+        raise AdminError(f"{label} is empty, and may be written to: drain it first")
+
+
+def check_here(disks: CodedDisks, numbers: set[int]) -> None:
+    """AdminError when so few of the other disks are there that nobody knows what is on these."""
+    absent = disks.disks.absent
+    for tier in disks.tiers.all():
+        mine = set(disks.disks.of_tier(tier))
+        others = mine - numbers
+        here = len(others - absent)
+        if mine & numbers and others and here < tier.mode.slots_min:
+            raise AdminError(
+                f"of the {len(others)} other disks {here} are there: nobody knows what is on those"
+                " that are not. Bring them back, or add others, first"
+            )
+
+
+def without(disks: CodedDisks, numbers: set[int]) -> int:
+    """How many containers cannot be read without these disks."""
+    bad, gone = 0, numbers | disks.disks.absent
+    for container in disks.slots.containers():
+        mode = disks.form(container).mode
+        whole = set(range(mode.slots)) - disks.slots.missing(container)
+        places = {disks.slots.place_of(container, slot) for slot in whole}
+        bad += len(places - gone - {None}) < mode.k
+    return bad
