@@ -19,7 +19,7 @@ Each container has a form of its own, its mode and its tier, which its slots say
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -264,6 +264,9 @@ class CodedDisks:
         files[slot] = file
 
     def _header(self, container: int, slot: int) -> bytes:
+        if not self.slots.is_known(container):
+            assert container not in self.slots.places, "a header is not guessed"
+            raise ContainerRemoved(slot_name(container, slot))
         (k, m), tier = self.slots.form(container)
         return encode_header(Header(container, created_ms(container), k, m, slot, tier))
 
@@ -369,25 +372,26 @@ class CodedDisks:
         free = [one for one in good if one not in places.values() and one not in taken]
         return next(iter(self.disks.spread(free, has)), None)
 
-    def begin_slot(self, container: int, slot: int, number: int) -> File:
-        """A new file that is to become a slot, with its header."""
+    def begin_slot(self, container: int, slot: int, number: int, header: bool = True) -> File:
+        """A new file that is to become a slot, with its header, or empty."""
         path, disk = self._temporary(container, slot, number), self._place(number).disk
         with contextlib.suppress(FileNotFoundError):
             disk.remove(path)
         file = disk.create(path)
         try:
-            file.writev([self._header(container, slot)], 0)
+            if header:
+                file.writev([self._header(container, slot)], 0)
         except BaseException:
             self.drop_slot(container, slot, number, file)
             raise
         return file
 
-    def raw(self, container: int, slot: int) -> Iterator[tuple[int, bytes]]:
+    def raw(self, container: int, slot: int) -> Generator[tuple[int, bytes]]:
         """All of a slot as it is, with its place, whatever it may be. Raises OSError."""
         number = self.slots.place_of(container, slot)
-        file = None if number is None else self._open(container, slot, number)
-        if file is None:
-            return
+        if number is None:
+            raise FileNotFoundError(errno.ENOENT, "it has gone", slot_name(container, slot))
+        file = self._place(number).disk.open(self._path(container, slot, number))
         try:
             place = 0
             while raw := file.read(STRIPE_BYTES_MAX, place):
