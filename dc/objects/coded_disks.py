@@ -84,6 +84,14 @@ class CodedDisks:
         """What a container is."""
         return FOREIGN if self._is_before(container) else self.slots.form(container)
 
+    def is_known(self, container: int) -> bool:
+        """Whether that could be read."""
+        return self._is_before(container) or self.slots.is_known(container)
+
+    def has(self, container: int) -> bool:
+        """Whether there is such a container."""
+        return self._is_before(container) or container in self.slots.places
+
     def _is_before(self, container: int) -> bool:
         """Whether it is from the time when there was one disk."""
         return self._before is not None and container in self._before
@@ -288,24 +296,23 @@ class CodedDisks:
         return self.coded(container)
 
     def coded(self, container: int) -> CodedFile:
-        """A container, to be read. As long as nobody knows what it is, there is nothing in it."""
+        """A container, to be read. Raises OSError as long as nobody knows what it is."""
         places = self.slots.places.get(container)
         if places is None:
             name = file_name(container)
             raise FileNotFoundError(errno.ENOENT, "there is no such container", name)
         if not self.slots.is_known(container):
             learn(self.slots, self.disks, self._side, lambda: [container])
-        known = self.slots.is_known(container)
+        if not self.slots.is_known(container):
+            raise OSError(errno.EIO, "what it is cannot be read", file_name(container))
         files: list[File | None] = [None] * self.form(container).mode.slots
         for slot, number in places.items():
-            if known and slot < len(files):
+            if slot < len(files):
                 files[slot] = self._open(container, slot, number)
         others = [
             (slot, file)
             for slot, number in self.slots.others(container)
-            if known
-            and slot < len(files)
-            and (file := self._open(container, slot, number)) is not None
+            if slot < len(files) and (file := self._open(container, slot, number)) is not None
         ]
         return self._file(container, places, files, others=others)
 
@@ -364,8 +371,8 @@ class CodedDisks:
         """The disk to write a slot anew on: its own, or one that has none of the container, of
         those of its tier. None when there is none that can be written. What is of no tier as they
         are now is soon moved, and may be on any disk till then."""
-        form, places = self.slots.form(container), self.slots.places.get(container, {})
-        good = self.disks.candidates(self.tiers.of(form.tier) if self.tiers.has(form) else None)
+        places = self.slots.places.get(container, {})
+        good = self.disks.candidates(self.slots.tier_of(container))
         if places.get(slot) in good:
             return places[slot]
         has = {number for one, number in places.items() if one != slot} | taken

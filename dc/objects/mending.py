@@ -206,20 +206,24 @@ class Mender:
 
     def _mend(self, container: int) -> Generator[int]:
         """Check a container, and write anew what is wrong; yields the bytes that it took."""
+        file: CodedFile | None = None
         try:
             file = self._disks.coded(container)
         except FileNotFoundError:
             return  # It was removed meanwhile.
+        except OSError as error:
+            log.error("a container is not read", container=file_name(container), error=str(error))
         try:
             yield from self._mend_file(file, container)
         except ContainerRemoved:
             log.info("it was removed while it was mended", container=file_name(container))
             self.forget_lost(container)
 
-    def _mend_file(self, file: CodedFile, container: int) -> Generator[int]:
+    def _mend_file(self, file: CodedFile | None, container: int) -> Generator[int]:
+        """`file`: None when it is not known what it is."""
         done = False
         try:
-            if self._is_one(file, container) and self._can_be_read(file, container):
+            if file and self._is_one(file, container) and self._can_be_read(file, container):
                 bad, lost = yield from self._check(file, container)
                 done = (yield from self._rewrite(file, container, bad)) if bad else True
                 done = done and not lost
@@ -228,7 +232,8 @@ class Mender:
             else:
                 yield from self._carry(container)
         finally:
-            file.close()
+            if file is not None:
+                file.close()
             self._tried.pop(container, None)
             if not done:
                 self._tried[container] = self._state(container)

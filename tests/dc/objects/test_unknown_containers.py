@@ -4,13 +4,16 @@ stays as it is, and is not taken for something else."""
 import errno
 from pathlib import Path
 
-from compaction_kit import Place
+import pytest
+from compaction_kit import HALF, Place
 from object_disks import ROOT, Inode, MemoryDisk
 from test_coded_store import coded, folders
 from test_disks_come_and_go import mend, mender_on, take_away
 from test_mending import check_on, slots, some_bodies
-from tier_kit import DISKS, choose, tier, tiered
+from tier_kit import DISKS, choose, lose, tier, tiered
 
+from admin.fleet_shown import without
+from dc.objects.api import MissingData, ObjectsError
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.disk_set import BAD_SECONDS
 from dc.objects.format import Header, encode_header
@@ -116,3 +119,72 @@ async def test_what_is_said_to_be_two_things_is_left_alone(tmp_path: Path) -> No
         async with tiered(tmp_path, disk, "1+1", ARCHIVE, before=place) as again:
             await mend(mender_on(disks_of(again)))
         assert slots(disk) == before
+
+
+async def test_what_nobody_knows_is_nothing_in_particular(tmp_path: Path) -> None:
+    """It is of no tier: nothing of it is moved or thought whole, and who reads it is not told that
+    it is lost."""
+    disk = MemoryDisk()
+    tiers = tier("archive", "1+1", 3, 4, 5), tier("standard", "1+1", 0, 1, 2)
+    async with tiered(tmp_path, disk, "1+1", *tiers) as place:
+        container = await filled(place)
+    real, before, broken = disk.open, slots(disk), True
+
+    def opened(path: Path) -> File:
+        if broken and path.name.startswith(f"{container:016x}"):
+            raise OSError(errno.EIO, "not now")
+        return real(path)
+
+    disk.open = opened  # type: ignore[method-assign]
+    async with tiered(tmp_path, disk, "1+1", *tiers, before=place) as again:
+        disks = disks_of(again)
+        assert disks.slots.leaving(container) == frozenset()
+        assert again.store.missing() == {container}
+        assert disks.place_for(container, 0) is not None
+        assert without(disks, {2}) == 1
+        with pytest.raises(ObjectsError, match="what it is cannot be read") as raised:
+            await again.wrong()
+        assert not isinstance(raised.value, MissingData)
+        await again.compactor.round(HALF)
+        mender = mender_on(disks)
+        await mend(mender)
+        space, recoding = again.compactor.space(), again.compactor.recoding()
+        assert space is not None and (space["objects"], space["objects_whole"]) == (5, 0)
+        assert recoding is not None and not recoding["bytes_left"] and slots(disk) == before
+        broken = False
+        await mend(mender)
+        assert await again.wrong() == [] and slots(disk) == before and without(disks, {2}) == 0
+
+
+async def test_objects_whose_container_is_nowhere_are_not_whole(tmp_path: Path) -> None:
+    """Nor do they keep a disk that is lost, and they with it."""
+    disk, raw = MemoryDisk(), tier("raw", "1+0")
+    async with tiered(tmp_path, disk, "2+1", raw) as place:
+        container = await filled(place, "raw")
+        number = disks_of(place).slots.places[container][0]
+        await place.store.seal_all()
+        assert without(disks_of(place), {number}) == 1
+        lose(disk, number)
+        disks_of(place).look()
+        assert without(disks_of(place), {number}) == 0
+    async with tiered(tmp_path, disk, "2+1", raw, before=place) as again:
+        await again.compactor.round(HALF)
+        space = again.compactor.space()
+        assert space is not None and (space["objects"], space["objects_whole"]) == (5, 0)
+        assert not again.store.status()["containers"]
+
+
+async def test_disks_that_change_nothing_can_go(tmp_path: Path) -> None:
+    """Also while there is a container that cannot be read, as long as they have nothing of it."""
+    disk = MemoryDisk()
+    async with tiered(tmp_path, disk, "2+1") as place:
+        container = await filled(place, "standard")
+        disks = disks_of(place)
+        await place.store.seal_all()
+        first, second, third = disks.slots.places[container].values()
+        other = min({*range(6)} - {first, second, third})
+        for number in (first, second):
+            disk.names.pop(DISKS[number] / "farshore-disk")
+        disks.look()
+        assert without(disks, {other}) == 0
+        assert without(disks, {third}) == 1 and without(disks, {first}) == 1
