@@ -157,12 +157,16 @@ async def _all(database: Database) -> AsyncIterator[Body]:
 
 
 def _sizes(kept: ContainerDisk, folder: Path) -> dict[int, int]:
-    """How long each container is."""
+    """How long each container is; 0 where it cannot be opened."""
     sizes = {}
     for name in kept.list_dir(folder):
         container = container_of(name)
         if container is not None:
-            file = kept.open(folder / name)
+            try:
+                file = kept.open(folder / name)
+            except OSError:
+                sizes[container] = 0
+                continue
             try:
                 sizes[container] = file.size()
             finally:

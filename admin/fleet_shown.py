@@ -89,10 +89,22 @@ def check_here(disks: CodedDisks, numbers: set[int]) -> None:
 
 def without(disks: CodedDisks, numbers: set[int]) -> int:
     """How many containers cannot be read without these disks."""
-    bad, gone = 0, numbers | disks.disks.absent
-    for container in disks.slots.containers():
-        mode = disks.form(container).mode
-        whole = set(range(mode.slots)) - disks.slots.missing(container)
-        places = {disks.slots.place_of(container, slot) for slot in whole}
-        bad += len(places - gone - {None}) < mode.k
-    return bad
+    return sum(_needs(disks, container, numbers) for container in disks.slots.containers())
+
+
+def _needs(disks: CodedDisks, container: int, numbers: set[int]) -> bool:
+    """Whether a container cannot be read without these disks, or nobody knows."""
+    slots, absent = disks.slots, disks.disks.absent
+    if not slots.is_known(container):
+        return True
+    mode = disks.form(container).mode
+    whole = set(range(mode.slots)) - slots.missing(container)
+    places = {slots.place_of(container, slot) for slot in whole} - {None}
+    if len(places - numbers - absent) >= mode.k:
+        return False
+    if len(places - absent) >= mode.k:
+        return True
+    # It cannot be read now either: they change something when they have slots of it, or when one
+    # of them is not there and may have what others lack. A copy that is nowhere has gone with it.
+    nowhere = mode.k == 1 and not slots.places.get(container)
+    return bool(places & numbers) or (bool(numbers & absent) and not nowhere)

@@ -273,7 +273,11 @@ class _Rebuilder:
         paths = [folder / name for name in listed if container_of(name) is not None]
         report.containers = len(paths)
         for number, path in enumerate(paths):
-            file = await kept.run(lambda path=path: kept.open(path))  # type: ignore[misc]
+            try:
+                file = await kept.run(lambda path=path: kept.open(path))  # type: ignore[misc]
+            except OSError:
+                report.containers_damaged += 1
+                continue
             try:
                 async for records in self._records(file):
                     await scratch.run(lambda db, found=records: finding.add(db, found))  # type: ignore[misc]

@@ -19,7 +19,7 @@ Each container has a form of its own, its mode and its tier, which its slots say
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -83,6 +83,14 @@ class CodedDisks:
     def form(self, container: int) -> Form:
         """What a container is."""
         return FOREIGN if self._is_before(container) else self.slots.form(container)
+
+    def is_known(self, container: int) -> bool:
+        """Whether that could be read."""
+        return self._is_before(container) or self.slots.is_known(container)
+
+    def has(self, container: int) -> bool:
+        """Whether there is such a container."""
+        return self._is_before(container) or container in self.slots.places
 
     def _is_before(self, container: int) -> bool:
         """Whether it is from the time when there was one disk."""
@@ -264,6 +272,9 @@ class CodedDisks:
         files[slot] = file
 
     def _header(self, container: int, slot: int) -> bytes:
+        if not self.slots.is_known(container):
+            assert container not in self.slots.places, "a header is not guessed"
+            raise ContainerRemoved(slot_name(container, slot))
         (k, m), tier = self.slots.form(container)
         return encode_header(Header(container, created_ms(container), k, m, slot, tier))
 
@@ -285,24 +296,23 @@ class CodedDisks:
         return self.coded(container)
 
     def coded(self, container: int) -> CodedFile:
-        """A container, to be read. As long as nobody knows what it is, there is nothing in it."""
+        """A container, to be read. Raises OSError as long as nobody knows what it is."""
         places = self.slots.places.get(container)
         if places is None:
             name = file_name(container)
             raise FileNotFoundError(errno.ENOENT, "there is no such container", name)
         if not self.slots.is_known(container):
             learn(self.slots, self.disks, self._side, lambda: [container])
-        known = self.slots.is_known(container)
+        if not self.slots.is_known(container):
+            raise OSError(errno.EIO, "what it is cannot be read", file_name(container))
         files: list[File | None] = [None] * self.form(container).mode.slots
         for slot, number in places.items():
-            if known and slot < len(files):
+            if slot < len(files):
                 files[slot] = self._open(container, slot, number)
         others = [
             (slot, file)
             for slot, number in self.slots.others(container)
-            if known
-            and slot < len(files)
-            and (file := self._open(container, slot, number)) is not None
+            if slot < len(files) and (file := self._open(container, slot, number)) is not None
         ]
         return self._file(container, places, files, others=others)
 
@@ -361,33 +371,34 @@ class CodedDisks:
         """The disk to write a slot anew on: its own, or one that has none of the container, of
         those of its tier. None when there is none that can be written. What is of no tier as they
         are now is soon moved, and may be on any disk till then."""
-        form, places = self.slots.form(container), self.slots.places.get(container, {})
-        good = self.disks.candidates(self.tiers.of(form.tier) if self.tiers.has(form) else None)
+        places = self.slots.places.get(container, {})
+        good = self.disks.candidates(self.slots.tier_of(container))
         if places.get(slot) in good:
             return places[slot]
         has = {number for one, number in places.items() if one != slot} | taken
         free = [one for one in good if one not in places.values() and one not in taken]
         return next(iter(self.disks.spread(free, has)), None)
 
-    def begin_slot(self, container: int, slot: int, number: int) -> File:
-        """A new file that is to become a slot, with its header."""
+    def begin_slot(self, container: int, slot: int, number: int, header: bool = True) -> File:
+        """A new file that is to become a slot, with its header, or empty."""
         path, disk = self._temporary(container, slot, number), self._place(number).disk
         with contextlib.suppress(FileNotFoundError):
             disk.remove(path)
         file = disk.create(path)
         try:
-            file.writev([self._header(container, slot)], 0)
+            if header:
+                file.writev([self._header(container, slot)], 0)
         except BaseException:
             self.drop_slot(container, slot, number, file)
             raise
         return file
 
-    def raw(self, container: int, slot: int) -> Iterator[tuple[int, bytes]]:
+    def raw(self, container: int, slot: int) -> Generator[tuple[int, bytes]]:
         """All of a slot as it is, with its place, whatever it may be. Raises OSError."""
         number = self.slots.place_of(container, slot)
-        file = None if number is None else self._open(container, slot, number)
-        if file is None:
-            return
+        if number is None:
+            raise FileNotFoundError(errno.ENOENT, "it has gone", slot_name(container, slot))
+        file = self._place(number).disk.open(self._path(container, slot, number))
         try:
             place = 0
             while raw := file.read(STRIPE_BYTES_MAX, place):

@@ -152,8 +152,8 @@ class Compactor:
         count = self._last
         if count is None:
             return None
-        missing = self._store.missing()
-        damaged = sum(share.bodies for one, share in count.shares.items() if one in missing)
+        lacking = self._store.lacking(count.shares)
+        damaged = sum(count.shares[one].bodies for one in lacking)
         return {
             "counted_seconds_ago": round(self._clock.monotonic() - count.began, 1),
             "objects": count.bodies,
@@ -305,7 +305,8 @@ class Compactor:
             for bucket in self._directory.all_buckets()
             if (name := tiers.of(tier_of(bucket)).name) != STANDARD
         }
-        containers = {one: store.form(one).tier for one in sizes.keys() - past}
+        known = (one for one in sizes.keys() - past if store.is_known(one))
+        containers = {one: store.form(one).tier for one in known}
         return Count(self._began, sizes, past, Tiering(STANDARD, buckets, containers))
 
     def _tier(self, bucket: str) -> str:

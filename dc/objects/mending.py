@@ -20,6 +20,7 @@ Such a container may be the beginning of one, cut off by a crash: nobody else wo
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import structlog
 
@@ -42,6 +43,15 @@ _IDLE_SECONDS = 10.0
 """After which it is looked again whether something is missing."""
 
 
+class _State(NamedTuple):
+    """What a container is mended by: the slots that are missing or are to go, the disks that can be
+    written, and those that have failed lately, from which they may be read again later."""
+
+    bad: frozenset[int]
+    usable: frozenset[int]
+    failing: frozenset[int]
+
+
 class Mender:
     """`step` is the work of a `dc.worker.Worker`; `forget` is told of a container whose files were
     replaced; `seal` ends the writing of containers."""
@@ -62,9 +72,8 @@ class Mender:
         self._cursor: int | None = None
         """The container that was scrubbed last in this round."""
         self._next_round = self._next_look = clock.monotonic()
-        self._tried: dict[int, tuple[frozenset[int], frozenset[int]]] = {}
-        """Containers that could not be mended whole: the slots that were missing, and the disks
-        that could be written then."""
+        self._tried: dict[int, _State] = {}
+        """Containers that could not be mended whole, and how it was then."""
         self.checked = 0
         self.mended = 0
         self._lost: dict[int, tuple[int, int]] = {}
@@ -169,7 +178,7 @@ class Mender:
         usable, draining = self._disks.usable(), self._disks.disks.draining
         for container in self._disks.slots.sealed():
             missing, others = self._bad(container), self._disks.slots.others(container)
-            if not (missing or others) or self._tried.get(container) == (missing, usable):
+            if not (missing or others) or self._tried.get(container) == self._state(container):
                 continue
             if any(number in usable | draining for _, number in others):
                 return container
@@ -180,6 +189,10 @@ class Mender:
     def _bad(self, container: int) -> frozenset[int]:
         """The slots that are missing, or are to go to another disk."""
         return self._disks.slots.missing(container) | self._disks.slots.leaving(container)
+
+    def _state(self, container: int) -> _State:
+        disks = self._disks
+        return _State(self._bad(container), disks.usable(), frozenset(disks.disks.failing()))
 
     def _next(self) -> int | None:
         """The next one of this round."""
@@ -193,20 +206,24 @@ class Mender:
 
     def _mend(self, container: int) -> Generator[int]:
         """Check a container, and write anew what is wrong; yields the bytes that it took."""
+        file: CodedFile | None = None
         try:
             file = self._disks.coded(container)
         except FileNotFoundError:
             return  # It was removed meanwhile.
+        except OSError as error:
+            log.error("a container is not read", container=file_name(container), error=str(error))
         try:
             yield from self._mend_file(file, container)
         except ContainerRemoved:
             log.info("it was removed while it was mended", container=file_name(container))
             self.forget_lost(container)
 
-    def _mend_file(self, file: CodedFile, container: int) -> Generator[int]:
+    def _mend_file(self, file: CodedFile | None, container: int) -> Generator[int]:
+        """`file`: None when it is not known what it is."""
         done = False
         try:
-            if self._can_be_read(file, container):
+            if file and self._is_one(file, container) and self._can_be_read(file, container):
                 bad, lost = yield from self._check(file, container)
                 done = (yield from self._rewrite(file, container, bad)) if bad else True
                 done = done and not lost
@@ -215,33 +232,61 @@ class Mender:
             else:
                 yield from self._carry(container)
         finally:
-            file.close()
+            if file is not None:
+                file.close()
             self._tried.pop(container, None)
             if not done:
-                self._tried[container] = self._bad(container), self._disks.usable()
+                self._tried[container] = self._state(container)
 
     def _carry(self, container: int) -> Generator[int]:
-        """Move slots of a container that cannot be decoded off disks that are to become empty."""
+        """Move slots of a container that cannot be decoded off disks that are to become empty.
+        What cannot be read or written stays where it is, till it is tried again."""
         for slot in sorted(self._disks.slots.leaving(container)):
             left = self._disks.slots.place_of(container, slot)
             number = self._disks.place_for(container, slot)
             if left is None or number is None:
                 continue
-            copy = self._disks.begin_slot(container, slot, number)
+            name = file_name(container)
             try:
-                for place, raw in self._disks.raw(container, slot):
-                    with self._told(number):
-                        copy.writev([raw], place)
-                    yield 2 * len(raw)
+                yield from self._carry_slot(container, slot, left, number)
+            except OSError as error:
+                log.error("a slot was not moved", container=name, slot=slot, error=str(error))
+            else:
+                log.info("a slot was moved as it is", container=name, slot=slot)
+
+    def _carry_slot(self, container: int, slot: int, left: int, number: int) -> Generator[int]:
+        """Raises OSError, and then nothing has changed."""
+        raws = self._disks.raw(container, slot)
+        with self._told(number):
+            copy = self._disks.begin_slot(container, slot, number, header=False)
+        try:
+            while True:
+                with self._told(left, FileNotFoundError):
+                    place, raw = next(raws, (0, b""))
+                if not raw:
+                    break
                 with self._told(number):
-                    self._disks.end_slot(container, slot, number, copy)
-            except BaseException:
-                self._disks.drop_slot(container, slot, number, copy)
-                raise
-            copy.close()
-            self._disks.remove_other(container, slot, left)
-            self._forget(container)
-            log.info("a slot was moved as it is", container=file_name(container), slot=slot)
+                    copy.writev([raw], place)
+                yield 2 * len(raw)
+            with self._told(number):
+                self._disks.end_slot(container, slot, number, copy)
+        except BaseException:
+            raws.close()
+            self._disks.drop_slot(container, slot, number, copy)
+            raise
+        copy.close()
+        self._disks.remove_other(container, slot, left)
+        self._forget(container)
+
+    def _is_one(self, file: CodedFile, container: int) -> bool:
+        """Whether its slots do not say that it is something else than what is believed."""
+        form, places = self._disks.form(container), self._disks.slots.places.get(container, {})
+        said = {form_in(raw, container, slot) for slot, raw in file.headers()} - {None, form}
+        beyond = [slot for slot in places if slot >= form.mode.slots]
+        if said or beyond:
+            name, forms = file_name(container), [str(one) for one in said]
+            log.error("the slots of a container do not agree", container=name, also=forms)
+        return not (said or beyond)
 
     def _can_be_read(self, file: CodedFile, container: int) -> bool:
         count, k = len(self._with_header(file, container)), self._disks.form(container).mode.k
@@ -327,10 +372,12 @@ class Mender:
         return len(places) == len(bad)
 
     @contextmanager
-    def _told(self, number: int) -> Iterator[None]:
-        """Lets the disks know of a failure of one of them."""
+    def _told(self, number: int, but: type[OSError] | tuple[()] = ()) -> Iterator[None]:
+        """Lets the disks know of a failure of one of them, but for what is none."""
         try:
             yield
+        except but:
+            raise
         except OSError as error:
             self._disks.failed(number, error)
             raise

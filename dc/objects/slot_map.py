@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 
 from dc.objects.disk_set import DiskSet
 from dc.objects.stripes import slot_name
-from dc.objects.tiers import Form, Tiers
+from dc.objects.tiers import Form, Tier, Tiers
 
 
 class SlotMap:
@@ -34,6 +34,11 @@ class SlotMap:
         """As long as it is not known: that of a container of `standard`."""
         return self._forms.get(container) or self._tiers.standard.form
 
+    def tier_of(self, container: int) -> Tier | None:
+        """The tier that it is of; None when it is of none as they are now, or that is not known."""
+        form = self._forms.get(container)
+        return self._tiers.of(form.tier) if form is not None and self._tiers.has(form) else None
+
     def learned(self, container: int, form: Form) -> None:
         self._forms[container] = form
 
@@ -54,7 +59,10 @@ class SlotMap:
         return sorted(self.places.keys() - self.writing)
 
     def missing(self, container: int) -> frozenset[int]:
-        """The slots that are on no disk, or whose disk failed while they were written."""
+        """The slots that are on no disk, or whose disk failed while they were written. All, as long
+        as it is not known what the container is."""
+        if container not in self._forms:
+            return frozenset(range(self._tiers.standard.mode.slots))
         slots = self.form(container).mode.slots
         places, unfinished = self.places.get(container, {}), self.unfinished.get(container, ())
         if len(places) == slots and not unfinished:
@@ -63,9 +71,9 @@ class SlotMap:
 
     def leaving(self, container: int) -> frozenset[int]:
         """The slots on disks that are to become empty, or that are none of its tier's."""
-        form, places = self.form(container), self.places.get(container, {})
+        places, tier = self.places.get(container, {}), self.tier_of(container)
         away = set(self._disks.draining)
-        if self._tiers.has(form) and (tier := self._tiers.of(form.tier)).disks:
+        if tier is not None and tier.disks:
             away |= {one for one in places.values() if not tier.takes(self._disks.places[one])}
         return frozenset(slot for slot, number in places.items() if number in away)
 

@@ -7,7 +7,7 @@ they are needed, and the old ones are only read. `docs/containers.md` tells the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from dc.objects.tier_disk import TierDisk
 from dc.objects.tiers import Form, Tier, Tiers
 from dc.objects.usage import Usage
 from dc.objects.writer import StreamWriter
+from dc.placement import ELSEWHERE
 from dc.ports import Buffer, Clock, Randomness
 from dc.worker import Worker
 
@@ -175,6 +176,11 @@ class ContainerStore:
         disk = self._disk
         return disk.form(container) if isinstance(disk, CodedDisks) else self.tiers.standard.form
 
+    def is_known(self, container: int) -> bool:
+        """Whether that could be read."""
+        disk = self._disk
+        return not isinstance(disk, CodedDisks) or disk.is_known(container)
+
     def disks_of(self, tier: Tier) -> list[str]:
         """The disks of a tier; none with one disk."""
         disk = self._disk
@@ -209,6 +215,15 @@ class ContainerStore:
         if not isinstance(disk, CodedDisks):
             return frozenset()
         return frozenset(one for one in disk.slots.containers() if disk.slots.missing(one))
+
+    def lacking(self, containers: Iterable[int]) -> frozenset[int]:
+        """Those of the containers that have not all their slots, or are nowhere."""
+        disk, bad = self._disk, self.missing()
+        if not isinstance(disk, CodedDisks):
+            return bad
+        return frozenset(
+            one for one in containers if one != ELSEWHERE and (one in bad or not disk.has(one))
+        )
 
     def repair_progress(self, sizes: Mapping[int, int]) -> dict[str, Any] | None:
         """What scrub and repair do, given about how large containers are; None with one disk."""

@@ -248,7 +248,8 @@ def test_a_node_is_lost_while_another_is_mended_and_a_release_is_interrupted(
     for key, body in bodies.items():
         assert cluster.get(key) == body
     cluster.nodes["os1"] = Serving(cluster.root / "os1")
-    until(cluster.states, dict.fromkeys(cluster.nodes, "ok"), 60)
+    # A disk that failed is left out for a minute.
+    until(cluster.states, dict.fromkeys(cluster.nodes, "ok"), 120)
 
     with ThreadPoolExecutor(1) as pool:
         release = pool.submit(cluster.paris.cli, "node", "release", "os2")
