@@ -75,12 +75,16 @@ def check_removable(disks: CodedDisks, number: int, label: str, lost: bool) -> N
 
 def check_here(disks: CodedDisks, numbers: set[int]) -> None:
     """AdminError when so few of the other disks are there that nobody knows what is on these."""
-    absent = disks.disks.absent
+    disk_set, of_tiers = disks.disks, []
     for tier in disks.tiers.all():
-        mine = set(disks.disks.of_tier(tier))
+        of_tiers.append((set(disk_set.of_tier(tier)), tier.mode.slots_min))
+    # What is on a disk of no tier, as they are now, was begun when it was of one.
+    if numbers - set().union(*(mine for mine, _ in of_tiers)):
+        of_tiers.append((set(disk_set.numbers()), min(least for _, least in of_tiers)))
+    for mine, least in of_tiers:
         others = mine - numbers
-        here = len(others - absent)
-        if mine & numbers and others and here < tier.mode.slots_min:
+        here = len(others - disk_set.absent)
+        if mine & numbers and others and here < least:
             raise AdminError(
                 f"of the {len(others)} other disks {here} are there: nobody knows what is on those"
                 " that are not. Bring them back, or add others, first"

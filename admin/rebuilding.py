@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from admin.disks import note_disks
 from admin.errors import AdminError
 from admin.layout import PRIVATE_FOLDER, Layout, Lock, existing
 from admin.parts import Files, fleet_of, object_disk, read_files
@@ -39,6 +40,7 @@ from dc.names.model import (
 from dc.names.service import SqliteNames, open_names
 from dc.objects import finding
 from dc.objects.api import CorruptData, ObjectsError
+from dc.objects.coded_disks import CodedDisks
 from dc.objects.container import ContainerDisk
 from dc.objects.format import container_of
 from dc.objects.journal import Journal
@@ -144,6 +146,8 @@ async def _rebuild(layout: Layout, files: Files, ports: Ports, dry_run: bool, te
     store = ContainerStore(layout.root, disk=kept, clock=ports.clock, randomness=ports.randomness)
     made = work / "names"
     try:
+        if isinstance(kept, CodedDisks):
+            await ports.disk.run(lambda: note_disks(layout, ports.disk))
         await store.open()
         await ports.disk.run(lambda: ports.disk.make_dirs(made, PRIVATE_FOLDER))
         rebuilder = _Rebuilder(layout, files, ports, kept, store, tell)

@@ -93,6 +93,11 @@ class CodedFile:
         self.unsure = False
         """Whether it was not to be told, at the last look, where the stripes end."""
 
+    @property
+    def descriptors(self) -> int:
+        """How many files are open."""
+        return len(self._sources)
+
     # -- writing ----------------------------------------------------------------------------------
 
     def writev(self, buffers: Sequence[Buffer], offset: int) -> None:

@@ -54,6 +54,9 @@ RECORD_COST_BYTES = 512
 SYNC_EACH_BYTES = 16 << 20
 """Unsynced bytes at which a sync is started beside the appends."""
 
+LOOSE_MAX_BYTES = 4 * SYNC_EACH_BYTES
+"""Unsynced bytes at which the sync is waited for: what may have to be read back is bounded."""
+
 TRIES_MAX = 3
 """Containers that a group is written to at most: disks that fail together are found by the first
 attempt, mostly, and by the beginning of the second."""
@@ -158,7 +161,7 @@ class Lane:
 
     def __init__(self, name: str, shared: Shared) -> None:
         self.writers = 0
-        """Bodies that stream into this lane."""
+        """Bodies that stream into this lane, or are moved by it."""
         self._name = name
         self._shared = shared
         self._budget = ByteBudget(QUEUE_MAX_BYTES)
@@ -198,6 +201,16 @@ class Lane:
             self._pump = spawn(self._work(), f"objects {self._name}")
         return future
 
+    def leave(self) -> None:
+        """A body has ended."""
+        self.writers -= 1
+        self._forget_saved()
+
+    def _forget_saved(self) -> None:
+        """What was read back is kept as long as somebody may wait for it."""
+        if not self.writers:
+            self._saved.clear()
+
     @property
     def open_container(self) -> tuple[int, int] | None:
         """The container that is written to, and its length."""
@@ -228,6 +241,7 @@ class Lane:
                 if self._sealing:
                     await self._settle()
                     await self._retire()
+                    self._forget_saved()
                     self._sealing = False
                 if group := self._gather():
                     await self._write(group)
@@ -260,7 +274,7 @@ class Lane:
                 try:
                     return await self._write_once(group, durable)
                 except Exception as error:
-                    again = tries_left > 0 and not _is_full(error) and self._shared.elsewhere()
+                    again = tries_left > 0 and self._shared.elsewhere()
                     if not again:
                         # Those who wait raise it.
                         _fail(group, error)
@@ -308,14 +322,14 @@ class Lane:
     async def _ready(self, size: int, durable: bool) -> OpenContainer:
         """A container with room for `size` bytes, and no sync under way if the group is to be
         synced: an error is reported to one of two syncs only. Raises OSError."""
-        if durable:
-            await self._settle()
         container = self._container
+        if durable or (container and container.end - container.durable_end >= LOOSE_MAX_BYTES):
+            await self._settle()
         if (
             container is not None
             and container.error is None
             and not container.worn
-            and container.end + size <= self._shared.container_max_bytes
+            and container.end + size + _size(self._saved) <= self._shared.container_max_bytes
         ):
             return container
         await self._settle()

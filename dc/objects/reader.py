@@ -32,7 +32,7 @@ from dc.ports import Buffer, File
 from dc.worker import spawn
 
 FILES_MAX = 256
-"""Containers kept open for reading: one descriptor each."""
+"""Descriptors kept open for reading: one for each slot of a container."""
 
 CACHED_MAX_BYTES = 256 << 10
 """The largest body read on the event loop: about 100 µs of copying and checking."""
@@ -41,11 +41,12 @@ CACHED_MAX_BYTES = 256 << 10
 class _Opened:
     """A container's file, with how many read it now."""
 
-    __slots__ = ("borrowers", "dropped", "file", "seed")
+    __slots__ = ("borrowers", "descriptors", "dropped", "file", "seed")
 
     def __init__(self, file: File, seed: int) -> None:
         self.file = file
         self.seed = seed
+        self.descriptors: int = getattr(file, "descriptors", 1)
         self.borrowers = 0
         self.dropped = False
 
@@ -130,12 +131,15 @@ class FileCache:
                 dropped.append(opened)
             else:
                 self._opened[container] = opened
-                while len(self._opened) > self._files_max:
+                while self._descriptors() > self._files_max and len(self._opened) > 1:
                     dropped.append(self._opened.pop(next(iter(self._opened))))
             unused = self._drop(dropped)
         for one in unused:
             one.file.close()
         return opened
+
+    def _descriptors(self) -> int:
+        return sum(one.descriptors for one in self._opened.values())
 
     def _drop(self, dropped: Sequence[_Opened]) -> list[_Opened]:
         """Mark files as no longer in the cache. Returns those to be closed now."""

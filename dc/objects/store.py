@@ -105,9 +105,7 @@ class ContainerStore:
                 container_max_bytes=min(container_max_bytes, JOURNAL_MAX_BYTES),
             ),
         )
-        # A descriptor for each slot of each container.
-        slots = max(one.mode.slots for one in self.tiers.all())
-        self._files = FileCache(disk, self._folder, max(1, files_max // slots))
+        self._files = FileCache(disk, self._folder, files_max)
         self._clock = clock
         self._mender: Mender | None = None
         if isinstance(disk, CodedDisks):
@@ -255,13 +253,17 @@ class ContainerStore:
         """Store records that are read from another container, durably. Raises ObjectsError."""
         self._check_open()
         lane = self._tiers.get(tier, self._standard).moved
-        futures = [
-            await lane.append(
-                one.ident, one.buffers, one.length, one.position, one.flags, one is records[-1]
-            )
-            for one in records
-        ]
-        written = await asyncio.gather(*futures)
+        lane.writers += 1
+        try:
+            futures = [
+                await lane.append(
+                    one.ident, one.buffers, one.length, one.position, one.flags, one is records[-1]
+                )
+                for one in records
+            ]
+            written = await asyncio.gather(*futures)
+        finally:
+            lane.leave()
         for appended in written:
             appended.check_durable()
         return [appended.extent for appended in written]

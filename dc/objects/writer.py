@@ -103,7 +103,7 @@ class StreamWriter:
         self._under_way.clear()
         self._frame.clear()
         if self._lane is not None:
-            self._lane.writers -= 1
+            self._lane.leave()
 
     def _check_open(self) -> None:
         if self._ended:

@@ -289,6 +289,26 @@ async def test_nothing_is_let_go_while_nobody_knows_what_there_is(world: World) 
     await world.fleet.remove_disk(str(world.root / "disk0"), lost=True)
 
 
+async def test_a_disk_of_no_tier_is_not_let_go_either(world: World) -> None:
+    """What is on it was begun when it was of one."""
+    disk, clock = SystemDisk(), SystemClock()
+    world.disks = CodedDisks(
+        disk,
+        world.fleet.places(),
+        world.paris.dc_id,
+        parse_mode("1+0"),
+        clock=clock,
+        side=SideBySide(),
+        tiers=[Tier("standard", parse_mode("1+0"), (str(world.root / "disk1"),))],
+    )
+    for number in range(3):
+        (world.root / f"disk{number}" / MARK).unlink()
+    world.disks.make_dirs(world.root)
+    world.fleet.opened(world.disks)
+    with pytest.raises(AdminError, match="of the 2 other disks 0 are there"):
+        await world.fleet.remove_disk(str(world.root / "disk0"), lost=True)
+
+
 async def test_at_the_end_nothing_is_written_any_more(world: World) -> None:
     world.disks.create(Path(file_name(1 << 16))).close()
     await world.fleet.destroy()

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from awscrt.checksums import crc64nvme
 
+from admin.disks import ON_DISKS
 from admin.errors import AdminError
 from admin.initialize import initialize
 from admin.layout import Layout
@@ -530,3 +531,13 @@ def damage(root: Path, extent: Extent) -> None:
     head = data.rfind(b"FSHR", 0, extent.offset)
     data[head + 5] ^= 0xFF
     path.write_bytes(data)
+
+
+async def test_it_is_known_afterwards_that_objects_are_on_several_disks(root: Path) -> None:
+    """So that a configuration of one disk is refused."""
+    mark = Layout(root).containers / ON_DISKS
+    several = mark.exists()
+    mark.unlink(missing_ok=True)
+    lose(root)
+    await rebuilt(root)
+    assert mark.exists() == several

@@ -164,9 +164,9 @@ async def test_it_is_tried_a_few_times_and_then_told() -> None:
 
 
 async def test_full_disks_and_too_few_are_told_at_once() -> None:
-    for code, more, kind in ((errno.ENOSPC, MORE, OutOfSpace), (errno.EIO, 0, ObjectsError)):
+    for code, kind in ((errno.ENOSPC, OutOfSpace), (errno.EIO, ObjectsError)):
         disk = MemoryDisk()
-        store = await store_on(disk, MODE, more)
+        store = await store_on(disk, MODE, 0)
         await store.put(b"a", noise(100))
         fail_two(disk, 1, code, ("write",))
         with pytest.raises(kind):
