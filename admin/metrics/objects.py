@@ -8,7 +8,7 @@ from admin.metrics.page import Page
 from dc.objects.compaction import Compactor
 from dc.objects.store import ContainerStore
 
-_REPAIR = ("idle", "scrubbing", "repairing")
+_REPAIR = ("idle", "scrubbing", "rebalancing", "repairing")
 _COMPACTION = ("idle", "counting", "moving", "waiting")
 _DISKS = ("ok", "missing", "failing", "draining", "drained")
 _NODES = ("ok", "degraded", "leaving", "unreachable")

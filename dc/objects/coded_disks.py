@@ -373,6 +373,9 @@ class CodedDisks:
         are now is soon moved, and may be on any disk till then."""
         places = self.slots.places.get(container, {})
         good = self.disks.candidates(self.slots.tier_of(container))
+        move = self.slots.moves.get(container)
+        if move is not None and move[0] == slot:
+            return move[1] if move[1] in good and move[1] not in places.values() else None
         if places.get(slot) in good:
             return places[slot]
         has = {number for one, number in places.items() if one != slot} | taken

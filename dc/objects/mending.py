@@ -20,10 +20,12 @@ Such a container may be the beginning of one, cut off by a crash: nobody else wo
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
+from itertools import cycle, islice
 from typing import NamedTuple
 
 import structlog
 
+from dc.objects.balance import surplus, uneven
 from dc.objects.coded_disks import CodedDisks, ContainerRemoved
 from dc.objects.coded_file import CodedFile
 from dc.objects.format import file_name
@@ -103,11 +105,16 @@ class Mender:
         }
 
     def left(self) -> tuple[str, list[int]]:
-        """Whether it is repairing, scrubbing or idle, and the containers that it has still to look
-        at: those that lack slots, else the rest of this round."""
+        """Whether it is repairing, rebalancing, scrubbing or idle, and the containers that it has
+        still to look at: those that lack slots, or have one on a disk that is too full, else the
+        rest of this round."""
         sealed = self._disks.slots.sealed()
         if lacking := [one for one in sealed if self._disks.slots.missing(one)]:
             return "repairing", lacking
+        disks = self._disks
+        if more := surplus(disks.disks, disks.tiers.all()):
+            # Of which containers the slots will be is not known, but how many.
+            return "rebalancing", list(islice(cycle(sealed), more))
         cursor = self._cursor
         if cursor is None:
             return "idle", []
@@ -171,7 +178,16 @@ class Mender:
             self._next_look = now + _IDLE_SECONDS
             for container in self._disks.look():
                 self._forget(container)
-        return self._worst() or self._next()
+        return self._worst() or self._uneven() or self._next()
+
+    def _uneven(self) -> int | None:
+        """A container of which a slot is to go to a disk that has fewer."""
+        disks = self._disks
+        found = uneven(disks.slots, disks.disks, disks.tiers.all(), self._tried)
+        if found is None:
+            return None
+        disks.slots.moves[found.container] = (found.slot, found.to)
+        return found.container
 
     def _worst(self) -> int | None:
         """A container with a missing slot that can be written somewhere, or one too many."""
@@ -234,6 +250,7 @@ class Mender:
         finally:
             if file is not None:
                 file.close()
+            self._disks.slots.moves.pop(container, None)
             self._tried.pop(container, None)
             if not done:
                 self._tried[container] = self._state(container)

@@ -26,6 +26,8 @@ class SlotMap:
         self.writing: set[int] = set()
         self.unfinished: dict[int, set[int]] = {}
         """Of containers: the slots whose disk failed while they were written."""
+        self.moves: dict[int, tuple[int, int]] = {}
+        """Of containers: a slot that is to go to another disk, and to which."""
         self._forms: dict[int, Form] = {}
 
     # -- what containers are ----------------------------------------------------------------------
@@ -75,7 +77,11 @@ class SlotMap:
         away = set(self._disks.draining)
         if tier is not None and tier.disks:
             away |= {one for one in places.values() if not tier.takes(self._disks.places[one])}
-        return frozenset(slot for slot, number in places.items() if number in away)
+        leaving = {slot for slot, number in places.items() if number in away}
+        move = self.moves.get(container)
+        if move is not None and places.get(move[0], move[1]) != move[1]:
+            leaving.add(move[0])
+        return frozenset(leaving)
 
     def place_of(self, container: int, slot: int) -> int | None:
         return self.places.get(container, {}).get(slot)

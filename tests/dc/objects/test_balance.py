@@ -1,0 +1,118 @@
+"""Disks that were added get their share of what is there already."""
+
+from pathlib import Path
+
+import pytest
+from object_checks import Stored, noise
+from object_disks import ROOT, FixedClock, MemoryDisk, MemoryFile
+from test_coded_store import coded, folders, one_by_one, store_on
+from test_disks_come_and_go import mend, mender_on
+from test_mending import check_on, renew
+
+from dc.objects.balance import MARGIN, surplus
+from dc.objects.coded_disks import CodedDisks
+from dc.objects.disk_place import DiskPlace
+from dc.objects.ident import body_ident
+from dc.objects.redundancy import Mode, parse_mode
+
+MODE = parse_mode("2+1")
+IDENT = body_ident("b" * 16, "k", "", "0" * 32)
+
+
+async def many_containers(mode: Mode, count: int) -> tuple[MemoryDisk, list[Stored]]:
+    disk = MemoryDisk()
+    store = await store_on(disk, mode, 0, container_max_bytes=20_000)
+    stored = []
+    for seed in range(count):
+        body = noise(15_000, seed)
+        stored.append((IDENT, await store.put(IDENT, body), body))
+    await store.close()
+    return disk, stored
+
+
+def use(disks: CodedDisks) -> list[int]:
+    return [disks.disks.used[number] for number in disks.disks.numbers()]
+
+
+async def balanced(disk: MemoryDisk, more: int) -> CodedDisks:
+    disks = coded(disk, MODE, more)
+    disks.make_dirs(ROOT)
+    await mend(mender_on(disks))
+    return disks
+
+
+async def test_a_disk_that_was_added_gets_its_share() -> None:
+    disk, stored = await many_containers(MODE, 20)
+    for folder in folders(MODE, 2)[-2:]:
+        renew(disk, folder)
+    before = coded(disk, MODE, 2)
+    before.make_dirs(ROOT)
+    full = max(use(before))
+    assert full >= 10 and min(use(before)) == 0
+    mender = mender_on(before)
+    doing, left = mender.left()
+    assert doing == "rebalancing" and len(left) == surplus(before.disks, before.tiers.all()) > 5
+    await mend(mender)
+    assert max(use(before)) - min(use(before)) < MARGIN and sum(use(before)) == 3 * full
+    assert mender.left()[0] != "rebalancing"
+    for container in before.slots.containers():
+        places = before.slots.places[container]
+        assert len(set(places.values())) == MODE.slots and not before.slots.missing(container)
+        assert not before.slots.others(container)
+    await check_on(disk, MODE, stored, 2)
+    # That was all, also for who starts anew.
+    mended = mender.mended
+    await mend(mender)
+    assert mender.mended == mended
+    again = await balanced(disk, 2)
+    assert sorted(use(again)) == sorted(use(before))
+
+
+async def test_what_is_even_stays() -> None:
+    disk, stored = await many_containers(MODE, MARGIN - 1)
+    renew(disk, folders(MODE, 1)[-1])
+    disks = await balanced(disk, 1)
+    assert min(use(disks)) == 0, "a few slots are not worth it"
+    await check_on(disk, MODE, stored, 1)
+
+
+async def test_containers_lose_no_failure_domain_by_it() -> None:
+    disk, stored = await many_containers(MODE, 20)
+    renew(disk, folders(MODE, 1)[-1])
+    hosts = ["a", "b", "c", "a"]
+    places = [
+        DiskPlace(f"{host}:{number}", folder, disk, host)
+        for number, (host, folder) in enumerate(zip(hosts, folders(MODE, 1), strict=True))
+    ]
+    disks = CodedDisks(disk, places, "dc", MODE, clock=FixedClock(), side=one_by_one)
+    disks.make_dirs(ROOT)
+    await mend(mender_on(disks))
+    assert use(disks)[3] > 0 and use(disks)[1:3] == [20, 20]
+    for container in disks.slots.containers():
+        numbers = disks.slots.places[container].values()
+        assert {hosts[number] for number in numbers} == {"a", "b", "c"}
+    await check_on(disk, MODE, stored, 1)
+
+
+async def test_a_disk_that_takes_nothing_keeps_nothing_from_going_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk, stored = await many_containers(MODE, 20)
+    new = folders(MODE, 1)[-1]
+    renew(disk, new)
+    disks = coded(disk, MODE, 1)
+    disks.make_dirs(ROOT)
+    real = disk.create
+
+    def full(path: Path, mode: int = 0o644) -> MemoryFile:
+        if path.is_relative_to(new):
+            raise OSError(28, "No space left on device")
+        return real(path, mode)
+
+    monkeypatch.setattr(disk, "create", full)
+    mender = mender_on(disks)
+    with pytest.raises(OSError, match="No space"):
+        await mend(mender)
+    await mend(mender)
+    assert not disks.slots.moves and use(disks)[3] == 0
+    await check_on(disk, MODE, stored, 1)
