@@ -18,6 +18,7 @@ from gateways_kit import Cluster, status_of, tls_to
 from process_kit import Dc, eventually, farshore, free_port
 
 from dc.objects.nodes import wire
+from dc.remote.calls import PROTOCOL
 from dc.system import SystemClock, SystemRandomness
 from tokens.access import AccessTokens
 from tokens.certificate import make_certificate
@@ -189,11 +190,11 @@ def test_strangers_are_told_nothing(cluster: Cluster, tmp_path: Path) -> None:
         wire.frame(wire.Hello("v4.public.abc")),
         wire.frame(wire.Hello(token_of(tokyo, shown["os1"]))),
         wire.frame(wire.Hello(token_of(paris, shown["os0"]))),
-        wire.frame(wire.Ask(wire.GATEWAY, 0, "a" * 32, offset=0, length=1)),
+        wire.frame(wire.Ask(PROTOCOL, 0, "a" * 32, offset=0, length=1)),
     ):
         heard = b""
         with tls_to(port) as stranger, suppress(OSError):
-            stranger.sendall(said + wire.frame(wire.Ask(wire.GATEWAY, 0, "b" * 32, length=1)))
+            stranger.sendall(said + wire.frame(wire.Ask(PROTOCOL, 0, "b" * 32, length=1)))
             stranger.settimeout(12)
             while data := stranger.recv(4096):
                 heard += data
