@@ -117,6 +117,20 @@ class TaskGroup:
                 self._error = None
 
 
+async def first_of(*work: Awaitable[Any]) -> None:
+    """Return when one of these is over; the others are cancelled."""
+    waits = [spawn(_awaited(one), "one of several") for one in work]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waits:
+            one.cancel()
+
+
+async def _awaited(work: Awaitable[Any]) -> None:
+    await work
+
+
 _running: set[asyncio.Task[Any]] = set()
 
 

@@ -38,7 +38,7 @@ from dc.objects.settings import BYTES_PER_SECOND, CompactionSettings
 from dc.objects.store import ContainerStore
 from dc.objects.tiers import tier_of
 from dc.ports import Clock
-from dc.worker import spawn
+from dc.worker import first_of
 
 log = structlog.get_logger("objects")
 
@@ -233,18 +233,7 @@ class Compactor:
     async def _wait(self, seconds: float, again: bool) -> None:
         self._doing, self._done, self._of = "waiting" if again else "idle", 0, 0
         self._waits_until = self._clock.monotonic() + seconds
-        waits = [
-            spawn(self._clock.sleep(seconds), "compaction waits"),
-            spawn(self._woken(), "compaction is asked"),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for one in waits:
-                one.cancel()
-
-    async def _woken(self) -> None:
-        await self._wake.wait()
+        await first_of(self._clock.sleep(seconds), self._wake.wait())
 
     async def round(self, ask: Ask) -> bool:
         """Count, remove, move. Returns whether there is more to do when `grace` is over."""

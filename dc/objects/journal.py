@@ -36,7 +36,7 @@ from dc.objects.ident import SegmentIdent, segment_ident
 from dc.objects.store import ContainerStore
 from dc.ports import Clock
 from dc.stamps import HybridClock, Stamp
-from dc.worker import spawn
+from dc.worker import first_of
 
 log = structlog.get_logger("objects")
 
@@ -203,15 +203,7 @@ class Journal:
 
     async def _wait(self) -> None:
         """Until the feed has something new, or for a while."""
-        waits = [
-            spawn(self._names.feed_wait(self._end), "journal waits"),
-            spawn(self._clock.sleep(TICK_SECONDS), "journal ticks"),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for one in waits:
-                one.cancel()
+        await first_of(self._names.feed_wait(self._end), self._clock.sleep(TICK_SECONDS))
 
     def _has_news(self) -> bool:
         """Whether there is something to write that has no position: other peers, or a floor that

@@ -13,6 +13,7 @@ from dc.names.model import AccessKey, Bucket, Change, Peer, Site, User
 from dc.ports import Clock
 from dc.remote.session import LEASE_SECONDS, SILENCE_SECONDS
 from dc.remote.wire import RECORDS_BYTES, Records, encode
+from dc.worker import first_of
 
 MARGIN_SECONDS = 0.5
 """By how much the name server counts a lease longer than the gateway does."""
@@ -97,30 +98,21 @@ class Copies:
             for copy in list(wanted):
                 if copy.is_connected and copy.has >= wanted[copy]:
                     del wanted[copy]
-                elif copy.leased_until <= now and not copy.is_connected:
-                    del wanted[copy]
-                    self._copies.discard(copy)
-                elif copy.is_connected and now >= began + LEASE_SECONDS:
-                    copy.give_up()
-                    copy.is_connected = False
-                    until = max(until, copy.leased_until)
-                elif copy.is_connected:
+                elif copy.is_connected and now < began + LEASE_SECONDS:
                     until = max(until, began + LEASE_SECONDS)
                 else:
-                    until = max(until, copy.leased_until)
+                    if copy.is_connected:
+                        copy.is_connected = False
+                        copy.give_up()
+                    if copy.leased_until > now:
+                        until = max(until, copy.leased_until)
+                    else:
+                        del wanted[copy]
+                        self._copies.discard(copy)
             if until <= now and not wanted:
                 self._not_before = float("-inf")
                 return
-            await self._wait(max(0.0, until - now))
-
-    async def _wait(self, seconds: float) -> None:
-        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
-        moved = asyncio.ensure_future(self._moved.wait())
-        try:
-            await asyncio.wait((sleep, moved), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            moved.cancel()
+            await first_of(self._clock.sleep(max(0.0, until - now)), self._moved.wait())
 
     def _move(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from dc.names.directory import MemoryDirectory
-from dc.names.model import Peer
+from dc.names.model import Change, Peer
 from dc.ports import Buffer, Clock
 from dc.remote import wire
 from dc.remote.errors import Unreachable, raised
@@ -35,7 +35,7 @@ from dc.remote.wire import (
     Welcome,
     WireError,
 )
-from dc.worker import TaskGroup, spawn
+from dc.worker import TaskGroup, first_of
 
 LEASE_SECONDS = 3.0
 PING_SECONDS = 0.5
@@ -69,7 +69,8 @@ class Session:
         self._ended = asyncio.Event()
         self._pings: dict[int, float] = {}
         self._leased_until = float("-inf")
-        self._loading: list[Records] | None = []
+        self._loading: list[Change] | None = []
+        """Of the directory, as long as it is not complete."""
         self.welcome: Welcome
         self.directory = MemoryDirectory()
         self.peers: list[Peer] = []
@@ -79,7 +80,7 @@ class Session:
         return not self._ended.is_set() and self._clock.monotonic() < self._leased_until
 
     async def run(self) -> None:
-        """Until a connection ends, which is an OSError or a WireError."""
+        """Until a connection ends, which is an OSError."""
         try:
             async with TaskGroup() as group:
                 for link in self._links:
@@ -96,16 +97,7 @@ class Session:
 
     async def wait_ended(self, seconds: float) -> None:
         """Return when it has ended, or after so many seconds."""
-        sleep = spawn(self._clock.sleep(seconds), "a session ends")
-        ended = spawn(self._is_over(), "a session ends")
-        try:
-            await asyncio.wait((sleep, ended), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            ended.cancel()
-
-    async def _is_over(self) -> None:
-        await self._ended.wait()
+        await first_of(self._clock.sleep(seconds), self._ended.wait())
 
     def _end(self) -> None:
         self.close()
@@ -200,28 +192,20 @@ class Session:
             body.failed(error)
 
     def _changed(self, records: Records) -> None:
+        changes: list[Change] = [*records.buckets, *records.users, *records.keys, *records.sites]
         if self._loading is not None:
-            self._loading.append(records)
-            return
-        self.directory.update(
-            [*records.buckets, *records.users, *records.keys, *records.sites],
-        )
+            # All at once: what names buckets have is found out with each update.
+            self._loading += changes
+        else:
+            self.directory.update(changes)
         if records.peers is not None:
             self.peers = records.peers
 
     def _loaded(self) -> None:
         if self._loading is None or not hasattr(self, "welcome"):
             raise WireError("a directory out of turn")
-        loading, self._loading = self._loading, None
-        whole = Records([], [], [], [])
-        for records in loading:
-            whole.buckets.extend(records.buckets)
-            whole.users.extend(records.users)
-            whole.keys.extend(records.keys)
-            whole.sites.extend(records.sites)
-            if records.peers is not None:
-                self.peers = records.peers
-        self._changed(whole)
+        self.directory.update(self._loading)
+        self._loading = None
         self._on_loaded(self)
 
     # -- the lease --------------------------------------------------------------------------------
