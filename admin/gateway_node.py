@@ -153,7 +153,7 @@ class GatewayNode:
         self._session = session
         try:
             await session.run()
-        except (OSError, wire.WireError) as error:
+        except OSError as error:
             if not self._stopping:
                 reason = f"{type(error).__name__}: {error}"
                 log.warning("the datacenter is not connected any more", reason=reason)

@@ -133,7 +133,7 @@ class Gateways:
             log.info("a gateway is connected", node=name)
             welcome = Welcome(self._names.dc_id, self._settings, self._data_key)
             await serving.run(welcome, self._names.directory)
-        except (OSError, TimeoutError, wire.WireError, asyncio.IncompleteReadError) as error:
+        except (OSError, asyncio.IncompleteReadError) as error:
             problem = f"{type(error).__name__}: {error}"
             if problem != one.problem:
                 log.warning("a gateway is not connected", node=name, reason=problem)

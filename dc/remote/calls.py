@@ -65,7 +65,7 @@ def _method(name: str, function: Any) -> Method:
     for one in parameters:
         field = (one.name, types[one.name])
         empty = one.default is inspect.Parameter.empty
-        fields.append(field if empty else (*field, _default(one.default)))
+        fields.append(field if empty else (*field, one.default))
     arguments = msgspec.defstruct(f"{name}_arguments", fields, array_like=True, frozen=True)
     return Method(
         arguments,
@@ -74,11 +74,6 @@ def _method(name: str, function: Any) -> Method:
         msgspec.msgpack.Decoder(types["return"]).decode,
         (arguments, types["return"]),
     )
-
-
-def _default(value: Any) -> Any:
-    """Empty collections are made anew by structs: but only lists and dictionaries."""
-    return {} if value == {} else value
 
 
 METHODS = {

@@ -70,7 +70,7 @@ class Serving:
         self._left = False
 
     async def run(self, welcome: Welcome, directory: MemoryDirectory) -> None:
-        """Until a connection ends, which is an OSError or a WireError."""
+        """Until a connection ends, which is an OSError."""
         first = self._links[0]
         try:
             first.send(welcome)
@@ -121,11 +121,9 @@ class Serving:
                 self._start_call(link, asked.id, lambda: self._put(link, asked, payload))
             case Read():
                 extents = wire.decode_extents(payload)
-                outgoing = _Outgoing(link, self._objects, asked, extents)
-                self._begin(link, asked.id, outgoing)
+                self._begin(link, asked.id, _Outgoing(link, self._objects, asked, extents))
             case Begin():
-                incoming = _Incoming(link, self._objects, asked)
-                self._begin(link, asked.id, incoming)
+                self._begin(link, asked.id, _Incoming(link, self._objects, asked))
             case Piece():
                 if isinstance(body := self._bodies.get(asked.id), _Incoming):
                     body.piece(payload)
@@ -141,19 +139,13 @@ class Serving:
             case Have():
                 self._copies.arrived(self._copy, asked.serial)
             case Ping():
-                if self._copy.is_connected:
-                    self._copies.extend(self._copy)
-                    link.send(Pong(asked.number))
+                self._copies.extend(self._copy)
+                link.send(Pong(asked.number))
             case Bye():
                 self._left = True
                 self._close()
 
-    def _begin(
-        self,
-        link: Link[Asked],
-        number: int,
-        body: "_Incoming | _Outgoing",
-    ) -> None:
+    def _begin(self, link: Link[Asked], number: int, body: "_Incoming | _Outgoing") -> None:
         if len(self._bodies) >= wire.BODIES_MAX:
             raise WireError("more bodies than can be")
         self._bodies[number] = body

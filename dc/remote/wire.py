@@ -1,21 +1,21 @@
 """What a gateway on another machine and its datacenter say to each other.
 
-A frame is two lengths of 4 bytes (big-endian), that of a header and that of the payload after it.
-The header is a msgpack array that begins with what it is. Of a call the payload is its arguments,
-of a result its value, both msgpack (`dc/remote/calls.py`); of bodies it is their bytes.
+Frames are as those of disks (`dc/objects/nodes/wire.py`), with other limits. The header is a
+msgpack array that begins with what it is. Of a call the payload is its arguments, of a result its
+value, both msgpack (`dc/remote/calls.py`); of bodies it is their bytes.
 
 Bodies go in pieces. Whoever sends one may have `WINDOW` pieces under way; each that the other side
 has taken allows one more.
 """
 
-import struct
-from typing import Annotated
-
 import msgspec
 
 from dc.names.model import AccessKey, Bucket, Extent, Peer, Site, User
+from dc.objects.nodes import wire as nodes
+from dc.objects.nodes.wire import LENGTHS as LENGTHS
+from dc.objects.nodes.wire import Count, Name
+from dc.objects.nodes.wire import WireError as WireError
 
-LENGTHS = struct.Struct(">II")
 HEADER_BYTES_MAX = 128 << 10
 PAYLOAD_BYTES_MAX = 256 << 20
 """The extents of an object of 5 TiB take 100 MiB."""
@@ -30,13 +30,6 @@ CALLS_MAX = 4096
 BODIES_MAX = 4096
 RECORDS_BYTES = 4 << 20
 """Of the directory, told at once."""
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Name = Annotated[str, msgspec.Meta(max_length=64)]
-
-
-class WireError(Exception):
-    """The other side does not speak as it should."""
 
 
 class _Frame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -198,9 +191,6 @@ decode_extents = msgspec.msgpack.Decoder(list[Extent]).decode
 decode_told = msgspec.msgpack.Decoder(Told).decode
 
 
-def lengths(raw: bytes | memoryview) -> tuple[int, int]:
+def lengths(raw: bytes) -> tuple[int, int]:
     """Of the header and of the payload of a frame. WireError when they cannot be."""
-    header, payload = LENGTHS.unpack(raw)
-    if not 0 < header <= HEADER_BYTES_MAX or payload > PAYLOAD_BYTES_MAX:
-        raise WireError(f"a frame of {header} and {payload} bytes")
-    return header, payload
+    return nodes.lengths(raw, PAYLOAD_BYTES_MAX, HEADER_BYTES_MAX)

@@ -88,10 +88,12 @@ def frame(header: Hello | Ask | Answer, payload: Buffer = b"") -> bytes:
     return b"".join((LENGTHS.pack(len(head), len(payload)), head, payload))
 
 
-def lengths(raw: bytes, payload_max: int = PAYLOAD_BYTES_MAX) -> tuple[int, int]:
+def lengths(
+    raw: bytes, payload_max: int = PAYLOAD_BYTES_MAX, header_max: int = HEADER_BYTES_MAX
+) -> tuple[int, int]:
     """Of the header and of the payload of a frame. WireError when they cannot be."""
     header, payload = LENGTHS.unpack(raw)
-    if not 0 < header <= HEADER_BYTES_MAX or payload > payload_max:
+    if not 0 < header <= header_max or payload > payload_max:
         raise WireError(f"a frame of {header} and {payload} bytes")
     return header, payload
 
