@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from dc.names import applying, feed, peers
-from dc.names.api import NamesClosed
+from dc.names.api import NamesClosed, NamesError
 from dc.names.arrivals import FEED_POSITIONS, Arrivals
 from dc.names.directory_api import DirectoryCopies
 from dc.names.journal_api import JournalNames
@@ -49,9 +49,12 @@ class PeerNames:
         """A change of the directory: return when all gateways know of it, too
         (`dc/remote/copies.py`); also when there is nothing to do, as it is so already."""
         try:
-            return await self._rare(action, events)
-        finally:
+            result = await self._rare(action, events)
+        except NamesError:
             await self.copies.settled()
+            raise
+        await self.copies.settled()
+        return result
 
     def peers(self) -> list[Peer]:
         return self._peers
