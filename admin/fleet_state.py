@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from admin.errors import AdminError, os_reason
-from admin.layout import PRIVATE, Layout
+from admin.layout import PRIVATE, Layout, shown_json
 from dc.ports import Disk
 from tokens.joining import GATEWAY, OS
 
@@ -80,5 +80,5 @@ def read_state(layout: Layout) -> FleetState:
 def write_state(path: Path, state: FleetState, disk: Disk) -> None:
     """OSError when it could not be made durable."""
     state = msgspec.structs.replace(state, version=VERSION)
-    text = msgspec.json.format(msgspec.json.encode(state)) + b"\n"
+    text = shown_json(state)
     disk.write_atomic(path, text, PRIVATE)

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from admin.errors import AdminError
 from dc.config import Config
 
@@ -102,6 +104,11 @@ class Layout:
 def disk_folders(layout: Layout, config: Config) -> list[Path]:
     """The folders of the disks that objects are spread over; none when they are in DIR."""
     return [layout.root / each for each in config.objects.disks]
+
+
+def shown_json(value: Any) -> bytes:
+    """What JSON files hold that people may look into, too."""
+    return msgspec.json.format(msgspec.json.encode(value)) + b"\n"
 
 
 def existing(root: Path) -> Layout:

@@ -19,7 +19,6 @@ from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
 
-import msgspec
 import structlog
 from aiohttp import web
 
@@ -30,7 +29,7 @@ from admin.conflicts import ConflictsApi
 from admin.drain import drain
 from admin.errors import AdminError, os_reason, taken
 from admin.fleet_api import FleetApi
-from admin.layout import Layout, Lock, existing, read_run
+from admin.layout import Layout, Lock, existing, read_run, shown_json
 from admin.metrics.datacenter import DatacenterPage
 from admin.metrics.service import About, Metrics
 from admin.objects import ObjectsApi
@@ -133,7 +132,7 @@ class Node:
         parts.fleet.is_gateway = self._is_gateway
         parts.gateways.start()
         run = {"pid": os.getpid(), "dc_id": files.identity.dc_id, **self.addresses}
-        encoded = msgspec.json.format(msgspec.json.encode(run)) + b"\n"
+        encoded = shown_json(run)
         await self._disk.run(lambda: self._disk.write_atomic(self._layout.run, encoded))
         log.info(
             "serving",

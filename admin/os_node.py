@@ -27,7 +27,7 @@ import structlog
 
 from admin.disks import apart, check_empty, has_mark, make_disk
 from admin.errors import AdminError, os_reason
-from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock
+from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock, shown_json
 from dc.config import bracketed, parse_listen
 from dc.objects.nodes.server import NodeServer
 from dc.objects.nodes.wire import Ask
@@ -131,7 +131,7 @@ def join(
             s3=s3,
             metrics=metrics,
         )
-        text = msgspec.json.format(msgspec.json.encode(config)) + b"\n"
+        text = shown_json(config)
         disk.write_atomic(root / NODE_FILE, text, PRIVATE)
     except TokensError as error:
         raise AdminError(str(error)) from None
@@ -321,7 +321,7 @@ class OsNode:
         bound = await server.start(host, port, tls)
         self._server = server
         run["listen"] = f"{bracketed(host)}:{bound}"
-        encoded = msgspec.json.format(msgspec.json.encode(run)) + b"\n"
+        encoded = shown_json(run)
         await self._disk.run(lambda: self._disk.write_atomic(root / "run.json", encoded))
         log.info("serving", node=config.name, datacenter=config.dc_name, **run)
 

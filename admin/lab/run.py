@@ -13,14 +13,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from admin.errors import AdminError, UsageError
 from admin.lab.child import Child
 from admin.lab.demo import DemoUser, aws_command, ensure_user, free_bucket, list_buckets
 from admin.lab.nodes import shown, start_nodes
 from admin.lab.setup import LabFile, choose_names, ensure_datacenters, load_lab, save_lab
-from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock
+from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock, shown_json
 from admin.output import print_fields, print_table
 from dc.config import Config
 from dc.objects.redundancy import parse_mode
@@ -131,7 +129,7 @@ class _Lab:
         if self._ready_file is None or self._user is None:
             return
         facts = {"datacenters": self._rows(), "user": self._user}
-        encoded = msgspec.json.format(msgspec.json.encode(facts)) + b"\n"
+        encoded = shown_json(facts)
         self._disk.write_atomic(self._ready_file.absolute(), encoded, PRIVATE)
 
     def _rows(self) -> list[dict[str, Any]]:

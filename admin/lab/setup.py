@@ -12,7 +12,7 @@ import msgspec
 from admin.errors import AdminError, UsageError
 from admin.initialize import initialize
 from admin.lab.demo import DemoUser
-from admin.layout import PRIVATE, PRIVATE_FOLDER, Layout, existing
+from admin.layout import PRIVATE, PRIVATE_FOLDER, Layout, existing, shown_json
 from dc import config as configuration
 from dc.config import S3, Admin, Config, Objects, Peer, is_name, parse_listen
 from dc.ports import Clock, Disk, Randomness
@@ -49,7 +49,7 @@ def load_lab(folder: Path) -> LabFile:
 
 
 def save_lab(folder: Path, lab: LabFile, disk: Disk) -> None:
-    encoded = msgspec.json.format(msgspec.json.encode(lab)) + b"\n"
+    encoded = shown_json(lab)
     disk.write_atomic(folder / "lab.json", encoded, PRIVATE)
 
 
