@@ -8,7 +8,7 @@ it had been sent a little later. What waits is bounded in time and, by the name 
 from collections.abc import Iterable, Sequence
 
 from dc.names.api import Directory, GatewayNames
-from dc.positions import POSITION_LENGTH, Position, item_of, read_position
+from dc.positions import POSITION_LENGTH, Position, position_of, read_position
 from dc.stamps import Stamp, stamp_origin
 from gateway.errors import S3Error, invalid_argument
 from gateway.limits import (
@@ -29,7 +29,7 @@ _NUMBER_CHARS_MAX = 6
 def position_line(stamp: Stamp, bucket_id: str, key: str = "", vid: str = "") -> str:
     """The header line of the answer to a write: of a version; with "" for the key of the bucket,
     or of the setting of it that `vid` names."""
-    return f"x-farshore-position: 1-{stamp}{item_of(bucket_id, key, vid)}\r\n"
+    return f"{POSITION}: {position_of(stamp, bucket_id, key, vid).text()}\r\n"
 
 
 def positions_line(positions: Sequence[Position]) -> str:

@@ -424,10 +424,6 @@ def _size(records: Iterable[Append]) -> int:
     )
 
 
-def _is_full(error: BaseException | None) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
 def _fail(entries: Iterable[_Entry], error: BaseException) -> None:
     for entry in entries:
         if not entry.future.done():
@@ -436,7 +432,7 @@ def _fail(entries: Iterable[_Entry], error: BaseException) -> None:
 
 def _translate(error: BaseException | None) -> ObjectsError:
     """A new exception for each who waits."""
-    if _is_full(error):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         translated: ObjectsError = OutOfSpace(f"the disk is full: {error}")
     else:
         translated = ObjectsError(f"the write failed: {type(error).__name__}: {error}")
