@@ -29,10 +29,11 @@ def uneven(
 ) -> Move | None:
     """A slot to be moved, of a sealed container that has all its slots, none of those in `but`."""
     for tier in tiers:
-        for full, empty in _pairs(disks, tier):
-            for container in slots.sealed():
-                if container in but or slots.tier_of(container) is not tier:
-                    continue
+        pairs = list(_pairs(disks, tier))
+        containers = slots.sealed() if pairs else []
+        mine = [one for one in containers if one not in but and slots.tier_of(one) is tier]
+        for full, empty in pairs:
+            for container in mine:
                 move = _move(slots, disks, container, full, empty)
                 if move is not None and not slots.missing(container):
                     return move

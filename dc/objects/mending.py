@@ -74,6 +74,8 @@ class Mender:
         self._cursor: int | None = None
         """The container that was scrubbed last in this round."""
         self._next_round = self._next_look = clock.monotonic()
+        self._stays_until = self._next_look
+        """Until then no slot is looked for that could go to another disk: there was none."""
         self._tried: dict[int, _State] = {}
         """Containers that could not be mended whole, and how it was then."""
         self.checked = 0
@@ -112,7 +114,8 @@ class Mender:
         if lacking := [one for one in sealed if self._disks.slots.missing(one)]:
             return "repairing", lacking
         disks = self._disks
-        if more := surplus(disks.disks, disks.tiers.all()):
+        may_move = self._clock.monotonic() >= self._stays_until
+        if may_move and (more := surplus(disks.disks, disks.tiers.all())):
             # Of which containers the slots will be is not known, but how many.
             return "rebalancing", list(islice(cycle(sealed), more))
         cursor = self._cursor
@@ -183,8 +186,12 @@ class Mender:
     def _uneven(self) -> int | None:
         """A container of which a slot is to go to a disk that has fewer."""
         disks = self._disks
+        now = self._clock.monotonic()
+        if now < self._stays_until:
+            return None
         found = uneven(disks.slots, disks.disks, disks.tiers.all(), self._tried)
         if found is None:
+            self._stays_until = now + _IDLE_SECONDS
             return None
         disks.slots.moves[found.container] = (found.slot, found.to)
         return found.container

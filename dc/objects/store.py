@@ -228,10 +228,9 @@ class ContainerStore:
         if self._mender is None:
             return None
         doing, left = self._mender.left()
-        size = sum(self.raw(one, sizes.get(one, 0)) for one in left)
-        if doing == "rebalancing":
-            # One slot of each, which is read from several disks and written to one.
-            size = sum(sizes.get(one, 0) for one in left)
+        size = sum(sizes.get(one, 0) for one in left)
+        if doing != "rebalancing":  # Of that one slot, which is read from several disks.
+            size = sum(self.raw(one, sizes.get(one, 0)) for one in left)
         return {
             "doing": doing,
             "containers_left": len(left),
