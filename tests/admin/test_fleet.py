@@ -211,22 +211,26 @@ async def test_a_disk_that_may_be_written_to_is_not_removed(world: World) -> Non
     assert label not in world.disks.disks.labels(world.disks.disks.numbers())
 
 
+def open_with(world: World, tier: Tier) -> None:
+    """The disks of the world anew, each container on one of them, but for those of a tier."""
+    world.disks = CodedDisks(
+        SystemDisk(),
+        world.fleet.places(),
+        world.paris.dc_id,
+        parse_mode("1+0"),
+        clock=SystemClock(),
+        side=SideBySide(),
+        tiers=[tier],
+    )
+    world.disks.make_dirs(world.root)
+    world.fleet.opened(world.disks)
+
+
 async def test_each_tier_keeps_as_many_disks_as_it_takes(world: World) -> None:
     """And each container is looked at in its own mode."""
     labels = [str(world.root / f"disk{number}") for number in range(3)]
     archive = Tier("archive", parse_mode("1+1"), tuple(labels[1:]))
-    disk, clock = SystemDisk(), SystemClock()
-    world.disks = CodedDisks(
-        disk,
-        world.fleet.places(),
-        world.paris.dc_id,
-        parse_mode("1+0"),
-        clock=clock,
-        side=SideBySide(),
-        tiers=[archive],
-    )
-    world.disks.make_dirs(world.root)
-    world.fleet.opened(world.disks)
+    open_with(world, archive)
     with pytest.raises(AdminError, match=r"1\+1 of the tier archive takes 2 disks, and 1 would"):
         await world.fleet.drain(labels[1:2])
     await world.fleet.drain(labels[:1])
@@ -291,20 +295,9 @@ async def test_nothing_is_let_go_while_nobody_knows_what_there_is(world: World) 
 
 async def test_a_disk_of_no_tier_is_not_let_go_either(world: World) -> None:
     """What is on it was begun when it was of one."""
-    disk, clock = SystemDisk(), SystemClock()
-    world.disks = CodedDisks(
-        disk,
-        world.fleet.places(),
-        world.paris.dc_id,
-        parse_mode("1+0"),
-        clock=clock,
-        side=SideBySide(),
-        tiers=[Tier("standard", parse_mode("1+0"), (str(world.root / "disk1"),))],
-    )
     for number in range(3):
         (world.root / f"disk{number}" / MARK).unlink()
-    world.disks.make_dirs(world.root)
-    world.fleet.opened(world.disks)
+    open_with(world, Tier("standard", parse_mode("1+0"), (str(world.root / "disk1"),)))
     with pytest.raises(AdminError, match="of the 2 other disks 0 are there"):
         await world.fleet.remove_disk(str(world.root / "disk0"), lost=True)
 

@@ -14,16 +14,16 @@ from xml.etree import ElementTree
 
 import boto3
 from botocore.config import Config as BotoConfig
-from remote_kit import remote_session
+from remote_kit import datacenter, remote_session
 
 from dc.keyring import Keyring
 from dc.names.api import GatewayNames
-from dc.names.service import SqliteNames, open_names
+from dc.names.service import SqliteNames
 from dc.objects.api import ObjectStore
 from dc.objects.store import ContainerStore
 from dc.remote.names import remote_names
 from dc.remote.objects import RemoteObjects
-from dc.system import SystemClock, SystemDatabases, SystemDisk, SystemRandomness
+from dc.system import SystemClock, SystemDisk, SystemRandomness
 from gateway.access_logs.delivery import AccessLogs
 from gateway.connection import Server
 from gateway.context import Config, Credential
@@ -222,25 +222,14 @@ async def open_house(
 ) -> AsyncIterator[House]:
     """`elsewhere`: as if the gateway was on another machine. `settings` are further ones of the
     gateway's Config."""
-    clock, randomness, disk = SystemClock(), SystemRandomness(), SystemDisk()
-    names = await open_names(
-        root / "names.db",
-        databases=SystemDatabases(),
-        clock=clock,
-        randomness=randomness,
-        dc_id="00000000000000aa",
-    )
-    objects = ContainerStore(root, disk=disk, clock=clock, randomness=randomness)
-    await objects.open()
     async with AsyncExitStack() as stack:
+        names, objects = await stack.enter_async_context(datacenter(root))
         seen: tuple[GatewayNames, ObjectStore] = names, objects
         if elsewhere:
             session = await stack.enter_async_context(remote_session(names, objects))
             seen = remote_names(session)[0], RemoteObjects(session)
         async with _open(names, objects, *seen, settings) as house:
             yield house
-    await objects.close()
-    await names.close()
 
 
 @asynccontextmanager

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from dc.names.model import Version
-from dc.names.service import SqliteNames
+from dc.names.service import SqliteNames, open_names
 from dc.objects.api import ObjectStore
+from dc.objects.store import ContainerStore
 from dc.ports import Clock
 from dc.remote import wire
 from dc.remote.copies import Copies
@@ -14,7 +16,7 @@ from dc.remote.link import Link
 from dc.remote.server import Serving
 from dc.remote.session import Session
 from dc.remote.wire import Settings, Welcome
-from dc.system import SystemClock
+from dc.system import SystemClock, SystemDatabases, SystemDisk, SystemRandomness
 from dc.worker import spawn
 
 SETTINGS = Settings(
@@ -93,6 +95,24 @@ async def begin(
 async def _quiet(work: object) -> None:
     with suppress(OSError):
         await work  # type: ignore[misc]
+
+
+@asynccontextmanager
+async def datacenter(root: Path) -> AsyncIterator[tuple[SqliteNames, ContainerStore]]:
+    """The names and objects of one, on the machine's disk."""
+    clock, randomness = SystemClock(), SystemRandomness()
+    names = await open_names(
+        root / "names.db",
+        databases=SystemDatabases(),
+        clock=clock,
+        randomness=randomness,
+        dc_id="00000000000000aa",
+    )
+    objects = ContainerStore(root, disk=SystemDisk(), clock=clock, randomness=randomness)
+    await objects.open()
+    yield names, objects
+    await objects.close()
+    await names.close()
 
 
 @asynccontextmanager

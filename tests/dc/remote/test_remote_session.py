@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from remote_kit import SETTINGS, Pair, begin, no_mark, streams
+from remote_kit import SETTINGS, Pair, begin, datacenter, no_mark, streams
 
 from dc.names.errors import BucketExists, NoSuchBucket, NoSuchKey, NoSuchUpload
 from dc.names.model import (
@@ -19,7 +19,7 @@ from dc.names.model import (
     Tombstone,
     Version,
 )
-from dc.names.service import SqliteNames, open_names
+from dc.names.service import SqliteNames
 from dc.objects.api import STANDARD, BytesElsewhere, CorruptData, ObjectsError
 from dc.objects.ident import body_ident
 from dc.objects.store import ContainerStore
@@ -33,7 +33,7 @@ from dc.remote.objects import RemoteObjects
 from dc.remote.server import Serving
 from dc.remote.session import LEASE_SECONDS, Session
 from dc.remote.wire import Call, Frame, Ping, Result, WireError
-from dc.system import SystemClock, SystemDatabases, SystemDisk, SystemRandomness
+from dc.system import SystemClock
 
 OWNER = "a" * 64
 IDENT = body_ident("b" * 16, "k", NULL_VERSION, "0" * 32)
@@ -80,22 +80,11 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    clock, randomness = SystemClock(), SystemRandomness()
-    names = await open_names(
-        tmp_path / "names.db",
-        databases=SystemDatabases(),
-        clock=clock,
-        randomness=randomness,
-        dc_id="00000000000000aa",
-    )
-    objects = ContainerStore(tmp_path, disk=SystemDisk(), clock=clock, randomness=randomness)
-    await objects.open()
-    house = House(names, objects)
-    await house.connect()
-    yield house
-    await house.pair.end()
-    await objects.close()
-    await names.close()
+    async with datacenter(tmp_path) as (names, objects):
+        house = House(names, objects)
+        await house.connect()
+        yield house
+        await house.pair.end()
 
 
 async def collect(house: House, version: Version, start: int, stop: int) -> bytes:

@@ -6,16 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from remote_kit import Pair, begin
+from remote_kit import Pair, begin, datacenter
 
-from dc.names.service import open_names
-from dc.objects.store import ContainerStore
 from dc.positions import position_of
 from dc.remote.copies import Copies
 from dc.remote.errors import Unreachable
 from dc.remote.names import remote_names
 from dc.remote.objects import RemoteObjects
-from dc.system import SystemClock, SystemDatabases, SystemDisk, SystemRandomness
+from dc.system import SystemClock
 
 IDENT = b"\x01" * 16
 SIZE = 16 << 20
@@ -23,21 +21,10 @@ SIZE = 16 << 20
 
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    clock, disk, randomness = SystemClock(), SystemDisk(), SystemRandomness()
-    names = await open_names(
-        tmp_path / "names.db",
-        databases=SystemDatabases(),
-        clock=clock,
-        randomness=randomness,
-        dc_id="00000000000000aa",
-    )
-    objects = ContainerStore(tmp_path, disk=disk, clock=clock, randomness=randomness)
-    await objects.open()
-    made = await begin(names, objects, Copies(clock))
-    yield made
-    await made.end()
-    await objects.close()
-    await names.close()
+    async with datacenter(tmp_path) as (names, objects):
+        made = await begin(names, objects, Copies(SystemClock()))
+        yield made
+        await made.end()
 
 
 async def soon(ready: Callable[[], bool]) -> None:
