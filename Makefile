@@ -8,10 +8,11 @@ FROM ?= 0
 SECONDS ?= 3600
 RATE ?= 200
 STATES ?= 1000000
+MINUTES ?= 60
 S3TESTS ?= ../s3-tests
 JOBS ?= auto
 
-.PHONY: setup lab test simulate simulate-partition crash-states s3-tests check docs bench image clean
+.PHONY: setup lab test simulate simulate-partition crash-states line-hour test-networks s3-tests check docs bench image clean
 
 setup: $(STAMP)
 
@@ -36,6 +37,13 @@ simulate-partition: setup
 
 crash-states: setup
 	$(BIN)/python tests/crash/explore.py --states $(STATES) --from $(FROM)
+
+# Need root, for network namespaces. They wait for minutes, and are not among those of `test`.
+test-networks: setup
+	LONG=1 $(BIN)/python -m pytest tests/processes/test_networks.py tests/processes/test_slow_lines.py
+
+line-hour: setup
+	$(BIN)/python tests/processes/line_hour.py --minutes $(MINUTES)
 
 s3-tests: setup
 	$(BIN)/python tests/conformance/run_s3_tests.py --suite $(S3TESTS)

@@ -7,13 +7,17 @@
     GET    /users/{email}/keys          POST the same: a further key
     DELETE /users/{email}/keys/{key}
     POST   /tokens {"lifetime_seconds"} a pairing token
-    GET    /datacenters                 POST the same {"token", "timeout_seconds"}: pair
-    DELETE /datacenters/{name}
+    GET    /datacenters                 POST the same {"token", "timeout_seconds", "offline"}: pair
+    DELETE /datacenters/{name}          PUT /datacenters/{name}/endpoints {"endpoints"}
+    /datacenters/{name}/link, /limit, /pause, /resume: admin/links.py, admin/limits.py
     GET    /replication                 how far each peer is
     /buckets                            admin/buckets.py
     /disks, /nodes                      admin/fleet_api.py
     /conflicts                          admin/conflicts.py
+    /events                             admin/events.py
     /objects, /tiers                    admin/objects.py
+    GET    /failover                    admin/failover_api.py
+    POST   /replication/export, /replication/import: admin/files_api.py
     POST   /replication/verify, /datacenters/preview: admin/comparisons.py
 
 Who may: the bearer of the token in DIR/admin.token, for every path but /health, whether it exists
@@ -37,15 +41,19 @@ from admin.conflicts import twins
 from admin.errors import AdminError
 from admin.reply import answer, body, utc
 from dc.accounts import Accounts, InvalidEmail, NewKey, SeveralUsers
+from dc.events.publisher import EventsRefused
 from dc.names import api as names_api
 from dc.names.model import Peer
 from dc.objects.api import OutOfSpace
+from dc.rate_text import InvalidRate
 from dc.stamps import stamp_ms
+from notary.errors import NotaryRefused
 from replicator.errors import PairingError
 from replicator.limits import PAIRING_WAIT_SECONDS
 from replicator.pairing import IssuedToken, PairingReport
 from replicator.status import ReplicationStatus
-from tokens.errors import TokensError
+from tokens.errors import PlaceInvalid, TokensError
+from tokens.limits import ENDPOINTS_MAX
 
 log = structlog.get_logger("admin")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -57,11 +65,14 @@ _UNAUTHORIZED = {"error": "unauthorized", "message": "the admin token is missing
 ERRORS: list[tuple[type[Exception], int, str]] = [
     (InvalidEmail, 400, "invalid_email"),
     (SeveralUsers, 409, "several_users"),
+    (PlaceInvalid, 400, "invalid_endpoint"),
     (TokensError, 400, "token_refused"),
     (PairingError, 409, "pairing_refused"),
+    (InvalidRate, 400, "invalid_rate"),
     (names_api.UserExists, 409, "user_exists"),
     (names_api.NoSuchUser, 404, "no_such_user"),
     (names_api.NoSuchKey, 404, "no_such_key"),
+    (names_api.NoSuchVersion, 404, "no_such_version"),
     (names_api.TooManyKeys, 409, "too_many_keys"),
     (names_api.NoSuchBucket, 404, "no_such_bucket"),
     (names_api.NoSuchConflict, 404, "no_such_conflict"),
@@ -71,6 +82,8 @@ ERRORS: list[tuple[type[Exception], int, str]] = [
     (names_api.NamesClosed, 503, "unavailable"),
     (names_api.NamesFull, 507, "disk_full"),
     (OutOfSpace, 507, "disk_full"),
+    (EventsRefused, 409, "events_refused"),
+    (NotaryRefused, 409, "notary_refused"),
     (AdminError, 409, "refused"),
 ]
 
@@ -86,6 +99,11 @@ class IssueToken(msgspec.Struct, forbid_unknown_fields=True):
 class AddDatacenter(msgspec.Struct, forbid_unknown_fields=True):
     token: Annotated[str, Meta(max_length=16_384)]
     timeout_seconds: Annotated[float, Meta(ge=0, le=3_600)] = PAIRING_WAIT_SECONDS
+    offline: bool = False
+
+
+class MoveDatacenter(msgspec.Struct, forbid_unknown_fields=True):
+    endpoints: Annotated[list[str], Meta(max_length=ENDPOINTS_MAX)]
 
 
 class Replication(Protocol):
@@ -95,7 +113,13 @@ class Replication(Protocol):
 
     async def join(self, token: str, timeout_seconds: float) -> PairingReport: ...
 
+    async def join_offline(self, token: str) -> Peer: ...
+
     async def remove_peer(self, dc_id: str) -> None: ...
+
+    async def move_peer(self, dc_id: str, endpoints: Sequence[str]) -> Peer: ...
+
+    async def silent_at(self, peer: Peer) -> list[str]: ...
 
     async def counted_status(self) -> ReplicationStatus: ...
 
@@ -139,6 +163,7 @@ class AdminApi:
                 web.get("/datacenters", self._list_datacenters),
                 web.post("/datacenters", self._add_datacenter),
                 web.delete("/datacenters/{name}", self._remove_datacenter),
+                web.put("/datacenters/{name}/endpoints", self._move_datacenter),
                 web.get("/replication", self._replication),
             ]
         )
@@ -245,6 +270,8 @@ class AdminApi:
 
     async def _add_datacenter(self, request: web.Request) -> web.Response:
         wanted = await body(request, AddDatacenter)
+        if wanted.offline:
+            return answer(_shown(await self._replicator.join_offline(wanted.token)), 201)
         report = await self._replicator.join(wanted.token, wanted.timeout_seconds)
         facts = {
             "code": report.short_code,
@@ -257,11 +284,20 @@ class AdminApi:
         return answer(_shown(report.peer) | facts, 201)
 
     async def _remove_datacenter(self, request: web.Request) -> web.Response:
+        peer = self._named(request)
+        await self._replicator.remove_peer(peer.dc_id)
+        return answer(_shown(peer))
+
+    async def _move_datacenter(self, request: web.Request) -> web.Response:
+        peer, wanted = self._named(request), await body(request, MoveDatacenter)
+        moved = await self._replicator.move_peer(peer.dc_id, wanted.endpoints)
+        return answer(_shown(moved) | {"silent": await self._replicator.silent_at(moved)})
+
+    def _named(self, request: web.Request) -> Peer:
         name = request.match_info["name"]
         for peer in self._peers():
             if name in (peer.name, peer.dc_id):
-                await self._replicator.remove_peer(peer.dc_id)
-                return answer(_shown(peer))
+                return peer
         raise names_api.NoSuchPeer(f"{name[:80]!r} is not paired with this datacenter")
 
     async def _replication(self, _: web.Request) -> web.Response:
@@ -284,6 +320,9 @@ def _shown(peer: Peer) -> dict[str, Any]:
         "dc_id": peer.dc_id,
         "endpoints": peer.endpoints,
         "fingerprint": peer.fingerprint,
+        "link": "doorbell" if peer.poll_seconds else "stream",
+        "poll_seconds": peer.poll_seconds,
         "paired": utc(stamp_ms(peer.paired) // 1000) if peer.paired else None,
         "code": peer.code,
+        "by_files": peer.by_files,
     }

@@ -6,6 +6,8 @@
                                         {"everywhere": true}: no rules any more
     GET /buckets/{name}/tier            how its bytes are kept
     PUT the same                        {"tier": NAME}
+    GET /buckets/{name}/read-through    whether what is not here is read from other datacenters
+    PUT the same                        {"on": true or false}
 
 The rules are the same that S3 clients set with `PutBucketReplication` (`dc/placement.py`). What
 those set beyond prefixes and destinations (the rules' names, rules that are disabled) is kept.
@@ -26,6 +28,7 @@ from dc.objects.api import STANDARD
 from dc.objects.redundancy import Mode
 from dc.objects.tiers import TIER, Tiers, tier_of
 from dc.placement import DATACENTER_ARN, ENABLED, REPLICATION, placement
+from dc.read_through import ON, READ_THROUGH, reads_through
 from dc.stamps import stamp_ms
 
 ONE_DISK = Tiers(Mode(1, 0))
@@ -46,6 +49,10 @@ class PutRules(msgspec.Struct, forbid_unknown_fields=True):
 
 class PutTier(msgspec.Struct, forbid_unknown_fields=True):
     tier: Annotated[str, Meta(max_length=64)]
+
+
+class PutReadThrough(msgspec.Struct, forbid_unknown_fields=True):
+    on: bool
 
 
 class BucketsApi:
@@ -70,6 +77,8 @@ class BucketsApi:
             web.put("/buckets/{name}/replication", self._put),
             web.get("/buckets/{name}/tier", self._show_tier),
             web.put("/buckets/{name}/tier", self._put_tier),
+            web.get("/buckets/{name}/read-through", self._show_read_through),
+            web.put("/buckets/{name}/read-through", self._put_read_through),
         ]
 
     async def _list(self, _: web.Request) -> web.Response:
@@ -114,6 +123,19 @@ class BucketsApi:
             self._moved()
         return answer(self._tier(request.match_info["name"], self._bucket(request)))
 
+    async def _show_read_through(self, request: web.Request) -> web.Response:
+        bucket = self._bucket(request)
+        name = request.match_info["name"]
+        return answer({"name": name, "read_through": reads_through(bucket)})
+
+    async def _put_read_through(self, request: web.Request) -> web.Response:
+        wanted = (await body(request, PutReadThrough)).on
+        bucket = self._bucket(request)
+        if wanted != reads_through(bucket):
+            text = ON if wanted else ""
+            await self._names.set_bucket_registers(bucket.id, {READ_THROUGH: text})
+        return await self._show_read_through(request)
+
     def _tier(self, name: str, bucket: Bucket) -> dict[str, Any]:
         wanted = tier_of(bucket)
         here = self._tiers.of(wanted)
@@ -129,6 +151,9 @@ class BucketsApi:
             )
         configuration = _configuration(bucket)
         kept = [rule for rule in configuration["Rules"] if not _is_of(rule, wanted.prefix)]
+        if not wanted.to and len(kept) == len(configuration["Rules"]):
+            of = f"the prefix {wanted.prefix[:80]!r}" if wanted.prefix else "all keys"
+            raise msgspec.ValidationError(f"there is no rule for {of} that could be taken away")
         rules = kept + _rules(kept, wanted.prefix, sorted(set(wanted.to)))
         if not rules:
             raise msgspec.ValidationError(
@@ -166,6 +191,7 @@ class BucketsApi:
             "owner": owner.email if owner else bucket.owner,
             "created": utc(stamp_ms(bucket.created) // 1000),
             "tier": tier_of(bucket),
+            "read_through": reads_through(bucket),
             "everywhere": rules is None,
             "rules": [{"prefix": one, "to": sorted(to)} for one, to in sorted(by_prefix.items())],
         }

@@ -7,7 +7,6 @@ This module and the command families import only what it takes to read the argum
 command needs besides is imported when it runs, so that commands start quickly.
 """
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +17,11 @@ from admin.commands import (
     conflicts,
     dc,
     disk,
+    events,
+    failover,
     names,
     node,
+    notary,
     objects,
     replication,
     status,
@@ -56,12 +58,17 @@ app.add_typer(objects.app, name="objects")
 app.add_typer(tier.app, name="tier")
 app.add_typer(names.app, name="names")
 app.add_typer(replication.app, name="replication")
+app.add_typer(failover.app, name="failover")
 app.add_typer(conflicts.app, name="conflicts")
+app.add_typer(events.app, name="events")
+app.add_typer(notary.app, name="notary")
 app.command()(lab)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         print(f"farshore {version('farshore')}")
         raise typer.Exit
 

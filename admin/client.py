@@ -8,6 +8,7 @@ standard library is used, so that a command starts quickly. Redirects and proxie
 
 import http.client
 import json
+import select
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ from tokens.errors import PrivateFileError
 from tokens.private_file import check_private_mode
 
 TIMEOUT_SECONDS = 60.0
+TRANSFER_SECONDS = 600.0
+"""How long a file may stand still: another one of the same datacenter may be before it."""
+PIECE_BYTES = 1 << 20
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -65,6 +69,19 @@ class AdminClient:
                     raise AdminError(str(told["message"]))
                 yield told
 
+    def download(self, *path: str, body: Any = None) -> Iterator[bytes]:
+        """The answer to a POST, as it comes; AdminError when it is refused, or ends early."""
+        with self._asking("POST", path, body, TRANSFER_SECONDS, None) as response:
+            if response.status >= 300:
+                _decoded(response.status, response.read(ANSWER_BYTES_MAX))
+            while piece := response.read(PIECE_BYTES):
+                yield piece
+
+    def upload(self, *path: str, pieces: Iterator[bytes]) -> Any:
+        """The decoded answer to a POST of all pieces; it may come before they are sent."""
+        with self._asking("POST", path, pieces, TRANSFER_SECONDS, None) as response:
+            return _decoded(response.status, response.read(ANSWER_BYTES_MAX))
+
     @contextmanager
     def _asking(
         self,
@@ -74,12 +91,14 @@ class AdminClient:
         timeout_seconds: float,
         query: Mapping[str, str] | None,
     ) -> Iterator[http.client.HTTPResponse]:
-        """The response to a request, while it is read."""
+        """The response to a request, while it is read. `body` becomes JSON, pieces stay bytes."""
         host, port = _address(self._layout)
         token = _token(self._layout)
         headers = {"Authorization": f"Bearer {token}"}
         data = None
-        if body is not None:
+        if isinstance(body, Iterator):
+            headers["Transfer-Encoding"] = "chunked"
+        elif body is not None:
             data = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
         target = "/" + "/".join(quote(part, safe="") for part in path)
@@ -87,7 +106,10 @@ class AdminClient:
             target += f"?{urlencode(query)}"
         connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
         try:
-            connection.request(method, target, data, headers)
+            if isinstance(body, Iterator):
+                _send_pieces(connection, target, headers, body)
+            else:
+                connection.request(method, target, data, headers)
             yield connection.getresponse()
         except ConnectionRefusedError:
             raise not_running(self._layout) from None
@@ -102,6 +124,28 @@ class AdminClient:
             ) from None
         finally:
             connection.close()
+
+
+def _send_pieces(
+    connection: http.client.HTTPConnection,
+    target: str,
+    headers: Mapping[str, str],
+    pieces: Iterator[bytes],
+) -> None:
+    """Send a body until it ends, or until the answer comes: then something is wrong with it."""
+    connection.putrequest("POST", target)
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    try:
+        for piece in pieces:
+            connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+            if select.select([connection.sock], [], [], 0)[0]:
+                return
+        connection.send(b"0\r\n\r\n")
+    except ConnectionError:
+        # The answer may be there all the same.
+        pass
 
 
 def not_running(layout: Layout) -> AdminError:

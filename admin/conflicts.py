@@ -24,10 +24,10 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from admin.reply import answer, body, utc_ms
+from admin.reply import answer, body
 from dc.names.api import BytesMissing, Names, NoSuchBucket, NoSuchConflict
 from dc.names.model import Bucket, Conflict, Kind, User, Version
-from dc.stamps import Stamp, stamp_ms, stamp_origin
+from dc.stamps import Stamp, stamp_ms, stamp_origin, utc_text
 
 PAGE_MAX = 1000
 IDS_MAX = 1000
@@ -187,7 +187,7 @@ class ConflictsApi:
             "etag": loser.etag,
             **self._made(loser.stamp),
             "lost_to": self._made(conflict.winner),
-            "kept_until": utc_ms(kept_ms),
+            "kept_until": utc_text(kept_ms),
         }
 
     def _current(self, version: Version | None) -> dict[str, Any]:
@@ -239,7 +239,7 @@ class ConflictsApi:
         """When and where."""
         dc_id = stamp_origin(stamp)
         site = self._names.directory.site(dc_id)
-        return {"written": utc_ms(stamp_ms(stamp)), "site": site.name if site else dc_id}
+        return {"written": utc_text(stamp_ms(stamp)), "site": site.name if site else dc_id}
 
     def _shown_name(self, bucket_id: str) -> str:
         bucket = self._names.directory.bucket_by_id(bucket_id)

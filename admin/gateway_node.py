@@ -24,6 +24,7 @@ from dc.remote.calls import PROTOCOL
 from dc.remote.link import Link
 from dc.remote.names import remote_names
 from dc.remote.objects import RemoteObjects
+from dc.remote.others import RemoteOthers, RemoteProofs
 from dc.remote.session import Session
 from dc.remote.wire import Told
 from dc.worker import Worker, spawn
@@ -179,6 +180,8 @@ class GatewayNode:
             settings,
             Outside(self._clock, self._randomness, self._disk),
             self._counts,
+            RemoteOthers(session),
+            RemoteProofs(session),
         )
         before = self._current
         writes = Worker("access logs", self._clock, logs.step)

@@ -12,10 +12,12 @@ import structlog
 
 from dc.names.model import Version
 from dc.names.service import SqliteNames
+from dc.notary import Proofs
 from dc.objects.api import ObjectStore
 from dc.objects.nodes import wire as nodes
 from dc.objects.nodes.client import NodeAddress
 from dc.ports import Clock, Randomness
+from dc.read_through import Others
 from dc.remote import wire
 from dc.remote.calls import PROTOCOL
 from dc.remote.copies import Copies
@@ -65,11 +67,16 @@ class Gateways:
         randomness: Randomness,
         connect: Connect,
         there: Sequence[GatewayAt] = (),
+        others: Others | None = None,
+        proofs: Proofs | None = None,
     ) -> None:
-        """`there`: gateways that there are. From now on it counts that they may have leases."""
+        """`there`: gateways that there are. From now on it counts that they may have leases.
+        `others`: what they read through; `proofs`: the notary."""
         self._names = names
         self._objects = objects
         self._mark = mark
+        self._others = others
+        self._proofs = proofs
         self._settings = settings
         self._data_key = data_key
         self._clock = clock
@@ -128,7 +135,15 @@ class Gateways:
             session = self._randomness.token(_SESSION_BYTES).hex()
             for number in range(wire.LINKS):
                 links.append(await self._dial(one.at, session, number))
-            serving = Serving(links, self._names, self._objects, self._mark, self._copies)
+            serving = Serving(
+                links,
+                self._names,
+                self._objects,
+                self._mark,
+                self._copies,
+                self._others,
+                self._proofs,
+            )
             one.is_connected, one.problem = True, ""
             log.info("a gateway is connected", node=name)
             welcome = Welcome(self._names.dc_id, self._settings, self._data_key)

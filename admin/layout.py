@@ -71,6 +71,11 @@ class Layout:
         return self.root / "names"
 
     @property
+    def notary(self) -> Path:
+        """The folder of the notary's database and of what its plug-ins keep."""
+        return self.root / "notary"
+
+    @property
     def containers(self) -> Path:
         return self.root / "containers"
 
@@ -97,7 +102,7 @@ class Layout:
 
     @property
     def all(self) -> list[Path]:
-        rest = [self.config, self.certificate, self.names, self.containers, self.disks]
+        rest = [self.config, self.certificate, self.names, self.containers, self.disks, self.notary]
         return [*self.secrets, *rest, self.lock, self.run]
 
 

@@ -28,16 +28,23 @@ from admin.comparisons import ComparisonsApi
 from admin.conflicts import ConflictsApi
 from admin.drain import drain
 from admin.errors import AdminError, os_reason, taken
+from admin.events import EventsApi, shown
+from admin.failover_api import FailoverApi
+from admin.files_api import FilesApi
 from admin.fleet_api import FleetApi
 from admin.layout import Layout, Lock, existing, read_run, shown_json
+from admin.limits import LimitsApi
+from admin.links import LinksApi
 from admin.metrics.datacenter import DatacenterPage
 from admin.metrics.service import About, Metrics
+from admin.notary import NotaryApi
 from admin.objects import ObjectsApi
 from admin.parts import Files, Parts, open_parts, read_files
 from dc.config import bracketed, parse_listen
 from dc.names.api import NamesError
 from dc.objects.api import ObjectsError
 from dc.ports import Clock, Disk, Network, Randomness
+from notary.web import LogPages
 
 log = structlog.get_logger("node")
 
@@ -80,6 +87,7 @@ class Node:
         self._runners: list[web.AppRunner] = []
         self._metrics: Metrics | None = None
         self._metrics_listener: asyncio.Server | None = None
+        self._notary_listener: asyncio.Server | None = None
         self._started = 0.0
         self.addresses: dict[str, dict[str, Any]] = {}
         """Bound host and port of s3, peer and admin, and of metrics if they are wanted."""
@@ -125,10 +133,13 @@ class Node:
             self._s3 = await self._listen("s3", config.s3.listen, parts.s3, BACKLOG, last)
         if config.metrics.listen:
             await self._start_metrics(parts, last)
+        if config.notary.listen:
+            await self._start_notary(parts, last)
         self._admin = await self._listen(
             "admin", config.admin.listen, await self._admin_server(parts), ADMIN_BACKLOG, last
         )
         parts.background.start()
+        parts.notary.start()
         parts.fleet.is_gateway = self._is_gateway
         parts.gateways.start()
         run = {"pid": os.getpid(), "dc_id": files.identity.dc_id, **self.addresses}
@@ -156,6 +167,15 @@ class Node:
         )
         metrics.start()
 
+    async def _start_notary(self, parts: Parts, last: dict[str, Any]) -> None:
+        pages = LogPages(parts.notary.store, parts.notary.witness, parts.names.peers)
+        server = await self._server(pages.app())
+        listen = parts.files.config.notary.listen
+        self._notary_listener = await self._listen("notary", listen, server, ADMIN_BACKLOG, last)
+
+    def _notary_url(self) -> str:
+        return f"http://{self.url('notary')}" if "notary" in self.addresses else ""
+
     async def _server(self, app: web.Application) -> web.Server:
         runner = web.AppRunner(app, access_log=None, handle_signals=False, keepalive_timeout=5.0)
         self._runners.append(runner)
@@ -176,10 +196,22 @@ class Node:
             + BucketsApi(
                 parts.names, parts.files.config.name, parts.objects.tiers, parts.compactor.look
             ).routes()
+            + EventsApi(parts.events).routes()
+            + LinksApi(parts.replicator, parts.names.peers, parts.files.broker is not None).routes()
             + ObjectsApi(parts.compactor, parts.objects, self._clock).routes()
             + FleetApi(parts.fleet, self._clock, parts.files.config.name).routes()
+            + FailoverApi(parts.replicator.absences, parts.names.peers).routes()
+            + FilesApi(parts.replicator.files, parts.names.peers).routes()
             + ComparisonsApi(
                 parts.replicator, parts.names.peers, parts.names.directory.bucket
+            ).routes()
+            + LimitsApi(parts.replicator, parts.names.peers).routes()
+            + NotaryApi(
+                parts.notary,
+                parts.names,
+                self._disk,
+                parts.hooks,
+                self._notary_url(),
             ).routes(),
         )
         return await self._server(api.app())
@@ -245,15 +277,16 @@ class Node:
     async def whole_status(self) -> dict[str, Any]:
         """With how the background work does."""
         assert self._parts is not None
-        return {**self.status(), **await self._parts.background.status()}
+        events = shown(await self._parts.events.status())
+        return {**self.status(), **await self._parts.background.status(), **events}
 
     async def stop(self) -> None:
         """Stop what has been started; harmless otherwise."""
         parts, self._parts = self._parts, None
-        for listening in (self._s3, self._admin, self._metrics_listener):
+        for listening in (self._s3, self._admin, self._metrics_listener, self._notary_listener):
             if listening is not None:
                 listening.close()
-        self._s3 = self._admin = self._metrics_listener = None
+        self._s3 = self._admin = self._metrics_listener = self._notary_listener = None
         runners, self._runners = self._runners, []
         metrics, self._metrics = self._metrics, None
         if metrics is not None:
@@ -268,6 +301,7 @@ class Node:
                 await _within(PART_STOP_SECONDS, runner.cleanup(), "admin")
             await _within(PART_STOP_SECONDS, parts.gateways.stop(), "gateways")
             await _within(PART_STOP_SECONDS, parts.background.stop(), "background work")
+            await _within(PART_STOP_SECONDS, parts.notary.stop(), "notary")
             await _within(PART_STOP_SECONDS, parts.replicator.stop(), "replication")
             await _within(PART_STOP_SECONDS, parts.journal.finish(), "journal")
             await _within(PART_STOP_SECONDS, parts.objects.close(), "objects")

@@ -34,6 +34,11 @@ def print_note(text: str) -> None:
     print(_cell(text), file=sys.stderr)
 
 
+def print_line(text: str) -> None:
+    """A line of what others wrote: no control characters to a terminal."""
+    print(_cell(text))
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "-"

@@ -5,20 +5,25 @@ stops it.
 """
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from admin.broker import read_broker
 from admin.disks import check_folders, check_one_disk, check_tiers, note_disks, tiers_of
 from admin.errors import AdminError, os_reason
 from admin.fleet import Fleet
 from admin.gateways import Gateways
 from admin.layout import ADMIN_TOKEN_BYTES, DATA_KEY_BYTES, Layout
 from admin.metrics.token import read_token
+from admin.proving import hook_settings, open_notary
 from admin.s3 import Outside, make_gateway
 from dc import config as configuration
 from dc.accounts import Accounts
-from dc.config import Config, ConfigError, Mqtt
+from dc.config import Config, ConfigError
+from dc.events.publisher import Publisher
+from dc.events.records import Records
+from dc.mqtt import MqttBroker
 from dc.names.service import SqliteNames, open_names
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.compaction import Compactor
@@ -35,7 +40,8 @@ from dc.worker import Worker
 from gateway.access_logs.delivery import AccessLogs
 from gateway.background import Background
 from gateway.connection import Server
-from gateway.notifications.mqtt import MqttBroker
+from notary.hooks import Settings as HookSettings
+from notary.service import Notary
 from replicator.channel import server_context
 from replicator.service import Replicator
 from tokens.errors import CertificateError, TokensError
@@ -44,6 +50,12 @@ from tokens.identity import Identity
 from tokens.place import Place
 from tokens.private_file import check_private_mode
 from tokens.secret_store import SecretStore
+
+Step = Callable[[], Awaitable[float]]
+DOORBELL_KEEPALIVE_SECONDS = 120
+"""A broker that is gone without a word is noticed after one and a half of these at the latest."""
+BACKOFF_SECONDS_MAX = 10.0
+"""What works in the background, and fails, is tried again within this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +87,13 @@ class Parts:
     accounts: Accounts
     s3: Server
     background: Background
+    events: Publisher
     replicator: Replicator
     fleet: Fleet
     gateways: Gateways
+    notary: Notary
+    hooks: HookSettings
+    """What plug-ins of the notary are made with."""
 
 
 def read_files(layout: Layout) -> Files:
@@ -90,7 +106,7 @@ def read_files(layout: Layout) -> Files:
         tls = server_context(layout.certificate, layout.certificate_key)
         data_key = layout.data_key.read_bytes()
         admin_token = layout.admin_token.read_text().strip()
-        broker = _read_broker(layout, config.mqtt, identity.dc_id)
+        broker = read_broker(layout, config.mqtt, f"farshore-{identity.dc_id}")
         wanted = config.metrics.token_file
         metrics_token = read_token(layout.root / wanted) if wanted else ""
     except (ConfigError, TokensError) as error:
@@ -110,30 +126,6 @@ def read_files(layout: Layout) -> Files:
     if len(data_key) != DATA_KEY_BYTES:
         raise _damaged(layout.data_key)
     return Files(layout, config, identity, mark, tls, data_key, admin_token, broker, metrics_token)
-
-
-def _read_broker(layout: Layout, mqtt: Mqtt, dc_id: str) -> MqttBroker | None:
-    if not mqtt.host:
-        return None
-    password, tls = "", None
-    if mqtt.password_file:
-        path = layout.root / mqtt.password_file
-        check_private_mode(path)
-        password = path.read_text().strip()
-    if mqtt.tls:
-        ca_file = layout.root / mqtt.ca_file if mqtt.ca_file else None
-        try:
-            tls = ssl.create_default_context(cafile=ca_file)
-        except ssl.SSLError:
-            raise AdminError(f"{ca_file} is no file of certificates (PEM): mqtt.ca_file") from None
-    return MqttBroker(
-        host=mqtt.host.strip("[]"),
-        port=mqtt.port,
-        client_id=f"farshore-{dc_id}",
-        user=mqtt.user,
-        password=password,
-        tls=tls,
-    )
 
 
 def _damaged(path: Path) -> AdminError:
@@ -211,14 +203,36 @@ def _settings(files: Files) -> Settings:
     )
 
 
+def _events(files: Files, names: SqliteNames, clock: Clock) -> Publisher:
+    config, dc_id = files.config, files.identity.dc_id
+    broker = files.broker and files.broker.used_for("events")
+    records = Records(names.directory, config.name, dc_id, config.events.topic_prefix)
+    return Publisher(names, clock, broker, records, config.events.kinds)
+
+
+def _doorbell(broker: MqttBroker | None) -> MqttBroker | None:
+    """For idle links: it says that it is there as seldom as it may."""
+    keepalive = DOORBELL_KEEPALIVE_SECONDS
+    return broker and broker.used_for("doorbell", receives=True, keepalive_seconds=keepalive)
+
+
+def _place(files: Files, port: int) -> Place:
+    """What is told to other datacenters, when peers are listened for on this port."""
+    config = files.config
+    advertised = tuple(config.advertised(port))
+    return Place(config.name, config.region, advertised, files.fingerprint)
+
+
 def _background(
     files: Files,
     names: SqliteNames,
     objects: ContainerStore,
-    others: Sequence[Worker],
+    steps: Mapping[str, Step],
     logs: AccessLogs,
     clock: Clock,
 ) -> Background:
+    """`steps`: the work of what else there is, by its name."""
+    others = [Worker(name, clock, step, BACKOFF_SECONDS_MAX) for name, step in steps.items()]
     config = files.config
     return Background(
         names=names,
@@ -246,6 +260,36 @@ async def _open_names(files: Files, clock: Clock, randomness: Randomness) -> Sql
     return names
 
 
+def _join(fleet: Fleet, objects: ContainerStore, replicator: Replicator) -> None:
+    """Tell the fleet what it needs of the others."""
+    fleet.seal = objects.seal_all
+    fleet.place = lambda: replicator.place
+    replicator.open_door("node", fleet.accept)
+
+
+def _replicator(
+    files: Files,
+    names: SqliteNames,
+    objects: ContainerStore,
+    secrets: SecretStore,
+    outside: Outside,
+    network: Network,
+) -> Replicator:
+    return Replicator(
+        names=names,
+        objects=objects,
+        identity=files.identity,
+        own=lambda port: _place(files, port),
+        secrets=secrets,
+        tls=files.tls,
+        clock=outside.clock,
+        randomness=outside.randomness,
+        network=network,
+        zone=files.config.zone,
+        broker=_doorbell(files.broker),
+    )
+
+
 async def open_parts(
     files: Files, *, clock: Clock, disk: Disk, randomness: Randomness, network: Network
 ) -> Parts:
@@ -266,25 +310,15 @@ async def open_parts(
         await journal.open()
         await _say_site(names, files)
         accounts = Accounts(names, secrets, randomness)
-        replicator = Replicator(
-            names=names,
-            objects=objects,
-            identity=files.identity,
-            own=lambda port: Place(
-                config.name, config.region, tuple(config.advertised(port)), files.fingerprint
-            ),
-            secrets=secrets,
-            tls=files.tls,
-            clock=clock,
-            randomness=randomness,
-            network=network,
-        )
-        fleet.seal = objects.seal_all
-        fleet.place = lambda: replicator.place
-        replicator.open_door("node", fleet.accept)
+        replicator = _replicator(files, names, objects, secrets, outside, network)
+        _join(fleet, objects, replicator)
+        mark, reading = replicator.mark, replicator.others
+        hooks = hook_settings(layout, config, files.identity, clock, randomness)
+        notary = await open_notary(hooks, config, files.identity, names, disk, replicator)
         gateway, logs = make_gateway(
-            names, objects, accounts, secrets, replicator.mark, settings, outside
+            names, objects, accounts, secrets, mark, settings, outside, None, reading, notary
         )
+        notary.log.digest = gateway.sha256
     except BaseException:
         await names.close()
         raise
@@ -298,10 +332,12 @@ async def open_parts(
         randomness,
         connect,
         fleet.gateways_at(),
+        replicator.others,
+        notary,
     )
     compactor = Compactor(names, objects, clock, config.compaction)
-    others = [Worker("journal", clock, journal.step), Worker("compaction", clock, compactor.step)]
-    background = _background(files, names, objects, others, logs, clock)
+    events = _events(files, names, clock)
+    steps = {"journal": journal.step, "compaction": compactor.step, "events": events.step}
     return Parts(
         files,
         names,
@@ -310,8 +346,11 @@ async def open_parts(
         compactor,
         accounts,
         gateway.server(),
-        background,
+        _background(files, names, objects, steps, logs, clock),
+        events,
         replicator,
         fleet,
         gateways,
+        notary,
+        hooks,
     )

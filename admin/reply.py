@@ -27,8 +27,3 @@ async def body(request: web.Request, shape: type[T]) -> T:
 
 def utc(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def utc_ms(milliseconds: int) -> str:
-    """With milliseconds: what competes is often as close as that."""
-    return f"{utc(milliseconds // 1000)[:-1]}.{milliseconds % 1000:03d}Z"

@@ -8,7 +8,7 @@ from dc.objects.api import ObjectStore
 from dc.ports import Clock, Randomness
 from dc.remote.wire import Settings
 from gateway.access_logs.delivery import AccessLogs
-from gateway.context import Config, Credentials, Offload, Replication
+from gateway.context import Config, Credentials, Offload, Others, Proofs, Replication
 from gateway.counts import Counts
 from gateway.service import Gateway
 from tokens.secret_store import SecretStore
@@ -34,8 +34,11 @@ def make_gateway(
     settings: Settings,
     outside: Outside,
     counts: Counts | None = None,
+    others: Others | None = None,
+    proofs: Proofs | None = None,
 ) -> tuple[Gateway, AccessLogs]:
-    """The gateway, and what writes its access logs. `counts`: to go on with."""
+    """The gateway, and what writes its access logs. `counts`: to go on with.
+    `others`: to read through, where they can be asked; `proofs`: the notary, where there is one."""
     clock, randomness, offload = outside
     logs = AccessLogs(
         names=names,
@@ -56,6 +59,8 @@ def make_gateway(
         config=_config(settings),
         offload=offload,
         replication=mark,
+        others=others,
+        proofs=proofs,
         logs=logs,
         counts=counts,
     )

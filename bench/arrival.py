@@ -34,6 +34,15 @@ def await_all(s3: S3, bucket: str, keys: list[str], seconds_max: float) -> float
         time.sleep(POLL_SECONDS)
 
 
+def await_one(s3: S3, bucket: str, key: str, seconds_max: float) -> None:
+    """Return when a key is at `s3`."""
+    deadline = time.monotonic() + seconds_max
+    while s3.call("HEAD", bucket, key)[0] != 200:
+        if time.monotonic() > deadline:
+            raise BenchError(f"after {seconds_max:.0f} s {key} has not arrived")
+        time.sleep(POLL_SECONDS)
+
+
 def _advance(s3: S3, bucket: str, ordered: list[str], there: int) -> int:
     """How many of the keys, from the first one on, are listed without a gap."""
     while there < len(ordered):

@@ -3,7 +3,24 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import coded, footprint, gateways, large, nodes, replication, small, space, verify
+from bench import (
+    beside,
+    coded,
+    files,
+    footprint,
+    gateways,
+    large,
+    lines,
+    million,
+    nodes,
+    pacing,
+    proofs,
+    replication,
+    small,
+    space,
+    through,
+    verify,
+)
 from bench.small import Figures
 from bench.world import World
 
@@ -44,7 +61,7 @@ def _rate(least: float | None, cpu_ms: float | None = None) -> tuple[Goal, ...]:
     return Goal("rate", "/s", least), Goal("cpu_ms", "ms", most=cpu_ms, cpu=True)
 
 
-def _megabytes(least: float) -> tuple[Goal, ...]:
+def _megabytes(least: float | None) -> tuple[Goal, ...]:
     return Goal("mb_per_second", "MB/s", least), Goal("cpu_seconds_per_gb", "s/GB", cpu=True)
 
 
@@ -86,6 +103,21 @@ ROWS = (
         space.space,
         (Goal("ratio", "x", most=1.05), Goal("ratio_before", "x before")),
     ),
+    Row(
+        "coded-beside",
+        "4+2: p99 of clients beside repair, scrub",
+        beside.beside,
+        (
+            Goal("repairing_ratio", "x (repair)", most=2),
+            Goal("scrubbing_ratio", "x (scrub)", most=2),
+        ),
+    ),
+    Row(
+        "coded-memory",
+        "4+2: memory for a million objects",
+        million.million,
+        (Goal("mb_per_million", "MB", most=40),),
+    ),
     Row("nodes-put4k-64", "4+2 on six nodes: PUT 4 KiB, 64 connections", nodes.put64, _rate(None)),
     Row("nodes-put64m", "4+2 on six nodes: PUT 64 MiB", nodes.put64m, _megabytes(None)),
     Row("nodes-get64m", "4+2 on six nodes: GET 64 MiB", nodes.get64m, _megabytes(None)),
@@ -100,6 +132,8 @@ ROWS = (
     Row("gw-put64m", "by a gateway: PUT 64 MiB", gateways.put64m, _megabytes(None)),
     Row("gw-get64m", "by a gateway: GET 64 MiB", gateways.get64m, _megabytes(None)),
     Row("seed", "seeding a peer, objects", replication.seed, _rate(None)),
+    Row("files-4k", "objects of 4 KiB by a file, its import", files.small, _rate(None)),
+    Row("files-64m", "objects of 64 MiB by a file, its import", files.large, _megabytes(None)),
     Row("idle", "idle CPU per DC, paired", replication.idle, (Goal("percent", "%", most=0.5),)),
     Row(
         "lag",
@@ -124,6 +158,25 @@ ROWS = (
     ),
     Row("burst", "2,000 new objects at the other DC", replication.burst, _rate(2000), "92 /s"),
     Row(
+        "limit-out",
+        "limit of 300 KiB/s on what goes: off by",
+        pacing.limit_out,
+        (Goal("off_percent", "%", most=2), Goal("small_p50_ms", "ms")),
+    ),
+    Row(
+        "limit-in",
+        "limit of 300 KiB/s on what comes: off by",
+        pacing.limit_in,
+        (Goal("off_percent", "%", most=2), Goal("small_p50_ms", "ms")),
+    ),
+    Row(
+        "through",
+        "read-through, p50: GET 4 KiB, a key of nobody, a page of 100",
+        through.through,
+        (Goal("get_ms", "ms"), Goal("miss_ms", "ms"), Goal("list_ms", "ms")),
+    ),
+    Row("through-get64m", "read-through: GET 64 MiB", through.get64m, _megabytes(None)),
+    Row(
         "verify",
         "comparing two DCs, 10 of 1,000,000 differ",
         verify.verify,
@@ -132,6 +185,59 @@ ROWS = (
             Goal("megabytes", "MB", most=1),
             Goal("found", "found", least=10, most=10),
         ),
+    ),
+    Row(
+        "far-lag",
+        "lag over 80 ms RTT, p50 / p99",
+        lines.far_lag,
+        (Goal("p50_ms", "ms", most=60), Goal("p99_ms", "ms", most=200)),
+        "480 / 1,100 ms",
+    ),
+    Row(
+        "far-burst",
+        "2,000 new objects over 80 ms RTT",
+        lines.far_burst,
+        (Goal("rate", "/s", 1500),),
+        "77 /s",
+    ),
+    Row("bulk", "4 x 256 MiB to the other DC", lines.bulk, _megabytes(250), "26 to 40 MB/s"),
+    Row(
+        "far-bulk",
+        "the same over 80 ms RTT and 30 MB/s",
+        lines.far_bulk,
+        (Goal("percent", "% of the line", least=90),),
+    ),
+    Row(
+        "cut",
+        "300 MB over 20 Mbit/s, cut every 6 s",
+        lines.cut,
+        (Goal("percent_twice", "% twice", most=5),),
+        "never (3 GB, every 60 s)",
+    ),
+    Row(
+        "first",
+        "first object after pairing, 80 ms RTT",
+        lines.first,
+        (Goal("seconds", "s", most=2),),
+        "16 to 31 s",
+    ),
+    Row(
+        "seed-million",
+        "seeding a peer, a million objects",
+        lines.seed_million,
+        (Goal("rate", "/s", least=4000), Goal("grown_mb", "MB grown", most=20)),
+    ),
+    Row(
+        "notarize",
+        "notarizing PUTs of 4 KiB, 64 connections",
+        proofs.notarize,
+        (Goal("rate", "/s", least=1000), Goal("cpu_ms", "ms", cpu=True)),
+    ),
+    Row(
+        "certificate",
+        "certificate, log of 10 million entries",
+        proofs.certificates,
+        (Goal("p99_ms", "ms", most=20),),
     ),
     Row(
         "rss-load",

@@ -133,7 +133,7 @@ class World:
     def unpaired(self) -> tuple[Datacenter, Datacenter]:
         """The same two, perhaps before their pairing; the user is the first one's."""
         if not self._pair:
-            north, south = self.start("north"), self._start("south")
+            north, south = self.start("north"), self.start("south")
             south.sign_for(*north.add_user())
             north.settle()
             south.settle()
@@ -169,14 +169,20 @@ class World:
             self._filled[datacenter.name, bucket] = known
         return known
 
-    def put_all(self, datacenter: Datacenter, bucket: str, keys: list[str]) -> wrk.Load:
+    def put_all(
+        self,
+        datacenter: Datacenter,
+        bucket: str,
+        keys: list[str],
+        connections: int = FILL_CONNECTIONS,
+    ) -> wrk.Load:
         """Put each key once, 4 KiB, and see that all are answered 200."""
         load = wrk.run(
             datacenter.address,
             "PUT",
             datacenter.s3.presigner.paths("PUT", bucket, keys),
             self.folder,
-            connections=min(FILL_CONNECTIONS, len(keys)),
+            connections=min(connections, len(keys)),
             seconds=FILL_SECONDS_MAX,
             body=self.small_body,
             once=True,

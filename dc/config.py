@@ -14,18 +14,22 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator
+from datetime import tzinfo
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta
 
 from dc.config_tables import S3 as S3
 from dc.config_tables import Admin as Admin
+from dc.config_tables import Events as Events
 from dc.config_tables import Log as Log
 from dc.config_tables import Metrics as Metrics
 from dc.config_tables import Mqtt as Mqtt
+from dc.config_tables import Notary as Notary
 from dc.config_tables import Objects as Objects
 from dc.config_tables import Peer as Peer
 from dc.config_tables import Section
@@ -97,12 +101,19 @@ class Config(Section, frozen=True):
     peer: Annotated[Peer, Meta(description="Other datacenters.")] = Peer()
     admin: Annotated[Admin, Meta(description="Administration.")] = Admin()
     metrics: Annotated[Metrics, Meta(description="Monitoring.")] = Metrics()
-    mqtt: Annotated[Mqtt, Meta(description="Notifications.")] = Mqtt()
+    mqtt: Annotated[Mqtt, Meta(description="The broker.")] = Mqtt()
+    events: Annotated[Events, Meta(description="Events.")] = Events()
+    notary: Annotated[Notary, Meta(description="The notary.")] = Notary()
     log: Annotated[Log, Meta(description="Messages on standard error.")] = Log()
 
     @property
     def conflict_retention_ms(self) -> int:
         return parse_duration(self.conflict_retention)
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """Of `peer.time_zone`; None is that of the machine."""
+        return ZoneInfo(self.peer.time_zone) if self.peer.time_zone else None
 
     @property
     def lifecycle_day_ms(self) -> int:
@@ -347,6 +358,8 @@ def _check_values(config: Config, lines: _Lines) -> None:
     }
     if config.metrics.listen:
         listens["metrics.listen"] = config.metrics.listen
+    if config.notary.listen:
+        listens["notary.listen"] = config.notary.listen
     seen: dict[tuple[str, int], str] = {}
     for path, listen in listens.items():
         try:
@@ -359,6 +372,9 @@ def _check_values(config: Config, lines: _Lines) -> None:
     _check_durations(config, lines)
     _check_advertise(config, lines)
     _check_mqtt(config.mqtt, lines)
+    _check_zone(config.peer.time_zone, lines)
+    _check_prefix("mqtt.topic_prefix", config.mqtt.topic_prefix, lines)
+    _check_prefix("events.topic_prefix", config.events.topic_prefix, lines)
     _check_objects(config.objects, lines)
     for name in ("base_domains", "website_domains"):
         for number, domain in enumerate(getattr(config.s3, name)):
@@ -438,14 +454,26 @@ def _check_mqtt(mqtt: Mqtt, lines: _Lines) -> None:
         raise lines.error("mqtt.host", f"{mqtt.host[:80]!r} is no name and no address of a host")
     if not 1 <= mqtt.port <= 65_535:
         raise lines.error("mqtt.port", f"{mqtt.port} is no port: 1 to 65535")
-    if not _TOPIC_PREFIX.fullmatch(mqtt.topic_prefix):
-        raise lines.error(
-            "mqtt.topic_prefix",
-            f"{mqtt.topic_prefix[:80]!r} cannot begin a topic: up to 128 letters, digits and"
-            " ./_-, for instance farshore/",
-        )
     if mqtt.password_file and not mqtt.user:
         raise lines.error("mqtt.password_file", "a password needs a user: give mqtt.user")
+
+
+def _check_zone(name: str, lines: _Lines) -> None:
+    try:
+        if name:
+            ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        reason = f"{name[:80]!r} is no time zone that this machine knows, as Europe/Paris"
+        raise lines.error("peer.time_zone", reason) from None
+
+
+def _check_prefix(path: str, prefix: str, lines: _Lines) -> None:
+    if not _TOPIC_PREFIX.fullmatch(prefix):
+        raise lines.error(
+            path,
+            f"{prefix[:80]!r} cannot begin a topic: up to 128 letters, digits and ./_-, for"
+            " instance farshore/",
+        )
 
 
 def _check_advertise(config: Config, lines: _Lines) -> None:

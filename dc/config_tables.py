@@ -1,10 +1,12 @@
 """The tables of a datacenter's configuration: their fields, defaults and descriptions
 (`dc/config.py`)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
+
+from dc.events.kinds import KINDS, EventKind
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -140,7 +142,7 @@ class Objects(Section, frozen=True):
 
 
 class Mqtt(Section, frozen=True):
-    """The broker that is told of what happens in buckets with a notification configuration."""
+    """The broker: for notifications of buckets, events, and doorbells between datacenters."""
 
     host: Annotated[
         str,
@@ -168,8 +170,27 @@ class Mqtt(Section, frozen=True):
     ] = ""
     topic_prefix: Annotated[
         str,
-        Meta(description="What all topics begin with. Buckets' configurations name the rest."),
+        Meta(
+            description="What all topics of notifications begin with. Buckets' configurations name"
+            " the rest."
+        ),
     ] = "farshore/"
+
+
+class Events(Section, frozen=True):
+    """Every committed change, told to the broker of [mqtt]; `farshore events enable` begins it."""
+
+    topic_prefix: Annotated[
+        str,
+        Meta(
+            description="What all topics of events begin with. Who may configure a bucket may"
+            " publish to any topic under mqtt.topic_prefix: keep it apart from that."
+        ),
+    ] = "farshore-events/"
+    kinds: Annotated[
+        tuple[EventKind, ...],
+        Meta(description=f"Which kinds of items are told of: {', '.join(KINDS)}."),
+    ] = KINDS
 
 
 class Peer(Section, frozen=True):
@@ -189,6 +210,13 @@ class Peer(Section, frozen=True):
             " order to try. Empty: the listen address."
         ),
     ] = ()
+    time_zone: Annotated[
+        str,
+        Meta(
+            description="The time zone of the windows that limits have (`farshore dc limit"
+            " --between`), as Europe/Paris or UTC. Empty: that of this machine."
+        ),
+    ] = ""
 
 
 class Admin(Section, frozen=True):
@@ -221,6 +249,25 @@ class Metrics(Section, frozen=True):
             " connect may read."
         ),
     ] = ""
+
+
+class Notary(Section, frozen=True):
+    """Proofs of what is stored."""
+
+    listen: Annotated[
+        str,
+        Meta(
+            description="HOST:PORT to serve the notary's logs on, to whoever can connect (plain"
+            " HTTP, for reading only; entries tell the names of objects). Empty: nobody listens."
+        ),
+    ] = ""
+    hooks: Annotated[
+        dict[str, dict[str, Any]],
+        Meta(
+            description="A table [notary.hooks.NAME] for each plug-in that is to be told of"
+            " entries and checkpoints; docs/notary-hooks.md has what can stand in it."
+        ),
+    ] = {}
 
 
 class Log(Section, frozen=True):

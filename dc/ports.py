@@ -5,14 +5,17 @@ so that a test can run the same code on a simulated clock, disk and network. The
 `dc/system.py`.
 """
 
+import asyncio
 import sqlite3
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-import aiohttp
-from aiohttp import web
+if TYPE_CHECKING:
+    # Commands that read the configuration are to start without it.
+    import aiohttp
+    from aiohttp.client_proto import ResponseHandler
 
 T = TypeVar("T")
 Buffer = bytes | bytearray | memoryview
@@ -104,6 +107,11 @@ class Disk(Protocol):
         """Make the names in a directory durable."""
         ...
 
+    def room(self, path: Path) -> int:
+        """The bytes that may still be written to the filesystem of a directory, if a twentieth of
+        it is to stay free."""
+        ...
+
 
 class Line(Protocol):
     """A connection for threads: all calls block, and raise OSError."""
@@ -168,11 +176,17 @@ class Network(Protocol):
     """The network between datacenters."""
 
     async def listen(
-        self, server: web.Server, host: str, port: int, tls: ssl.SSLContext
+        self, server: Callable[[], asyncio.Protocol], host: str, port: int, tls: ssl.SSLContext
     ) -> Listener:
-        """Serve HTTP over TLS; port 0 takes a free one."""
+        """Serve over TLS, each connection by a protocol of its own; port 0 takes a free one."""
         ...
 
-    def connector(self) -> aiohttp.BaseConnector:
-        """A connector for one client session to peers."""
+    def connector(self, opened: "Callable[[ResponseHandler], None]") -> "aiohttp.BaseConnector":
+        """A connector for one client session to a peer. `opened` is told of each connection before
+        anything goes over it, and may put itself in between (`dc/metered.py`)."""
+        ...
+
+    def narrow(self, transport: asyncio.BaseTransport, size: int) -> None:
+        """Let the other end of a connection send about so many bytes more than have been read
+        here, at most; 0: as many as is usual."""
         ...

@@ -14,6 +14,8 @@ A version id is the stamp with every hex digit complemented, so that newest sort
 Source: Kulkarni et al., "Logical Physical Clocks" (2014).
 """
 
+from datetime import UTC, datetime
+
 from dc.ports import Clock
 
 Stamp = str
@@ -45,6 +47,14 @@ def is_stamp(text: str) -> bool:
 def stamp_ms(stamp: Stamp) -> int:
     """Milliseconds since 1970 of a stamp."""
     return int(stamp[:12], 16)
+
+
+def utc_text(milliseconds: int) -> str:
+    """Milliseconds since 1970 as 2026-11-30T10:15:30.123Z. ValueError, OverflowError, OSError for
+    what is no time."""
+    seconds, rest = divmod(milliseconds, 1000)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{rest:03}Z"
 
 
 def stamp_origin(stamp: Stamp) -> str:

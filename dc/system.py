@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import random
@@ -14,11 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import aiosqlite
-from aiohttp import web
+from aiohttp.client_proto import ResponseHandler
 
 from dc.ports import Buffer, Database, File, Listener
 
@@ -27,6 +28,24 @@ _IOV_MAX = 1000
 _DISK_THREADS = 8
 _SIDE_THREADS = 16
 _KEEPALIVE_SECONDS = 60
+_IDLE_SECONDS = 11
+"""Of connections to other DCs: streams say something every ten seconds, so while all is well the
+kernel asks nothing."""
+_PROBE_SECONDS = 2
+_PROBES = 4
+GONE_SECONDS = _IDLE_SECONDS + _PROBE_SECONDS * _PROBES
+"""After this long a machine that is gone, or a line that swallows everything, ends a connection."""
+_SO_BUF_LOCK = 72
+_TLS_AHEAD_BYTES = 16 << 10
+
+
+@functools.cache
+def _buffer_bytes_max() -> int:
+    """The largest receive buffer that may be asked for."""
+    try:
+        return int(Path("/proc/sys/net/core/rmem_max").read_text())
+    except (OSError, ValueError):
+        return 212_992
 
 
 class SystemClock:
@@ -175,6 +194,10 @@ class SystemDisk:
         finally:
             os.close(fd)
 
+    def room(self, path: Path) -> int:
+        found = os.statvfs(path)
+        return max(0, found.f_bavail - found.f_blocks // 20) * found.f_frsize
+
 
 class SideBySide:
     """Does work on several disks at once, in threads: they sync in the time of the slowest."""
@@ -239,12 +262,17 @@ def dial(
     return SystemLine(pinned(endpoints, fingerprint, connect_seconds, call_seconds))
 
 
-def keep_alive(connection: socket.socket) -> None:
-    """Let the kernel ask for the other end each minute: so one that is gone is found, and nobody
-    on the way forgets a connection on which nothing is said for hours."""
+def keep_alive(
+    connection: socket.socket,
+    idle: int = _KEEPALIVE_SECONDS,
+    each: int = _KEEPALIVE_SECONDS,
+) -> None:
+    """Let the kernel ask for the other end when nothing came for `idle` seconds, then `each` so
+    many: so one that is gone is found, and nobody on the way forgets a connection on which nothing
+    is said for hours."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, each)
 
 
 def _pinning() -> ssl.SSLContext:
@@ -350,14 +378,54 @@ class SystemListener:
         self._server.close()
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Tells of each connection that it has made, and has the kernel find out when the other end is
+    gone: who only takes has nothing to send that would not arrive."""
+
+    def __init__(self, opened: Callable[[ResponseHandler], None]) -> None:
+        super().__init__(limit=0, enable_cleanup_closed=False)
+        self._opened = opened
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        protocol = await super()._create_connection(req, traces, timeout)
+        transport = protocol.transport
+        found = None if transport is None else transport.get_extra_info("socket")
+        if found is not None:
+            with contextlib.suppress(OSError):
+                keep_alive(found, _IDLE_SECONDS, _PROBE_SECONDS)
+                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+        self._opened(protocol)
+        return protocol
+
+
 class SystemNetwork:
     """TCP."""
 
     async def listen(
-        self, server: web.Server, host: str, port: int, tls: ssl.SSLContext
+        self, server: Callable[[], asyncio.Protocol], host: str, port: int, tls: ssl.SSLContext
     ) -> Listener:
         loop = asyncio.get_running_loop()
         return SystemListener(await loop.create_server(server, host, port, ssl=tls))
 
-    def connector(self) -> aiohttp.BaseConnector:
-        return aiohttp.TCPConnector(limit=0, enable_cleanup_closed=False)
+    def connector(self, opened: Callable[[ResponseHandler], None]) -> aiohttp.BaseConnector:
+        return _Connector(opened)
+
+    def narrow(self, transport: asyncio.BaseTransport, size: int) -> None:
+        if isinstance(transport, asyncio.Transport) and transport.is_closing():
+            return
+        if size > _buffer_bytes_max():
+            # The kernel would give less, for good: and one connection could not have all of a rate.
+            size = 0
+        if hasattr(transport, "set_read_buffer_limits"):
+            transport.set_read_buffer_limits((size and _TLS_AHEAD_BYTES) or None)
+        connection = transport.get_extra_info("socket")
+        if connection is None:
+            return
+        with contextlib.suppress(OSError):
+            if size:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+            else:
+                # Or it would never grow again. Linux before 5.14 does not know this.
+                connection.setsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK, 0)

@@ -42,7 +42,9 @@ class Worker:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = spawn(self._loop(), self.name)
+        """Nothing when it runs already."""
+        if self._task is None or self._task.done():
+            self._task = spawn(self._loop(), self.name)
 
     async def stop(self) -> None:
         """Cancel the loop and wait until it has ended."""

@@ -7,6 +7,7 @@ Each has the stamp of the write, so what is set later, in any datacenter, is lat
 from collections.abc import Mapping
 
 from dc.names.model import Bucket, Register, Registers
+from dc.notary import born
 from dc.stamps import Stamp
 from gateway.access import acl
 from gateway.access.acl_requests import acl_of_write
@@ -33,7 +34,11 @@ def read_attributes(context: Context, request: Request, stamp: Stamp) -> dict[st
     return found
 
 
-def registers_at(bucket: Bucket, stamp: Stamp, attributes: Mapping[str, str]) -> Registers:
-    """The registers of a version that is written with this stamp."""
+def registers_at(
+    bucket: Bucket, stamp: Stamp, attributes: Mapping[str, str], sha256: str = ""
+) -> Registers:
+    """The registers of a version that is written with this stamp. `sha256`: of its bytes as clients
+    read them, in hex, if it is known."""
     texts = {**default_retention(bucket, stamp), **attributes} if bucket.registers else attributes
-    return {name: Register(stamp, text) for name, text in texts.items()}
+    registers = {name: Register(stamp, text) for name, text in texts.items()}
+    return registers | born(bucket, stamp, sha256)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from dc.broker import Broker
 from dc.names.api import Names
 from dc.ports import Clock
 from dc.worker import Worker
 from gateway.access_logs.delivery import AccessLogs
 from gateway.lifecycle.worker import Lifecycle
-from gateway.notifications.delivery import Broker, Delivery
+from gateway.notifications.delivery import Delivery
 
 _BROKER_BACKOFF_SECONDS_MAX = 10.0
 """A broker that is back is found within this time."""

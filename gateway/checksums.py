@@ -227,6 +227,8 @@ class BodyDigests(NamedTuple):
     md5_hex: str
     crc64nvme: int
     checksums: dict[str, str]
+    sha256_hex: str = ""
+    """"" when it is not to be told."""
 
 
 class BodyVerifier:
@@ -240,7 +242,9 @@ class BodyVerifier:
         *,
         of_object: bool = False,
         plain: bool = False,
+        sha256: bool = False,
     ) -> None:
+        """`sha256`: it is to be told, whatever the request says."""
         self._md5_expected = None if plain else asked_md5(headers)
         self._sha256_expected = auth.payload_sha256
         # boto3 signs the name of its default algorithm into URLs for bodies it never sees.
@@ -248,6 +252,8 @@ class BodyVerifier:
         self._asked: AskedChecksum | None = None
         if not of_object and (auth.hoisted or not plain):
             self._asked = asked_checksum(headers, auth.hoisted, strict=strict)
+        self._sha256_told = sha256
+        self._sha256 = sha256 or self._sha256_expected is not None
         self._crc = Crc(crt.crc64nvme, 8)
         self._md5: hashlib._Hash | None = None
         self._others: dict[str, Hasher] = {}
@@ -259,7 +265,7 @@ class BodyVerifier:
 
     def _other_algorithms(self) -> set[str]:
         wanted = {self._asked.algorithm} if self._asked else set()
-        if self._sha256_expected is not None:
+        if self._sha256:
             wanted.add("SHA256")
         return wanted - {"CRC64NVME"}
 
@@ -289,7 +295,7 @@ class BodyVerifier:
         md5 = hashlib.md5(data, usedforsecurity=False).digest()
         crc: int = crt.crc64nvme(data)
         others: dict[str, bytes] = {}
-        if self._asked is not None or self._sha256_expected is not None:
+        if self._asked is not None or self._sha256:
             for name in self._other_algorithms():
                 other = hasher(name)
                 other.update(data)
@@ -327,4 +333,5 @@ class BodyVerifier:
                 message = f"The {name} you specified did not match the calculated checksum."
                 raise S3Error("BadDigest", message)
             checksums[name] = _base64(found)
-        return BodyDigests(md5.hex(), crc, checksums)
+        sha256 = others["SHA256"].hex() if self._sha256_told else ""
+        return BodyDigests(md5.hex(), crc, checksums, sha256)

@@ -9,8 +9,10 @@ from dc.accounts import Credential as Credential
 from dc.keyring import Keyring as Keyring
 from dc.names.api import GatewayNames
 from dc.names.model import Version
+from dc.notary import Proofs as Proofs
 from dc.objects.api import ObjectStore
 from dc.ports import Randomness
+from dc.read_through import Others as Others
 
 T = TypeVar("T")
 Replication = Callable[[Version], str]
@@ -67,3 +69,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     randomness: Randomness
     config: Config
     replication: Replication = alone
+    others: Others | None = None
+    """The other datacenters, to read through; None where they cannot be asked."""
+    proofs: Proofs | None = None
+    """The notary; None where there is none."""

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple, cast
 from msgspec.structs import replace
 
 from dc.names.model import NULL_VERSION, Bucket, Extent, Kind, Meta, Sealed, Version
+from dc.notary import notarizes
 from dc.objects.api import BytesElsewhere, CorruptData
 from dc.objects.ident import body_ident, version_ident
 from dc.objects.tiers import tier_of
 from dc.ports import Buffer
+from dc.read_through import READ_THROUGH
 from dc.stamps import Stamp
 from gateway.access.acl import READ
 from gateway.access.facts import facts_of_tags
@@ -45,7 +47,7 @@ from gateway.model.matching import COPY_SOURCE
 from gateway.notifications.records import of, told
 from gateway.positions import position_line
 from gateway.put import FULL_OBJECT, give_name
-from gateway.read import look_up, permitted
+from gateway.read import look_up, permitted, seek
 from gateway.replication_rules import not_here
 from gateway.reply import XMLNS, Reply, xml_reply
 from gateway.request import Request
@@ -70,16 +72,20 @@ class Copied(NamedTuple):
     extents: list[Extent]
     sealed: Sealed | None
     stored_crc64: int
+    sha256_hex: str = ""
+    """"" when it is not to be told."""
 
 
 class _Passage:
-    """What the bytes of a copy go through: MD5, CRC-64, one more checksum, encryption."""
+    """What the bytes of a copy go through: MD5, CRC-64, one more checksum, encryption. `sha256`:
+    that is to be told, too."""
 
-    def __init__(self, algorithm: str, encrypter: Encrypter | None) -> None:
+    def __init__(self, algorithm: str, encrypter: Encrypter | None, sha256: bool) -> None:
         self.encrypter = encrypter
         self.md5: Hasher = Sha("md5")
         self.crc: Hasher = hasher("CRC64NVME")
         self.other: Hasher | None = hasher(algorithm) if algorithm else None
+        self.sha256: Hasher | None = Sha("sha256") if sha256 else None
 
     def update(self, data: Buffer) -> Buffer:
         """The bytes to store."""
@@ -88,6 +94,8 @@ class _Passage:
         self.crc.update(piece)
         if self.other is not None:
             self.other.update(piece)
+        if self.sha256 is not None:
+            self.sha256.update(piece)
         return data if self.encrypter is None else self.encrypter.update(data)
 
     @property
@@ -101,7 +109,8 @@ class _Passage:
         sealed = None
         if self.encrypter is not None:
             sealed, stored = Sealed(self.encrypter.nonce, crc), self.encrypter.crc64
-        return Copied(self.md5.digest().hex(), crc, other, [], sealed, stored)
+        sha256 = self.sha256.digest().hex() if self.sha256 is not None else ""
+        return Copied(self.md5.digest().hex(), crc, other, [], sealed, stored, sha256)
 
 
 class Source(NamedTuple):
@@ -123,7 +132,10 @@ async def find_source(context: Context, request: Request) -> Source:
     access = Access(context.names.directory, request, bucket, key, action, READ, facts)
     try:
         found = await look_up(context.names, bucket.id, key, version_id)
-        source = permitted(access, key, found, version_id)
+        if found is None and READ_THROUGH in bucket.registers:
+            source = await seek(context, request, access, bucket, key, version_id)
+        else:
+            source = permitted(access, key, found, version_id)
     except S3Error as error:
         if error.code != "MethodNotAllowed":
             raise S3Error(error.code, extra=error.extra) from None
@@ -166,10 +178,11 @@ async def copy_bytes(
     described: Callable[[Copied, bool], Awaitable[bytes]] | None = None,
     *,
     tier: str,
+    sha256: bool = False,
 ) -> Copied:
     """Store the bytes [start, stop) of a version anew. `about` is stored beside them; but beside
-    the last of them what `described` says, told whether these are all."""
-    passage = _Passage(algorithm, encrypter)
+    the last of them what `described` says, told whether these are all. `sha256`: it is wanted."""
+    passage = _Passage(algorithm, encrypter, sha256)
     start, stop = span
     pieces = read_body(context, source, opening, start, stop)
     small = stop - start <= SMALL_BYTES_MAX
@@ -246,6 +259,7 @@ async def copy_object(context: Context, request: Request) -> Reply:
         encrypter,
         described,
         tier=tier_of(bucket),
+        sha256=notarizes(bucket),
     )
     assert version is not None
     version = replace(version, extents=copied.extents)
@@ -298,7 +312,7 @@ def _version(
         copied.md5_hex,
         meta,
         [],
-        registers=registers_at(bucket, stamp, attributes),
+        registers=registers_at(bucket, stamp, attributes, copied.sha256_hex),
     )
 
 

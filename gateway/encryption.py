@@ -23,6 +23,7 @@ from dc.ports import Buffer
 from gateway.cipher import KEY_BYTES, NONCE_BYTES, Decrypter, Encrypter, is_key, key_check
 from gateway.context import Context
 from gateway.errors import S3Error, invalid_argument
+from gateway.read_through import stored
 from gateway.request import Request
 from gateway.settings import setting
 
@@ -206,6 +207,24 @@ def opened(
         message = "The object was stored using a form of Server Side Encryption. "
         message += "The correct parameters must be provided to retrieve the object."
         raise S3Error("InvalidRequest", message)
+    return _opening(context, version, about, key)
+
+
+def opened_by_itself(context: Context, version: Version) -> Opening | None:
+    """The same, for the datacenter's own reading of what it can read without a client.
+    ServiceUnavailable."""
+    about = version.meta.sse
+    return None if about is None else _opening(context, version, about, None)
+
+
+def is_readable(version: Version) -> bool:
+    """Whether the datacenter can read an object without its client."""
+    return version.meta.sse is None or version.meta.sse.kind != CUSTOMER
+
+
+def _opening(
+    context: Context, version: Version, about: Encryption, key: CustomerKey | None
+) -> Opening:
     sizes = [part.size for part in version.meta.parts] or [version.size]
     return Opening(about, sizes, _master(context, about, key))
 
@@ -250,10 +269,16 @@ async def decrypted(context: Context, decrypter: Decrypter, data: Buffer) -> byt
 
 
 def read_body(
-    context: Context, version: Version, opening: Opening | None, start: int, stop: int
+    context: Context,
+    version: Version,
+    opening: Opening | None,
+    start: int,
+    stop: int,
+    request: Request | None = None,
 ) -> AsyncIterator[Buffer]:
-    """The bytes [start, stop) of an object as clients see them, in pieces."""
-    pieces = context.objects.read(version.extents, start, stop)
+    """The bytes [start, stop) of an object as clients see them, in pieces. `request`: whose answer
+    is to say where they are from."""
+    pieces = stored(context, request, version, start, stop)
     return pieces if opening is None else _decrypting(context, opening.decrypter(start), pieces)
 
 

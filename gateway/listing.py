@@ -11,12 +11,14 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from zlib import crc32
 
-from dc.names.model import Listed, Page
+from dc.names.pages import Listed, Page
+from dc.read_through import READ_THROUGH, reads_through
 from dc.stamps import stamp_ms
 from gateway.context import Context
 from gateway.dates import MILLISECONDS, iso_second
 from gateway.errors import S3Error
 from gateway.limits import LIST_KEYS_MAX
+from gateway.merged_listing import Span, merged_page
 from gateway.owners import owner_xml
 from gateway.reply import XMLNS, Reply, xml_reply
 from gateway.request import Request
@@ -90,6 +92,9 @@ async def _page(
 ) -> Page:
     if limit == 0:
         return Page([], [], False, "")
+    if READ_THROUGH in request.bucket.registers and reads_through(request.bucket):
+        span = Span(request.bucket.id, prefix, delimiter, limit)
+        return await merged_page(context, request, span, after)
     return await context.names.list_objects(
         request.bucket.id, prefix=prefix, delimiter=delimiter, after=after, limit=limit
     )
@@ -104,7 +109,8 @@ async def _list_v1(context: Context, request: Request) -> Reply:
     page = await _page(context, request, prefix, delimiter, marker, limit)
     encode = url_encode if url else escape
     extra = f"<Marker>{encode(marker)}</Marker>"
-    if page.truncated and delimiter:
+    if page.truncated and (delimiter or reads_through(request.bucket)):
+        # A merged page may be empty, or end after its last key.
         extra += f"<NextMarker>{encode(page.last)}</NextMarker>"
     owner = _owner(context, request)
     return _result(request, page, extra, owner, prefix, delimiter, limit, url)

@@ -33,9 +33,10 @@ from gateway.delete import delete_object, delete_objects
 from gateway.errors import S3Error
 from gateway.lifecycle import configuration as lifecycle
 from gateway.model import matching
-from gateway.model.matching import BUCKET, COPY_SOURCE, OBJECT, ROOT, find_name
+from gateway.model.matching import BUCKET, COPY_SOURCE, OBJECT, ROOT, find_name, not_allowed
 from gateway.model.reader import reader
 from gateway.model.writer import writer
+from gateway.notary import QUERY
 from gateway.notifications import configuration as notifications
 from gateway.object_attributes import get_attributes
 from gateway.put import put_object
@@ -240,6 +241,9 @@ def find_row(request: Request) -> Row:
             row = _OBJECT.get(method)
             if row is not None and (row is not PUT_OBJECT or COPY_SOURCE not in request.headers):
                 return row
+        elif QUERY in target.query and method not in ("GET", "HEAD"):
+            # Else it would mean, for instance, to overwrite the object with its certificate.
+            raise not_allowed(OBJECT, method, QUERY)
         kind = OBJECT
     elif target.bucket:
         kind = BUCKET

@@ -24,6 +24,7 @@ from dc.names.model import (
     Sealed,
     Version,
 )
+from dc.notary import notarizes
 from dc.objects.ident import body_ident, refusal_ident, version_ident
 from dc.objects.tiers import tier_of
 from dc.stamps import Stamp
@@ -158,7 +159,7 @@ async def put_object(context: Context, request: Request) -> Reply:
     stored = await store_body(
         context,
         request,
-        BodyVerifier(headers, request.auth, plain=request.plain),
+        BodyVerifier(headers, request.auth, plain=request.plain, sha256=notarizes(bucket)),
         begun,
         described,
         encrypter,
@@ -204,7 +205,9 @@ def _version(
         stored.digests.md5_hex,
         about,
         [],
-        registers=registers_at(bucket, stamp, attributes) if attributes or bucket.registers else {},
+        registers=registers_at(bucket, stamp, attributes, stored.digests.sha256_hex)
+        if attributes or bucket.registers
+        else {},
     )
 
 

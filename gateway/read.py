@@ -13,9 +13,11 @@ from typing import Any, cast
 import structlog
 
 from dc.names.api import GatewayNames
-from dc.names.model import Kind, Version
+from dc.names.model import Bucket, Kind, Version
+from dc.notary import NOTARY
 from dc.objects.api import BytesElsewhere, ObjectsError
 from dc.ports import Buffer
+from dc.read_through import READ_THROUGH, reads_through
 from gateway.conditions import check_read
 from gateway.context import Context
 from gateway.encryption import decrypted, opened, read_body, sse_head
@@ -24,8 +26,11 @@ from gateway.lifecycle.expiry import expiration_head
 from gateway.limits import PART_NUMBER_MAX, SMALL_BYTES_MAX
 from gateway.locks import lock_lines
 from gateway.metadata import check_value, object_head
+from gateway.notary import QUERY, certificate, say_notary
+from gateway.positions import PositionNotHere, is_reached
 from gateway.put import FULL_OBJECT, checksum_head, crc64_text
 from gateway.ranges import parse_range
+from gateway.read_through import say_through, sought
 from gateway.replication_rules import not_here
 from gateway.reply import Reply
 from gateway.request import Access, Request
@@ -80,12 +85,65 @@ def permitted(
     return version
 
 
+async def seek(
+    context: Context,
+    request: Request,
+    access: Access,
+    bucket: Bucket,
+    key: str,
+    version_id: str | None,
+) -> Version:
+    """The same as `permitted`, of a version that is not known here: it may be elsewhere."""
+    found, datacenter = await sought(context, request, access, bucket, key, version_id)
+    if found is None:
+        # What has come here while others were asked is no news any more.
+        here = await look_up(context.names, bucket.id, key, version_id)
+        return permitted(access, key, here, version_id)
+    version = permitted(access, key, found, version_id)
+    say_through(request, datacenter)
+    return version
+
+
+async def reach(
+    context: Context, request: Request, here: Version | None, version_id: str | None
+) -> Version:
+    """The version that a request means whose positions have not come in time: of another
+    datacenter, if they are reached by it. `here`: what is here. PositionNotHere."""
+    late, access, key = request.late, request.access, request.key
+    assert isinstance(late, PositionNotHere)
+    found, datacenter = await sought(
+        context, request, access, request.bucket, key, version_id, newer=True
+    )
+    if found is None or not all(is_reached(one, found) for one in late.missing):
+        if await context.names.missing(late.missing, 0.0):
+            raise late
+        # It has come here while others were asked.
+        here = await look_up(context.names, request.bucket.id, key, version_id)
+        return permitted(access, key, here, version_id)
+    if here is not None and here.stamp > found.stamp:
+        return permitted(access, key, here, version_id)
+    version = permitted(access, key, found, version_id)
+    say_through(request, datacenter)
+    return version
+
+
 async def get_object(context: Context, request: Request) -> Reply | None:
     """None when the answer was streamed."""
     target = request.target
     key, version_id = target.key, target.query.get("versionId")
     version = await look_up(context.names, request.bucket.id, key, version_id)
-    version = permitted(request.access, key, version, version_id)
+    if request.late is not None:
+        version = await reach(context, request, version, version_id)
+    elif version is None and READ_THROUGH in request.bucket.registers:
+        version = await seek(context, request, request.access, request.bucket, key, version_id)
+    else:
+        version = permitted(request.access, key, version, version_id)
+    if NOTARY in version.registers:
+        if QUERY in target.query:
+            return await certificate(context, version)
+        await say_notary(context, request, version)
+    elif QUERY in target.query:
+        raise S3Error("NoSuchCertificate")
     opening = None
     if version.meta.sse is not None or not request.plain:
         opening = opened(context, request, version)
@@ -97,12 +155,12 @@ async def get_object(context: Context, request: Request) -> Reply | None:
         status, head, start, stop = _selection(context, request, version)
     size = stop - start
     if size <= SMALL_BYTES_MAX and size == version.size:
-        body = context.objects.read_cached(version.extents)
+        body = _cached(context, version)
         if body is not None:
             if opening is not None:
                 body = await decrypted(context, opening.decrypter(0), body)
             return Reply(status, head, body)
-    pieces = read_body(context, version, opening, start, stop)
+    pieces = read_body(context, version, opening, start, stop, request)
     try:
         return await _stream(request, version, Reply(status, head, length=size), pieces)
     except BytesElsewhere:
@@ -112,7 +170,18 @@ async def get_object(context: Context, request: Request) -> Reply | None:
 async def head_object(context: Context, request: Request) -> Reply:
     key, version_id = request.target.key, request.target.query.get("versionId")
     version = await look_up(context.names, request.bucket.id, key, version_id)
-    version = permitted(request.access, key, version, version_id)
+    if request.late is not None:
+        version = await reach(context, request, version, version_id)
+    elif version is None and READ_THROUGH in request.bucket.registers:
+        version = await seek(context, request, request.access, request.bucket, key, version_id)
+    else:
+        version = permitted(request.access, key, version, version_id)
+    if NOTARY in version.registers:
+        if QUERY in request.target.query:
+            return await certificate(context, version)
+        await say_notary(context, request, version)
+    elif QUERY in request.target.query:
+        raise S3Error("NoSuchCertificate")
     if version.meta.sse is not None or not request.plain:
         opened(context, request, version)
     if request.plain and not request.target.query:
@@ -245,3 +314,14 @@ async def _stream(
             request.close = True
             connection.abort()
     return None
+
+
+def _cached(context: Context, version: Version) -> bytes | None:
+    """The whole of a small body from memory; None when that is not possible, or when it is damaged
+    and may be read through."""
+    try:
+        return context.objects.read_cached(version.extents)
+    except ObjectsError:
+        if reads_through(context.names.directory.bucket_by_id(version.bucket)):
+            return None
+        raise

@@ -55,6 +55,7 @@ class Access(Protocol):
         facts: Mapping[str, list[str] | None] | None = None,
     ) -> None: ...
     def may_bypass(self, key: str) -> bool: ...
+    def may_seek(self) -> bool: ...
 
 
 NOBODY = cast(Access, None)
@@ -79,6 +80,7 @@ class Request:
     `reply`: what was sent, or began to be. `batch`: what DeleteObjects has come to, for
     logs; `acl_required`: whether a grant of an access control list was what allowed it, for logs.
     `operation`: what it asks for, `received` and `sent`: bytes of bodies, on the wire, for counts.
+    `late`: the error of positions that have not come in time, which what is elsewhere may mend.
     `continue_due`: the client waits for "100 Continue" before it sends the body.
     """
 
@@ -95,6 +97,7 @@ class Request:
         "headers",
         "http10",
         "id",
+        "late",
         "method",
         "operation",
         "payload",
@@ -136,6 +139,7 @@ class Request:
         self.common = ""
         self.reply: Reply | None = None
         self.batch: Sequence[Deleted] = ()
+        self.late: S3Error | None = None
         self.acl_required = False
         self.operation = UNKNOWN
         self.received = 0
@@ -211,6 +215,7 @@ class DerivedRequest(Request):
         self.id = request.id
         self.reply = None
         self.batch = ()
+        self.late = request.late
         self.acl_required = False
         self.operation = request.operation
         self.received = 0

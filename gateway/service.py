@@ -3,7 +3,7 @@
 1. It gets its id. 2. Its target is parsed, once, into bucket, key and query. 3. Its signature is
 verified: a request is authenticated before anything is looked up. 4. Its operation is found.
 5. Headers that the operation does not know are refused; if it names positions of writes, they are
-waited for (`gateway.positions`). 6. It is authorised (`gateway.access.gate`); who sends no
+waited for (`gateway.waiting`). 6. It is authorised (`gateway.access.gate`); who sends no
 signature may list the buckets that are theirs, which are none. It is run. 7. The answer, or the
 error as S3's XML document, is sent, with the request id.
 
@@ -13,6 +13,7 @@ Nothing is logged for a request that succeeded or was refused; errors of ours ar
 from collections.abc import Awaitable
 from traceback import format_exception
 
+import msgspec
 import structlog
 from aiohttp.http_exceptions import InvalidURLError, LineTooLong
 from aiohttp.web_protocol import RequestPayloadError
@@ -24,6 +25,7 @@ from dc.names.api import (
     NoSuchBucket,
     StampTooOld,
 )
+from dc.names.model import Peer, Version
 from dc.objects.api import ObjectsError, ObjectStore, OutOfSpace
 from dc.ports import Clock, Randomness
 from gateway.access.gate import Access
@@ -38,6 +40,8 @@ from gateway.context import (
     Credentials,
     Keyring,
     Offload,
+    Others,
+    Proofs,
     Replication,
     alone,
 )
@@ -46,6 +50,7 @@ from gateway.counts import PREFLIGHT, WEBSITE, Counts
 from gateway.dates import http_date
 from gateway.errors import S3Error
 from gateway.headers import are_plain, check_headers
+from gateway.notary import sha256_of
 from gateway.operations import (
     CREATE_BUCKET,
     GET_OBJECT,
@@ -56,7 +61,7 @@ from gateway.operations import (
     find_row,
     run,
 )
-from gateway.positions import POSITION, wait_for_positions
+from gateway.positions import POSITION, PositionNotHere
 from gateway.post import read_upload
 from gateway.refusals import refusal_of
 from gateway.reply import XML_HEAD, Reply, header_line, serialise
@@ -64,6 +69,7 @@ from gateway.request import NOBODY, Request
 from gateway.sigv4 import AuthResult
 from gateway.target import Target, parse_target
 from gateway.uri import decode_path
+from gateway.waiting import wait_for_positions
 from gateway.website import Website, website_bucket
 
 log = structlog.get_logger("gateway")
@@ -86,6 +92,8 @@ class Gateway:
         config: Config,
         offload: Offload,
         replication: Replication = alone,
+        others: Others | None = None,
+        proofs: Proofs | None = None,
         logs: AccessLogs | None = None,
         counts: Counts | None = None,
     ) -> None:
@@ -97,6 +105,8 @@ class Gateway:
             randomness=randomness,
             config=config,
             replication=replication,
+            others=others,
+            proofs=proofs,
         )
         self._directory = names.directory
         self._credentials = credentials
@@ -105,9 +115,15 @@ class Gateway:
         self._config = config
         self._next_id = int.from_bytes(randomness.token(7), "big")
         self._found: Credential | None = None
+        self._peers: list[Peer] | None = None
+        self._signing = config
         self._second = -1
         self._date = ""
         self.counts = counts or Counts()
+
+    async def sha256(self, version: Version) -> tuple[str, bool]:
+        """The SHA-256 of an object, by reading it (`gateway.notary.sha256_of`)."""
+        return await sha256_of(self._context, version)
 
     def server(self) -> Server:
         """Made in the running event loop."""
@@ -169,7 +185,7 @@ class Gateway:
         if "Origin" in headers:
             request.common += cors_lines(self._directory, request)
         self._found = None
-        request.auth = auth = authenticate(request, self._secret, request.time, config)
+        request.auth = auth = authenticate(request, self._secret, request.time, self._signed_for())
         request.user = self._caller(auth)
         if auth.hoisted:
             request.take_hoisted()
@@ -178,6 +194,16 @@ class Gateway:
         if row is POST_OBJECT:
             return self._post(request)
         return self._perform(request, row)
+
+    def _signed_for(self) -> Config:
+        """The settings, and the regions of all paired DCs: a client that has lost its own may ask
+        here as it is. A region only binds the signature to the words that were signed."""
+        peers = self._context.names.peers()
+        if peers is not self._peers:
+            regions = self._config.region_aliases.union(peer.region for peer in peers)
+            self._signing = msgspec.structs.replace(self._config, region_aliases=regions)
+            self._peers = peers
+        return self._signing
 
     async def _preflight(self, request: Request) -> Reply:
         request.operation = PREFLIGHT
@@ -198,7 +224,7 @@ class Gateway:
         return await Website(self._context, perform, request, bucket).answer()
 
     async def _post(self, request: Request) -> Reply:
-        upload = await read_upload(request, self._credentials, request.time, self._config)
+        upload = await read_upload(request, self._credentials, request.time, self._signed_for())
         reply = await self._perform_for(upload, PUT_OBJECT)
         assert reply is not None
         return upload.answer(reply)
@@ -221,8 +247,28 @@ class Gateway:
 
     async def _perform_after(self, request: Request, row: Row) -> Reply | None:
         """The same for what is to see what was written elsewhere."""
-        await wait_for_positions(self._context.names, request)
+        try:
+            await wait_for_positions(self._context.names, request)
+        except PositionNotHere as late:
+            if row is not GET_OBJECT and row is not HEAD_OBJECT:
+                raise
+            return await self._perform_late(request, row, late)
         return await self._admit(request, row)
+
+    async def _perform_late(
+        self, request: Request, row: Row, late: PositionNotHere
+    ) -> Reply | None:
+        """The same for an object of which others may have what has not come in time. What is here
+        does not refuse it: the bucket, or who is let in, may be what has not come."""
+        try:
+            access = self._access(request, row)
+            if not access.is_short:
+                await access.admit(self._context.names)
+        except S3Error:
+            raise late from None
+        request.late = late
+        reply: Reply | None = await row.handler(self._context, request)
+        return reply
 
     def _admit(self, request: Request, row: Row) -> Awaitable[Reply | None]:
         """What runs an operation, if its sender may ask for it."""

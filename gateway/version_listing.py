@@ -4,12 +4,16 @@ What a page starts after is the key and the version id of the last one before it
 told there by the id that its stamp would make: so its place is known also when it is gone.
 """
 
-from dc.names.model import Kind, ListedVersion, VersionPage
+from dc.names.model import Kind
+from dc.names.pages import ListedVersion, VersionPage
+from dc.read_through import reads_through
 from gateway.context import Context
 from gateway.dates import iso_date
 from gateway.errors import invalid_argument
 from gateway.limits import LIST_KEYS_MAX
 from gateway.listing import checksum_elements, common_prefixes, number, wants_url_encoding
+from gateway.merged_listing import Span
+from gateway.merged_versions import After, merged_versions
 from gateway.metadata import STANDARD
 from gateway.owners import owner_xml
 from gateway.reply import XMLNS, Reply, xml_reply
@@ -28,13 +32,8 @@ async def list_versions(context: Context, request: Request) -> Reply:
     if id_marker is not None and not key_marker:
         message = "A version-id marker cannot be specified without a key marker."
         raise invalid_argument(message, "version-id-marker", id_marker)
-    page = await context.names.list_versions(
-        request.bucket.id,
-        prefix=prefix,
-        delimiter=delimiter,
-        after=(key_marker, None if not id_marker else vid_of(id_marker, "version-id-marker")),
-        limit=limit,
-    )
+    after = (key_marker, None if not id_marker else vid_of(id_marker, "version-id-marker"))
+    page = await _page(context, request, Span(request.bucket.id, prefix, delimiter, limit), after)
     encode = url_encode if url else escape
     owner = f"<Owner>{owner_xml(context.names.directory, request.bucket.owner)}</Owner>"
     head = f"<ListVersionsResult {XMLNS}><Name>{request.bucket.name}</Name>"
@@ -51,6 +50,15 @@ async def list_versions(context: Context, request: Request) -> Reply:
         head += "<EncodingType>url</EncodingType>"
     head += f"<IsTruncated>{'true' if page.truncated else 'false'}</IsTruncated>"
     return xml_reply(f"{head}{''.join(_rows(owner, page, url))}</ListVersionsResult>")
+
+
+async def _page(context: Context, request: Request, span: Span, after: After) -> VersionPage:
+    if span.limit and reads_through(request.bucket):
+        return await merged_versions(context, request, span, after)
+    bucket_id, prefix, delimiter, limit = span
+    return await context.names.list_versions(
+        bucket_id, prefix=prefix, delimiter=delimiter, after=after, limit=limit
+    )
 
 
 def _rows(owner: str, page: VersionPage, url: bool) -> list[str]:

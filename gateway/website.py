@@ -189,6 +189,7 @@ class Website:
             return _redirect(moved.location)
         finally:
             self._request.close = self._request.close or request.close
+            self._request.common = request.common
 
     async def _is_folder(self, key: str, suffix: str) -> bool:
         """Whether a key that is no object is a folder with an index that anyone may read."""

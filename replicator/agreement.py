@@ -6,6 +6,8 @@ ours is acknowledged to the end; and the answer counts only if its feed still en
 it, and nothing has changed here until the answer came. It is forgotten as soon as either feed
 moves.
 
+Of a peer whose feed is drawn it is looked after a draw, and then says what was so at that draw.
+
 The peer also says how much of its feed we lack, which we cannot know ourselves; it is asked for
 that while we are behind.
 """
@@ -17,7 +19,7 @@ from replicator import messages, status
 from replicator.client import PeerClient
 from replicator.errors import ReplicatorError
 from replicator.home import Home
-from replicator.limits import ASK_SECONDS, BEHIND_SECONDS, ROOTS_SECONDS
+from replicator.limits import ASK_SECONDS, BEHIND_SECONDS, DRAW_AFTER_SECONDS, ROOTS_SECONDS
 from replicator.measures import waiting
 from replicator.outbound import Outbound
 from replicator.status import Inbound
@@ -53,7 +55,7 @@ class Agreement:
     def to_take(self) -> status.Waiting | None:
         """What we lack of the peer's changes, as it said last."""
         inbound, lacks = self._inbound, self._lacks
-        if not inbound.connected:
+        if not inbound.connected or inbound.idle:
             return None
         if not inbound.behind:
             return status.NOTHING
@@ -72,6 +74,9 @@ class Agreement:
         inbound = self._inbound
         if not inbound.connected or not inbound.behind:
             self._lacks = None
+        if inbound.idle_seconds > DRAW_AFTER_SECONDS:
+            # The connection of the draw is closed, and a link that is idle is to cost nothing.
+            return ASK_SECONDS
         moment = self._moment()
         try:
             if moment is not None and moment != self._compared:
@@ -91,7 +96,7 @@ class Agreement:
         settled = self._outbound.settled
         if cursor is None or not inbound.connected or inbound.behind:
             return None
-        if settled is None or settled < end or not self._outbound.streams:
+        if settled is None or settled < end or not self._outbound.in_touch(self._home.clock):
             return None
         return cursor.epoch, cursor.seq, end
 

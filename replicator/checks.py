@@ -61,7 +61,9 @@ class Checks:
         inbound: Inbound,
         outbound: Outbound,
         agreement: Agreement,
+        draw: Callable[[], None],
     ) -> None:
+        """`draw`: asks for a draw of the peer's feed, if it is not kept open."""
         self._home = home
         self._peer = peer
         self._client = client
@@ -69,6 +71,7 @@ class Checks:
         self._inbound = inbound
         self._outbound = outbound
         self._agreement = agreement
+        self._draw = draw
         self._running = asyncio.Lock()
         self._ups = 0
         self._up_at = 0.0
@@ -174,7 +177,7 @@ class Checks:
 
     @property
     def connected(self) -> bool:
-        return self._inbound.connected and self._outbound.streams > 0
+        return self._inbound.connected and self._outbound.in_touch(self._home.clock)
 
     @property
     def missed_deletions(self) -> bool:
@@ -189,6 +192,8 @@ class Checks:
         return cursor.epoch if cursor else ""
 
     async def taken(self) -> int:
+        """Who asks waits for something: it may not be drawn yet."""
+        self._draw()
         count, lowest = await self._home.names.inbox_state(self._peer.dc_id)
         return taken_effect(self._inbound.position, count, lowest)
 
@@ -202,13 +207,14 @@ class Checks:
     async def restore(self, items: list[shapes.Item], client: CompareClient | None = None) -> int:
         return len(await self._fetch(items, client or CompareClient(self._client), bare=True))
 
-    async def fill(self, items: list[shapes.Item]) -> set[shapes.Item]:
-        """Fetch the bodies of items of which the peer has the bytes; which these are."""
+    async def fill(self, items: list[shapes.Item]) -> dict[shapes.Item, int]:
+        """Fetch the bodies of items of which the peer has the bytes; which these are, and at which
+        positions they are in the inbox."""
         return await self._fetch(items, CompareClient(self._client), bare=False)
 
     async def _fetch(
         self, items: list[shapes.Item], client: CompareClient, *, bare: bool
-    ) -> set[shapes.Item]:
+    ) -> dict[shapes.Item, int]:
         """Put the records of items into the inbox; `bare`: also where the peer gives no bytes."""
         if not self._inbound.connected:
             raise NotCompared(f"{self._peer.name} is not connected")
@@ -230,7 +236,7 @@ class Checks:
         if entries:
             await self._home.names.apply([], peer=self._peer.dc_id, inbox=entries)
             self._inbox.changed(True)
-        return {item for record in records if (item := item_in(record)) is not None}
+        return {item: one.seq for one in records if (item := item_in(one)) is not None}
 
 
 def _has_bytes(record: wire.Record) -> bool:

@@ -13,7 +13,7 @@ from replicator import messages, wire
 from replicator.client import PeerClient
 from replicator.errors import Unreachable, WireError, printable
 from replicator.leaves import GROUP_BYTES
-from replicator.limits import COMPARE_PAGES_MAX
+from replicator.limits import COMPARE_BUCKETS_MORE_MAX, COMPARE_PAGES_MAX
 
 T = TypeVar("T")
 
@@ -34,16 +34,9 @@ class CompareClient:
         """The peer's root, and none of its trees when that is `root`."""
         return await self._roots(shapes.RootsAsk(None, root, coverage))
 
-    async def roots(self) -> dict[str, str]:
-        """The roots of all its trees by bucket id."""
-        found: dict[str, str] = {}
-        after: str | None = None
-        while True:
-            answer = await self._roots(shapes.RootsAsk(after, "", False))
-            found.update(answer.roots)
-            if not answer.more:
-                return found
-            after = answer.roots[-1][0]
+    async def roots(self, after: str | None) -> shapes.Roots:
+        """A page of the roots of its trees, by bucket id; of those after that one."""
+        return await self._roots(shapes.RootsAsk(after, "", False))
 
     async def _roots(self, ask: shapes.RootsAsk) -> shapes.Roots:
         answer = await self._ask("roots", ask, shapes.Roots)
@@ -101,14 +94,20 @@ class CompareClient:
         answer = await self._ask("pull", shapes.ItemsAsked(items), shapes.Pulled)
         return answer.count
 
-    async def buckets(self) -> list[tuple[str, str, str, bool]]:
-        """(id, name, when created, whether it lives) of all buckets there ever were, by id."""
+    async def buckets(self, known: int) -> list[tuple[str, str, str, bool]]:
+        """(id, name, when created, whether it lives) of all buckets there ever were, by id; of
+        `known` there were here."""
         found: list[tuple[str, str, str, bool]] = []
         after = ""
         while True:
             answer = await self._ask("buckets", shapes.BucketsAsk(after), shapes.Buckets)
             shapes.check_buckets(answer, after)
             found += answer.buckets
+            if len(found) > known + COMPARE_BUCKETS_MORE_MAX:
+                raise WireError(
+                    f"the peer tells of {len(found)} buckets or more, and here are {known}: at most"
+                    f" {COMPARE_BUCKETS_MORE_MAX} more can be compared"
+                )
             if not answer.more:
                 return found
             after = found[-1][0]

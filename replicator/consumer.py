@@ -1,4 +1,5 @@
-"""Taking a peer's feed: one open stream, from the stored cursor on, until it breaks.
+"""Taking a peer's feed: one open stream, from the stored cursor on, until it breaks; or one draw
+(`replicator/drawing.py`), which is a stream that the peer ends when all was sent.
 
 Three tasks hand batches to each other, so that the next one is received while this one's bodies
 are stored and the one before is applied:
@@ -7,62 +8,28 @@ are stored and the one before is applied:
     store     move the clock past the stamps, check and store the small bodies, all at once
     apply     one transaction: the changes, the cursor past them, the inbox entries
 
-A change takes effect when, and only when, its bytes are durable here and its transaction commits;
-the cursor moves in that same transaction. What cannot be applied at once (its body is large or did
-not come along, its stamp is too far ahead, its body is not what it should be) goes into the inbox
-in that transaction too (`replicator/inbox.py` finishes it), so nothing is stepped over and nothing
-waits behind it.
+The last two are the work of `replicator/intake.py`, which says what may take effect. What goes into
+the inbox is finished by `replicator/inbox.py`.
 
 If the peer's feed is another one than the cursor is of (its epoch differs), everything is read
 from the beginning, and the inbox of the old feed is dropped: what of it still is comes again.
 """
 
 import asyncio
-from typing import NamedTuple
 
 import aiohttp
-import msgspec
 
-from dc.names.api import NamesError, NamesFull, NoSuchPeer
-from dc.names.model import Change, Cursor, Extent, Inboxed, Known, Peer
-from dc.stamps import StampAhead, stamp_origin
+from dc.names.model import Cursor, Peer
 from dc.worker import TaskGroup
 from replicator import messages, wire
 from replicator.client import PeerClient
-from replicator.errors import ReplicatorError, Stuck, WireError, printable
+from replicator.errors import Stuck, WireError
 from replicator.home import Home
 from replicator.inbox import Inbox
-from replicator.limits import (
-    ERROR_CHARACTERS_MAX,
-    NEWS_BYTES_MIN,
-    RELAY_DELAY_MS,
-    RETRY_FIRST_SECONDS,
-    STUCK_SECONDS_MAX,
-)
-from replicator.placing import Placing
-from replicator.records import (
-    body_asked,
-    check_body,
-    ident_of,
-    incoming,
-    incoming_absent,
-    incoming_version,
-    incoming_write,
-    stamps,
-)
+from replicator.intake import Intake, Prepared
+from replicator.limits import NEWS_BYTES_MIN, STUCK_SECONDS_MAX
 from replicator.status import Inbound
 from replicator.told import Told
-from tokens.errors import SecretError
-
-
-class Prepared(NamedTuple):
-    """A batch whose bodies are stored: what its transaction will hold."""
-
-    cursor: Cursor
-    records: list[wire.Record]
-    changes: list[Change]
-    """Of `records`, one by one."""
-    inbox: list[Inboxed]
 
 
 class Consumer:
@@ -82,14 +49,15 @@ class Consumer:
         self._client = client
         self._inbox = inbox
         self._inbound = inbound
-        self._told = told
         self._seed_end = 0
-        self._placing = Placing(home)
+        self._intake = Intake(home, peer, inbound, told)
 
     async def run(self) -> None:
-        """One stream; returns when the peer ends it, raises whatever breaks it."""
+        """One stream; returns when the peer ends it, raises whatever breaks it. Of a peer whose
+        feed is drawn it ends when all there is was taken."""
         names = self._home.names
-        self._placing = Placing(self._home)
+        was_idle = self._inbound.idle
+        self._intake.begin()
         cursor = await names.cursor(self._peer.dc_id)
         direct = [peer.dc_id for peer in names.peers() if peer.dc_id != self._peer.dc_id]
         ask = messages.FeedAsk(
@@ -98,18 +66,23 @@ class Consumer:
             direct,
             not self._inbound.given_back,
         )
-        async with self._client.feed(ask) as content:
+        async with self._client.feed(ask, self._peer.poll_seconds) as content:
             hello = await _frame(content)
             if type(hello) is not wire.Hello:
                 raise WireError("the stream does not begin with a hello")
+            epoch_before = cursor.epoch if cursor else ""
             cursor = await self._meet(hello, cursor)
+            await self._home.meet()
             self._inbound.started(cursor, hello.end)
             self._seed_end = hello.end
-            self._inbox.link_is_up()
+            self._inbox.link_is_up(again=was_idle and cursor.epoch == epoch_before)
+            worked = False
             try:
                 await self._pipeline(content, cursor)
+                worked = True
             finally:
-                self._inbox.link_is_down()
+                if not (worked and self._peer.poll_seconds):
+                    self._inbox.link_is_down()
 
     async def _meet(self, hello: wire.Hello, cursor: Cursor | None) -> Cursor:
         """Where the stream starts; forget what belonged to another feed of the peer."""
@@ -184,139 +157,17 @@ class Consumer:
         prepared: "asyncio.Queue[Prepared | None]",
     ) -> None:
         while (batch := await received.get()) is not None:
-            await prepared.put(await self._prepare(epoch, batch))
+            seeding = batch.after < self._seed_end
+            await prepared.put(await self._intake.prepare(epoch, batch, seeding=seeding))
         await prepared.put(None)
-
-    async def _prepare(self, epoch: str, batch: wire.Batch) -> Prepared:
-        """Store the batch's small bodies, and sort its records into changes and inbox entries."""
-        held, past = await self._known(batch)
-        whole: list[wire.Record] = []
-        changes: list[Change] = []
-        inbox: list[Inboxed] = []
-        with_body: list[tuple[wire.Record, bytes]] = []
-        for record in batch.records:
-            self._told.note(epoch, record)
-            self._placing.hear(record)
-            if record.seq in past:
-                continue
-            try:
-                for stamp in stamps(record):
-                    self._home.names.clock.observe(stamp)
-                wanted = body_asked(record)
-                if wanted is None or record.seq in held:
-                    changes.append(incoming(record, self._home.sealer))
-                    whole.append(record)
-                elif not self._placing.is_here(wanted):
-                    changes.append(incoming_absent(record, wanted.size))
-                    whole.append(record)
-                elif wanted.body:
-                    check_body(wanted, wanted.body)
-                    with_body.append((record, wanted.body))
-                else:
-                    inbox.append(self._waiting(record, wanted))
-            except (StampAhead, ReplicatorError, SecretError) as error:
-                inbox.append(self._failed(record, error))
-        changes += await self._store_bodies(with_body)
-        whole += [record for record, _ in with_body]
-        self._inbound.took(len(batch.records), sum(len(body) for _, body in with_body))
-        return Prepared(Cursor(epoch, batch.last), whole, changes, inbox)
-
-    async def _store_bodies(self, bodies: list[tuple[wire.Record, bytes]]) -> list[Change]:
-        """Store all bodies at once: they share appends and syncs."""
-        home = self._home
-        wanted = [(body_asked(record), body) for record, body in bodies]
-        stored: list[list[Extent]] = await asyncio.gather(
-            *(
-                home.objects.put(
-                    ident_of(incoming_version(one, [])), body, tier=home.tier(one.bucket)
-                )
-                for one, body in wanted
-                if one
-            )
-        )
-        return [
-            incoming_write(record, extents)
-            for (record, _), extents in zip(bodies, stored, strict=True)
-            if isinstance(record, wire.VersionRecord | wire.ConflictRecord)
-        ]
-
-    async def _known(self, batch: wire.Batch) -> tuple[set[int], set[int]]:
-        """The positions of writes whose bytes are here already, and of those that are no news.
-
-        Asked for every version whose body would have to be fetched. Bodies that came along are
-        cheap to store again; only of what was there before the stream began may many be known."""
-        seeding = batch.after < self._seed_end
-        asked = [
-            record
-            for record in batch.records
-            if isinstance(record, wire.VersionRecord | wire.ConflictRecord)
-            and (wanted := body_asked(record)) is not None
-            and (seeding or not wanted.body)
-        ]
-        if not asked:
-            return set(), set()
-        known = await self._home.names.known([incoming_write(record, []) for record in asked])
-        states = [(record.seq, state) for record, state in zip(asked, known, strict=True)]
-        return (
-            {seq for seq, state in states if state == Known.HELD},
-            {seq for seq, state in states if state == Known.PAST},
-        )
-
-    def _waiting(self, record: wire.Record, wanted: wire.VersionRecord) -> Inboxed:
-        """A change whose body is to be fetched; a relayed one usually comes straight, too."""
-        now = self._home.clock.wall_ms()
-        straight = stamp_origin(wanted.stamp) == self._peer.dc_id
-        return Inboxed(
-            peer=self._peer.dc_id,
-            seq=record.seq,
-            change=wire.encode_record(record),
-            next_try_ms=now if straight else now + RELAY_DELAY_MS,
-        )
-
-    def _failed(self, record: wire.Record, error: Exception) -> Inboxed:
-        record = wire.without_body(record)
-        return Inboxed(
-            peer=self._peer.dc_id,
-            seq=record.seq,
-            change=wire.encode_record(record),
-            attempts=1,
-            next_try_ms=self._home.clock.wall_ms() + int(RETRY_FIRST_SECONDS * 1000),
-            error=f"{type(error).__name__}: {printable(error)}"[:ERROR_CHARACTERS_MAX],
-        )
 
     # -- apply ----------------------------------------------------------------------------------
 
     async def _apply(self, prepared: "asyncio.Queue[Prepared | None]") -> None:
         while (batch := await prepared.get()) is not None:
-            added = await self._commit(batch)
+            unfinished = await self._intake.commit(batch)
             self._inbound.applied(batch.cursor)
-            self._inbox.changed(added > 0)
-
-    async def _commit(self, batch: Prepared) -> int:
-        """Apply a batch; how many of its changes went to the inbox."""
-        peer, apply = self._peer.dc_id, self._home.names.apply
-        cursor = msgspec.structs.replace(batch.cursor, missed=self._inbound.missed_deletions)
-        try:
-            await apply(batch.changes, peer=peer, cursor=cursor, inbox=batch.inbox)
-            return len(batch.inbox)
-        except (NamesFull, NoSuchPeer):
-            raise
-        except NamesError:
-            inbox = batch.inbox + await self._one_by_one(batch)
-            await apply([], peer=peer, cursor=cursor, inbox=inbox)
-            return len(inbox)
-
-    async def _one_by_one(self, batch: Prepared) -> list[Inboxed]:
-        """Apply what can be applied of a batch that failed as a whole, so that one bad change
-        does not hold up the others; the bad ones go to the inbox. When it was not a change's
-        fault, the commit after this fails as well, and nothing has moved."""
-        failed = []
-        for record, change in zip(batch.records, batch.changes, strict=True):
-            try:
-                await self._home.names.apply([change])
-            except NamesError as error:
-                failed.append(self._failed(record, error))
-        return failed
+            self._inbox.changed(bool(unfinished))
 
 
 async def _frame(content: aiohttp.StreamReader, inbound: Inbound | None = None) -> wire.Frame:

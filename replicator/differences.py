@@ -1,8 +1,8 @@
 """Where two DCs may differ: roots, then leaves, then the items of the leaves that differ.
 
-Both sides' items of those leaves come by key, page by page, and are compared as they come: what is
-held in memory does not grow with the buckets. What is found may be on its way only; whether it is,
-is found out in `replicator/verify.py`.
+Roots come by bucket, and both sides' items of those leaves by key, page by page, and are compared
+as they come: what is held in memory does not grow with the buckets. What is found may be on its way
+only; whether it is, is found out in `replicator/verify.py`.
 """
 
 import asyncio
@@ -26,11 +26,26 @@ async def candidates(
 ) -> AsyncIterator[list[Item]]:
     """Items that the two sides do not have alike now, some at a time; of one tree, or of all.
     The directory comes first: buckets before what is in them."""
-    ours, theirs = names.roots(), await client.roots()
-    for tree in sorted(ours.keys() | theirs.keys()):
-        if (bucket is None or tree == bucket) and ours.get(tree) != theirs.get(tree):
+    async for tree in _trees(names, client):
+        if bucket is None or tree == bucket:
             async for found in _in_tree(names, client, tree):
                 yield found
+
+
+async def _trees(names: Names, client: CompareClient) -> AsyncIterator[str]:
+    """The trees whose roots differ, by id, a page of the peer's at a time."""
+    after: str | None = None
+    while True:
+        ours, page = names.roots(), await client.roots(after)
+        theirs = dict(page.roots)
+        reach = page.roots[-1][0] if page.more else None
+        for tree in sorted(ours.keys() | theirs.keys()):
+            here = (after is None or tree > after) and (reach is None or tree <= reach)
+            if here and ours.get(tree) != theirs.get(tree):
+                yield tree
+        if reach is None:
+            return
+        after = reach
 
 
 async def _in_tree(names: Names, client: CompareClient, tree: str) -> AsyncIterator[list[Item]]:

@@ -4,10 +4,12 @@ ReplicatorError
     WireError           a peer sent what the protocol does not allow; the connection is dropped
     Stuck               a peer's feed has more, and nothing of it comes
     Refused             a peer does not let this DC in
+    Paused              a peer has paused all dealings with this DC
     Unreachable         no endpoint of a peer answers
     BodyUnavailable     a peer cannot give a body now; try again
     BodyCorrupt         bytes of a body arrived that are not the object's; try again
     NotCompared         two DCs cannot be compared now; the text says why
+    FileRefused         a file of changes that is not taken; `code` says in a word why
     PairingError        a pairing that cannot be; the text says what to do
 """
 
@@ -28,6 +30,14 @@ class Refused(ReplicatorError):
     """A peer answered 403: it has removed this DC, or the clocks differ by more than a minute."""
 
 
+class Paused(ReplicatorError):
+    """A peer has paused all dealings with this DC, since then (milliseconds since 1970)."""
+
+    def __init__(self, since_ms: int) -> None:
+        super().__init__("the operator there has paused it")
+        self.since_ms = since_ms
+
+
 class Unreachable(ReplicatorError):
     """No endpoint of a peer answers."""
 
@@ -42,6 +52,14 @@ class BodyCorrupt(ReplicatorError):
 
 class PairingError(ReplicatorError):
     """Two DCs cannot be paired this way."""
+
+
+class FileRefused(ReplicatorError):
+    """A file of `replication export` that is not taken, from here on (`docs/air-gap.md`)."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class NotCompared(ReplicatorError):

@@ -1,11 +1,13 @@
 """The peer listener: what paired DCs may ask of this one.
 
     GET  /v2/feed    the stream of changes from a cursor on, kept open (`replicator/feed_stream.py`)
+                     or, by the header Farshore-Draw, ended when all was sent
     GET  /v2/body    a range of the bytes of one version, followed by the range's CRC-64/NVME
+    GET  /v2/read    the same for a client that waits there (`replicator/reading_wire.py`)
     GET  /v2/entry   one record of the feed again
     POST /v2/ack     how far the caller has taken our feed
     GET  /v2/state   epoch and end of our feed, our root, and what the caller lacks
-    POST /v2/...     what a comparison asks (`replicator/compare_wire.py`)
+    POST /v2/...     what a comparison asks (`replicator/compare_wire.py`), and for such clients
     POST /v2/pair    become a peer, by a pairing token (`replicator/pairing.py`)
     POST /v2/preview be allowed to compare, by the same (`replicator/preview.py`)
 
@@ -18,34 +20,48 @@ takes an address to connect to, or a change; `pull` fetches from the caller wher
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, TypeVar, cast
 
 import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 from awscrt.checksums import crc64nvme
 
+from dc.metered import carries_bulk, join
 from dc.names.api import NamesClosed
-from dc.names.model import Kind, Peer
+from dc.names.model import Kind, Peer, Version
 from dc.objects.api import ObjectsError
 from dc.placement import is_elsewhere
+from dc.ports import Buffer
+from dc.read_through import reads_through
 from dc.worker import spawn
 from replicator import messages, wire
+from replicator.absences import Absences
+from replicator.calls import Calls
 from replicator.compare_server import GUEST_ROUTES, CompareServer
 from replicator.errors import WireError, printable
 from replicator.feed_stream import FeedStream
 from replicator.guests import Guests
 from replicator.home import Home
 from replicator.limits import (
+    BODIES_PER_PEER_MAX,
+    BODY_STALLED_SECONDS_MAX,
+    BODY_UNSENT_BYTES,
+    BODY_WRITE_BYTES,
     COMPARE_REQUEST_BYTES_MAX,
+    DRAW_EVERY_SECONDS_MAX,
+    INLINE_BYTES_MAX,
     REQUEST_BODY_BYTES_MAX,
     REQUEST_SECONDS_MAX,
     STREAMS_PER_PEER_MAX,
 )
 from replicator.marks import Marks
 from replicator.outbound import Outbound
+from replicator.pace import Pace
 from replicator.placing import goes_to, withheld
+from replicator.reading_server import ReadingServer
 from replicator.records import outgoing
 from tokens.access import AccessVerifier
 from tokens.errors import AccessDenied
@@ -75,19 +91,22 @@ class PeerServer:
         self._closing = False
         self._streams: dict[str, list[asyncio.Task[None]]] = {}
         self._outbound: dict[str, Outbound] = {}
+        self._paces: dict[str, Pace] = {}
+        self.absences = Absences(home.names, home.clock, self.outbound)
         self.marks = Marks(home.names, home.dc_id, self.outbound)
         self._routes: dict[tuple[str, str], Handler] = {
             ("GET", "feed"): self._feed,
             ("GET", "body"): self._body,
+            ("GET", "read"): self._body,
             ("GET", "entry"): self._entry,
             ("POST", "ack"): self._ack,
             ("GET", "state"): self._state,
         }
 
-    def serve(self, comparisons: CompareServer) -> None:
-        """Answer what comparisons ask, too."""
-        for name, answer in comparisons.routes.items():
-            self._routes["POST", name] = _reading(answer)
+    def serve(self, asked: CompareServer | ReadingServer | Calls) -> None:
+        """Answer what comparisons, clients of others, and other parts of other DCs ask, too."""
+        for name, answer in asked.routes.items():
+            self._routes["POST", name] = self._reading(answer)
 
     def open_door(self, name: str, answer: Pair) -> None:
         """Answer POST /v2/`name` of anybody: what it takes is in the body."""
@@ -99,11 +118,30 @@ class PeerServer:
             self._outbound[dc_id] = Outbound(self._home.names.knowledge, dc_id)
         return self._outbound[dc_id]
 
+    def pace(self, dc_id: str) -> Pace:
+        """How fast bytes may go between here and a peer."""
+        if dc_id not in self._paces:
+            self._paces[dc_id] = Pace(self._home, dc_id)
+        return self._paces[dc_id]
+
+    def lift(self) -> None:
+        """No limits any more: what waits may go before the end."""
+        for pace in self._paces.values():
+            pace.meter.limit(0, 0)
+
+    async def cut(self, dc_id: str) -> None:
+        """End all connections with a peer."""
+        await self._end(self._streams.pop(dc_id, []))
+        self.pace(dc_id).meter.cut()
+
     async def drop(self, dc_id: str) -> None:
         """End the streams of a DC that is no peer any more."""
+        pace = self._paces.pop(dc_id, None)
         self._outbound.pop(dc_id, None)
         self.guests.drop(dc_id)
         await self._end(self._streams.pop(dc_id, []))
+        if pace is not None:
+            pace.meter.cut()
 
     async def close(self) -> None:
         """End all streams and begin nothing new: calls still come on connections that are open."""
@@ -131,6 +169,11 @@ class PeerServer:
             name = request.path.removeprefix(_PREFIX)
             if peer is None or not self._may(peer, request.method, name):
                 return web.Response(status=403)
+            if peer.terms.paused_ms:
+                return web.Response(
+                    status=503, headers={messages.PAUSED: str(peer.terms.paused_ms)}
+                )
+            self._meet(request, peer)
             handler = self._routes.get((request.method, name))
             if handler is None or not request.path.startswith(_PREFIX):
                 return web.Response(status=404)
@@ -174,6 +217,13 @@ class PeerServer:
             return True
         return method == "POST" and name in GUEST_ROUTES
 
+    def _meet(self, request: web.BaseRequest, peer: Peer) -> None:
+        """The connection is one with this peer, from now on; a guest has no limits."""
+        if self._home.peer(peer.dc_id) is not None:
+            pace = self.pace(peer.dc_id)
+            pace.told(request.headers.get(messages.RATES))
+            join(request.transport, pace.meter)
+
     async def _pair_call(self, request: web.BaseRequest, pair: Pair) -> web.StreamResponse:
         try:
             reply = await pair(await _read(request))
@@ -191,18 +241,25 @@ class PeerServer:
         knowledge = names.knowledge
         known = knowledge.recognises(ask.epoch, ask.after, names.feed_end)
         outbound = self.outbound(peer.dc_id)
+        await self.absences.meet()
         after = ask.after if known else 0
+        every_seconds = _draws_every(request)
+        their_epoch = request.headers.get(messages.EPOCH, "")
         stream = FeedStream(
             self._home,
             peer,
             after,
             frozenset(ask.direct),
             outbound,
-            their_epoch=request.headers.get(messages.EPOCH, ""),
+            their_epoch=their_epoch,
+            packed=request.headers.get(messages.PACKING) == messages.ZSTD,
+            patience=self.pace(peer.dc_id).patience,
             give_back_until=0 if known and not ask.own else names.feed_end,
+            ends=every_seconds > 0,
         )
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
-        response.force_close()
+        if not every_seconds:
+            response.force_close()
         await response.prepare(request)
         if self._closing or self._home.peer(peer.dc_id) is None:
             # It was removed while the answer began: nobody would end this stream.
@@ -212,14 +269,18 @@ class PeerServer:
             open_streams[0].cancel()
         task = spawn(self._run(stream, response), f"feed to {peer.name}")
         open_streams.append(task)
-        outbound.opened(stream, after, known)
-        self.marks.changed()
-        self._heard(peer.dc_id)
+        outbound.opened(stream, after, known, their_epoch)
         try:
+            await self.absences.opened(peer.dc_id, after, known)
+            outbound.draws(every_seconds, self._home.clock)
+            self.marks.changed()
+            self._heard(peer.dc_id)
             await asyncio.wait([task])
         finally:
             task.cancel()
-            outbound.streams -= 1
+            outbound.closed(their_epoch)
+            if not outbound.streams and not outbound.draw_seconds:
+                self.absences.ended(peer.dc_id)
             if task in open_streams:
                 open_streams.remove(task)
         return response
@@ -249,16 +310,35 @@ class PeerServer:
         return web.Response(body=wire.encode_record(record))
 
     async def _ack(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
-        ack = messages.decode_body(await _read(request), messages.Ack)
+        patience = self.pace(peer.dc_id).patience(REQUEST_BODY_BYTES_MAX)
+        ack = messages.decode_body(await _read(request, patience=patience), messages.Ack)
         names = self._home.names
         if self._home.peer(peer.dc_id) is None:
             # It was removed while the request came in: nothing is remembered of it any more.
             return web.Response(status=403)
-        furthest = max(ack.position, ack.taken)
+        furthest, outbound = max(ack.position, ack.taken), self.outbound(peer.dc_id)
+        if outbound.is_over(request.headers.get(messages.EPOCH, "")):
+            return web.Response(status=204)
         if names.knowledge.recognises(ack.epoch, furthest, names.feed_end):
-            self.outbound(peer.dc_id).acknowledged(ack)
+            is_first = outbound.acked is None
+            outbound.acknowledged(ack)
             self.marks.changed()
+            await self.absences.acknowledged(peer.dc_id, ack)
+            if is_first:
+                # From here on it can be said what the peer lacks, should this DC be lost.
+                await names.upkeep()
         return web.Response(status=204)
+
+    def _reading(self, answer: Callable[[bytes, Peer], Awaitable[web.StreamResponse]]) -> Handler:
+        """A handler that reads the request's body first."""
+
+        async def handle(request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
+            limit = COMPARE_REQUEST_BYTES_MAX
+            is_peer = self._home.peer(peer.dc_id) is not None
+            patience = self.pace(peer.dc_id).patience(limit) if is_peer else 0.0
+            return await answer(await _read(request, limit, patience), peer)
+
+        return handle
 
     async def _state(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         names = self._home.names
@@ -287,7 +367,20 @@ class PeerServer:
 
     async def _body(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         """The range and its CRC; 404 when there is no such version (any more), 409 when this DC
-        has an older one only, or not its bytes, or may not give them to the peer."""
+        has an older one only, or not its bytes, or may not give them to the peer; 503 when too many
+        are on their way to it."""
+        outbound = self.outbound(peer.dc_id)
+        if outbound.bodies >= BODIES_PER_PEER_MAX:
+            return web.Response(status=503)
+        outbound.bodies += 1
+        try:
+            return await self._give(request, peer, outbound)
+        finally:
+            outbound.bodies -= 1
+
+    async def _give(
+        self, request: web.BaseRequest, peer: Peer, outbound: Outbound
+    ) -> web.StreamResponse:
         ask = _ask(request, messages.BodyAsk)
         names = self._home.names
         version = await names.version(ask.bucket, ask.key, ask.vid)
@@ -299,30 +392,58 @@ class PeerServer:
             return _superseded(names.epoch, names.feed_end)
         if version.stamp < ask.stamp or is_elsewhere(version.extents):
             return web.Response(status=409)
-        if not goes_to(self._home, peer.name, version):
+        is_read = request.path == f"{_PREFIX}read"
+        if not (goes_to(self._home, peer.name, version) or (is_read and self._passes(version))):
             return web.Response(status=409)
         if not ask.start < ask.stop <= version.size:
             raise WireError(f"the range {ask.start}-{ask.stop} of {version.size} bytes")
-        pieces = self._home.objects.read(version.extents, ask.start, ask.stop)
-        first = await anext(pieces)
         length = ask.stop - ask.start
-        response = web.StreamResponse(headers={"Content-Length": str(length + CRC_BYTES)})
-        await response.prepare(request)
-        crc = crc64nvme(first)
-        outbound = self.outbound(peer.dc_id)
-        try:
-            await response.write(first)
-            async for piece in pieces:
-                crc = crc64nvme(piece, crc)
-                await response.write(piece)
-        except ObjectsError as error:
-            # The status is sent already; a body that ends early says it as well.
-            log.warning("a body could not be read to its end", error=str(error))
-            response.force_close()
-            raise ConnectionResetError("body cut short") from error
-        await response.write(crc.to_bytes(CRC_BYTES, "big"))
+        pieces = self._home.objects.read(version.extents, ask.start, ask.stop)
+        # Its end is what lets go of the containers.
+        async with aclosing(cast(Any, pieces)):
+            first = await anext(pieces)
+            response = web.StreamResponse(headers={"Content-Length": str(length + CRC_BYTES)})
+            if length > INLINE_BYTES_MAX:
+                carries_bulk(request.transport)
+            await response.prepare(request)
+            await _send(response, first, pieces, self.pace(peer.dc_id))
         outbound.bytes += length
         return response
+
+    def _passes(self, version: Version) -> bool:
+        """Whether bytes may go to clients of DCs that are not to hold them."""
+        return reads_through(self._home.names.directory.bucket_by_id(version.bucket))
+
+
+async def _send(
+    response: web.StreamResponse, first: Buffer, rest: AsyncIterator[Buffer], pace: Pace
+) -> None:
+    """The pieces of a body, and its CRC."""
+    crc = 0
+    try:
+        piece: Buffer | None = first
+        while piece is not None:
+            crc = crc64nvme(piece, crc)
+            view = memoryview(piece)
+            for start in range(0, len(view), BODY_WRITE_BYTES):
+                await _taken(response.write(view[start : start + BODY_WRITE_BYTES]), pace)
+            piece = await anext(rest, None)
+    except ObjectsError as error:
+        # The status is sent already; a body that ends early says it as well.
+        log.warning("a body could not be read to its end", error=str(error))
+        response.force_close()
+        raise ConnectionResetError("body cut short") from error
+    await _taken(response.write(crc.to_bytes(CRC_BYTES, "big")), pace)
+    await _taken(response.write_eof(), pace)
+
+
+async def _taken(write: Awaitable[None], pace: Pace) -> None:
+    """A part of a body goes to a peer, for as long as it takes any."""
+    try:
+        async with asyncio.timeout(BODY_STALLED_SECONDS_MAX + pace.patience(BODY_UNSENT_BYTES)):
+            await write
+    except TimeoutError:
+        raise ConnectionResetError("nothing of a body is taken") from None
 
 
 def _superseded(epoch: str, end: int) -> web.Response:
@@ -337,20 +458,21 @@ def _ask(request: web.BaseRequest, shape: type[T]) -> T:
     return messages.decode_ask(texts[0], shape)
 
 
-def _reading(answer: Callable[[bytes, Peer], Awaitable[web.StreamResponse]]) -> Handler:
-    """A handler that reads the request's body first."""
+def _draws_every(request: web.BaseRequest) -> int:
+    """Seconds; 0 of who keeps the stream open."""
+    text = request.headers.get(messages.DRAW, "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 9):
+        raise WireError(f"no number of seconds: {printable(text)}")
+    return min(int(text), DRAW_EVERY_SECONDS_MAX)
 
-    async def handle(request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
-        return await answer(await _read(request, COMPARE_REQUEST_BYTES_MAX), peer)
 
-    return handle
-
-
-async def _read(request: web.BaseRequest, limit: int = REQUEST_BODY_BYTES_MAX) -> bytes:
+async def _read(
+    request: web.BaseRequest, limit: int = REQUEST_BODY_BYTES_MAX, patience: float = 0.0
+) -> bytes:
     """The body of a request, of bounded length and in bounded time."""
     data = bytearray()
     try:
-        async with asyncio.timeout(REQUEST_SECONDS_MAX):
+        async with asyncio.timeout(REQUEST_SECONDS_MAX + patience):
             async for chunk in request.content.iter_any():
                 data += chunk
                 if len(data) > limit:

@@ -1,9 +1,10 @@
 """One open feed stream, at the side that sends: this DC's changes, as they commit, to one peer.
 
 It reads the feed from the consumer's position, sends what it finds in batches, and when it has
-reached the end waits for the name server's doorbell (`feed_wait`). The feed is the queue: nothing
-is remembered here that a crash could lose, and a change that was superseded before it was sent
-costs nothing. Sending waits when the consumer is slow, and reading the feed waits with it.
+reached the end waits for the name server's doorbell (`feed_wait`); or ends, if the peer draws
+(`replicator/drawing.py`). The feed is the queue: nothing is remembered here that a crash could
+lose, and a change that was superseded before it was sent costs nothing. Sending waits when the
+consumer is slow, and reading the feed waits with it.
 
 Left out are changes that the peer made and told of itself since it was started
 (`replicator/told.py`). A peer that reads from the beginning, or for the first time since its start,
@@ -37,6 +38,7 @@ from replicator.limits import (
     STALLED_SECONDS_MAX,
 )
 from replicator.outbound import Outbound
+from replicator.packing import Packer
 from replicator.placing import goes_to, withheld
 from replicator.records import body_in, outgoing
 
@@ -58,14 +60,22 @@ class FeedStream:
         outbound: Outbound,
         *,
         their_epoch: str,
+        packed: bool = False,
+        patience: Callable[[int], float] = lambda _: 0.0,
         give_back_until: int = 0,
+        ends: bool = False,
     ) -> None:
+        """`patience`: for how many seconds more sending so many bytes is waited for. `ends`: it is
+        over when all was sent that there is."""
         self._home = home
         self._peer = peer
         self._direct = direct
         self._outbound = outbound
         self._their_epoch = their_epoch
+        self._packer = Packer() if packed else None
+        self._patience = patience
         self._give_back_until = give_back_until
+        self._ends = ends
         self._after = after
         self._told = after
         self._told_at = 0.0
@@ -97,11 +107,14 @@ class FeedStream:
             if self._complete and covered != self._covered:
                 await self._send_covered(send, covered)
             behind = self._told < self._after
-            if behind and clock.monotonic() - self._told_at >= PROGRESS_SECONDS:
+            ends = self._ends and self._complete
+            if behind and (ends or clock.monotonic() - self._told_at >= PROGRESS_SECONDS):
                 await self._tell(send, self._after, [])
                 behind = False
-            if names.feed_end > self._after:
+            if names.feed_end > self._after or (self._ends and not ends):
                 continue
+            if ends:
+                return
             try:
                 async with asyncio.timeout(PROGRESS_SECONDS if behind else KEEPALIVE_SECONDS):
                     await names.feed_wait(self._after)
@@ -181,7 +194,8 @@ class FeedStream:
         if group:
             self._outbound.sends(self, group[-1].seq)
         end = max(self._home.names.feed_end, last)
-        await self._send(send, wire.encode_batch(self._told, last, end, records))
+        frame = wire.encode_batch(self._told, last, end, records, self._packer)
+        await self._send(send, frame)
         self._outbound.records += len(records)
         self._told = last
         self._told_at = self._home.clock.monotonic()
@@ -233,6 +247,6 @@ class FeedStream:
         return b"".join(pieces)
 
     async def _send(self, send: Send, frame: bytes) -> None:
-        async with asyncio.timeout(STALLED_SECONDS_MAX):
+        async with asyncio.timeout(STALLED_SECONDS_MAX + self._patience(len(frame))):
             await send(frame)
         self._outbound.bytes += len(frame)

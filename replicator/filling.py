@@ -2,7 +2,8 @@
 
 The rules of a bucket (`dc/placement.py`) may be changed so that bytes belong here which were kept
 elsewhere. This finds them in the name server's index of absent bodies, and has them fetched from a
-peer that has them: the one that made them first, then those that the rules name. They come by the
+peer that has them: the one that made them first, then those that the rules name, one at a time: who
+is slow is waited for, who fails or is lost is not. They come by the
 peer's inbox, like what a repair fetches (`replicator/checks.py`): durably noted, bounded, tried
 again, shown with the reason when it fails, and not acknowledged before they are here.
 
@@ -29,11 +30,13 @@ from replicator.limits import (
     FILL_ASKED_MAX,
     FILL_FAILING_MAX,
     FILL_INBOX_MAX,
+    FILL_LOOKED_MAX,
     FILL_PAGES_MAX,
     FILL_SECONDS,
     FILL_TICK_SECONDS,
 )
-from replicator.peers import Link, Peers
+from replicator.link import Link
+from replicator.peers import Peers
 
 log = structlog.get_logger("filling")
 
@@ -52,13 +55,16 @@ class _Page(NamedTuple):
 
 
 class _Asked:
-    """Whom an absent body was asked of, and until when to wait for it."""
+    """Whom an absent body was asked of, and until when to wait for it. `peer`, `seq`: from whom it
+    is to come, and where it is in their inbox."""
 
-    __slots__ = ("tried", "until")
+    __slots__ = ("peer", "seq", "tried", "until")
 
     def __init__(self) -> None:
         self.tried: set[str] = set()
         self.until = 0.0
+        self.peer = ""
+        self.seq = 0
 
 
 class Filling:
@@ -150,9 +156,10 @@ class Filling:
     async def _ask(self, page: _Page) -> None:
         """Ask for a page of what is to come, each of one peer that has not been asked yet."""
         links, now = self._links(), self._home.clock.monotonic()
+        items = [(page.bucket_id, one.kind, one.key, one.id) for one in page.bodies]
+        await self._wait_on(items, {link.peer.dc_id for link in links}, now)
         wanted: dict[str, list[Item]] = {}
-        for one in page.bodies:
-            item = (page.bucket_id, one.kind, one.key, one.id)
+        for one, item in zip(page.bodies, items, strict=True):
             asked = self._asked.get(item)
             if asked is not None and asked.until > now:
                 continue
@@ -166,6 +173,22 @@ class Filling:
         for link in links:
             if link.peer.dc_id in wanted:
                 await self._ask_one(link, wanted[link.peer.dc_id])
+
+    async def _wait_on(self, items: list[Item], connected: set[str], now: float) -> None:
+        """Wait longer for what is on its way: in an inbox still, and not tried in vain."""
+        late: dict[str, list[_Asked]] = {}
+        for item in items:
+            asked = self._asked.get(item)
+            if asked is not None and asked.until <= now and asked.peer in connected:
+                late.setdefault(asked.peer, []).append(asked)
+        for peer, those in late.items():
+            positions, failing, _ = await self._home.names.inbox_open(
+                peer, FILL_LOOKED_MAX, FILL_LOOKED_MAX
+            )
+            coming = set(positions).difference(seq for seq, _ in failing)
+            for asked in those:
+                if asked.seq in coming:
+                    asked.until = now + FILL_AGAIN_SECONDS
 
     async def _ask_one(self, link: Link, items: list[Item]) -> None:
         try:
@@ -182,7 +205,7 @@ class Filling:
             self._asked[item] = asked
             asked.tried.add(link.peer.dc_id)
             if item in coming:
-                asked.until = until
+                asked.peer, asked.seq, asked.until = link.peer.dc_id, coming[item], until
         while len(self._asked) > FILL_ASKED_MAX:
             del self._asked[next(iter(self._asked))]
 

@@ -1,6 +1,7 @@
 """What every part of the replicator needs of its own DC, in one hand."""
 
-from collections.abc import Callable
+import datetime
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from dc.names.api import Names
@@ -14,6 +15,10 @@ from tokens.identity import Identity
 from tokens.place import Place
 
 Own = Callable[[int], Place]
+
+
+async def _nothing() -> None:
+    pass
 
 
 @dataclass(slots=True)
@@ -30,9 +35,14 @@ class Home:
     randomness: Randomness
     network: Network
     port: int = 0
+    zone: datetime.tzinfo | None = None
+    """Of the times of day that windows of limits are in; None is the machine's."""
     to_come: Callable[[], tuple[int, int]] = lambda: (0, 0)
     """How many bodies belong here and are not here (`replicator/filling.py`), and up to which
     position of the feed that is known."""
+
+    meet: Callable[[], Awaitable[None]] = _nothing
+    """To be called before anything is taken from a stream that opens (`replicator/absences.py`)."""
 
     @property
     def dc_id(self) -> str:

@@ -10,16 +10,21 @@ of large bodies come at once is bounded for all together. An entry that fails is
 back-off that doubles up to five minutes, with jitter, and is shown with its reason. When a stream
 to the peer opens, everything is tried at once.
 
+Behind large ones that wait for a slot there may be small ones, so it is looked far; but where there
+were none within some pages, not again for half a second: the large ones that were seen come next.
+
 The table is what counts: what runs is only remembered here to not start it twice.
 """
 
 import asyncio
+from collections import deque
 
 import msgspec
 import structlog
 
 from dc.names.api import NamesClosed, NamesFull, NoSuchPeer
 from dc.names.applying import version_in
+from dc.names.exchanges import Exchanged
 from dc.names.model import Change, Conflict, Cursor, Extent, Inboxed, Known, Peer, Version
 from dc.placement import elsewhere, is_elsewhere
 from dc.stamps import stamp_origin
@@ -44,7 +49,7 @@ from replicator.limits import (
 from replicator.placing import Placing
 from replicator.records import body_asked, incoming, incoming_absent, incoming_write, stamps
 from replicator.status import Inbound
-from replicator.transfer import Extents, Transfer
+from replicator.transfer import Extents, Piece, Transfer
 
 log = structlog.get_logger("inbox")
 
@@ -59,6 +64,16 @@ class Inbox:
         self._inbound = inbound
         self._slots = asyncio.Semaphore(LARGE_RANGES_AT_ONCE)
         self._running: dict[int, tuple[asyncio.Task[None], bool]] = {}
+        self._taken = {False: 0, True: 0}
+        """How many slots of small and of large ones."""
+        self._large: set[int] = set()
+        """Of those that wait for a slot, which were seen to be large."""
+        self._next_large: deque[int] = deque()
+        """The same in order, of the last look."""
+        self._look_at = 0.0
+        """Until then only these are started."""
+        self._pieces: dict[int, dict[int, Piece]] = {}
+        """Of unfinished bodies, by position: what is here of them, seen to be whole."""
         self._wake = asyncio.Event()
         self._link = False
         self._everything = True
@@ -77,9 +92,15 @@ class Inbox:
         await self._worker.stop()
         await self._cancel()
 
-    def link_is_up(self) -> None:
-        """A stream to the peer works: try everything now."""
-        self._link = self._everything = True
+    def link_is_up(self, *, again: bool = False) -> None:
+        """A stream to the peer works: try everything now; or, `again`, after a draw that worked,
+        what is due."""
+        self._link = True
+        if again:
+            self._wake.set()
+            return
+        self._everything = True
+        self._look_at = 0.0
         self.ups += 1
         self._tried.clear()
         self._wake.set()
@@ -87,6 +108,7 @@ class Inbox:
 
     def link_is_down(self) -> None:
         self._link = False
+        self._next_large.clear()
 
     def changed(self, added: bool) -> None:
         """A batch was applied; `added`: it put something into the inbox."""
@@ -94,16 +116,23 @@ class Inbox:
         if added:
             self._wake.set()
 
-    async def forget(self, cursor: Cursor) -> None:
-        """Drop everything, and start over at `cursor` of another feed of the peer."""
+    async def forget(self, cursor: Cursor, exchanged: Exchanged | None = None) -> None:
+        """Drop everything, and start over at `cursor` of another feed of the peer; `exchanged`: and
+        remember that of its files."""
         await self._cancel()
+        self._pieces.clear()
+        self._large.clear()
+        self._next_large.clear()
         names, peer = self._home.names, self._peer.dc_id
         done: list[int] = []
         while entries := await names.inbox(peer, after=done[-1] if done else 0, limit=INBOX_PAGE):
             done += [entry.seq for entry in entries]
         # At once: with the old cursor and a part of the inbox, the rest would be stepped over if
         # the peer came back with its old feed.
-        await names.apply([], peer=peer, cursor=cursor, done=done)
+        if exchanged is None:
+            await names.apply([], peer=peer, cursor=cursor, done=done)
+        else:
+            await names.exchanges.put(peer, exchanged, cursor, done)
 
     async def _cancel(self) -> None:
         tasks = [task for task, _ in self._running.values()]
@@ -119,7 +148,10 @@ class Inbox:
         count, _ = await self._home.names.inbox_state(self._peer.dc_id)
         self._inbound.inbox_is(count)
         if count:
-            await self._start_due()
+            if not self._next_large or self._home.clock.monotonic() >= self._look_at:
+                await self._start_due()
+            else:
+                await self._start_large()
         else:
             self._everything = False
         try:
@@ -137,7 +169,7 @@ class Inbox:
         due = None if self._everything else now
         after = looked = 0
         left = False
-        # Behind large ones that wait for a slot there may be small ones: look further.
+        self._next_large.clear()
         while self._has_slot(False) and looked < INBOX_LOOKED_MAX:
             entries = await self._home.names.inbox(
                 self._peer.dc_id, due_ms=due, after=after, limit=INBOX_PAGE
@@ -150,13 +182,23 @@ class Inbox:
                 break
         else:
             left = True
+        if looked > INBOX_PAGE and self._has_slot(False):
+            self._look_at = self._home.clock.monotonic() + INBOX_POLL_SECONDS
         if self._everything and not left:
             self._everything = False
             self._tried.clear()
 
+    async def _start_large(self) -> None:
+        """Start the next large ones that were seen, as far as there are slots."""
+        now = self._home.clock.wall_ms()
+        while self._next_large and self._has_slot(True):
+            seq = self._next_large.popleft()
+            for entry in await self._home.names.inbox(self._peer.dc_id, after=seq - 1, limit=1):
+                if entry.seq == seq:
+                    self._start(entry, now)
+
     def _has_slot(self, large: bool) -> bool:
-        taken = sum(1 for _, is_large in self._running.values() if is_large == large)
-        return taken < (LARGE_AT_ONCE if large else SMALL_AT_ONCE)
+        return self._taken[large] < (LARGE_AT_ONCE if large else SMALL_AT_ONCE)
 
     def _start(self, entry: Inboxed, now: int) -> bool:
         """Start one entry; False when it is left for lack of a slot."""
@@ -164,6 +206,9 @@ class Inbox:
             return True
         if entry.next_try_ms > now and entry.seq in self._tried:
             return True
+        if entry.seq in self._large and self._link and not self._has_slot(True):
+            self._next_large.append(entry.seq)
+            return False
         try:
             record = wire.decode_record(entry.change)
         except ReplicatorError as error:
@@ -175,11 +220,15 @@ class Inbox:
         wanted = body_asked(record)
         large = wanted is not None and wanted.size > INLINE_BYTES_MAX
         if not self._has_slot(large):
+            if large:
+                self._large.add(entry.seq)
+                self._next_large.append(entry.seq)
             return False
         if self._everything:
             self._tried.add(entry.seq)
         task = spawn(self._finish(entry, record), f"inbox of {self._peer.name}: {entry.seq}")
         self._running[entry.seq] = (task, large)
+        self._taken[large] += 1
         task.add_done_callback(lambda _: self._ended(entry.seq))
         return True
 
@@ -188,7 +237,9 @@ class Inbox:
         return body_asked(record) is not None or type(record) is wire.UnreadableRecord
 
     def _ended(self, seq: int) -> None:
-        self._running.pop(seq, None)
+        _, large = self._running.pop(seq)
+        self._taken[large] -= 1
+        self._large.discard(seq)
         self._wake.set()
         self.moved.set()
 
@@ -204,9 +255,10 @@ class Inbox:
                 changes, peer=self._peer.dc_id, done=[entry.seq], restoring=restoring
             )
             self._inbound.took(1, 0)
+            self._pieces.pop(entry.seq, None)
         except Exception as error:
             # Whatever it was, it is shown and tried again: nothing may be lost here.
-            await self._put_back(progress.entry, error)
+            await self._put_back(progress.now, error)
 
     async def _changes(self, progress: "_Progress", record: wire.Record) -> list[Change]:
         """The change to apply; empty when there is a later state, here or at the peer."""
@@ -242,6 +294,7 @@ class Inbox:
             slots=self._slots,
             save=progress.save,
             took=self._inbound.took_bytes,
+            known=self._pieces.setdefault(progress.entry.seq, {}),
         )
         extents = await transfer.run(progress.entry.extents)
         if extents is None:
@@ -312,7 +365,15 @@ class _Progress:
 
     def __init__(self, home: Home, entry: Inboxed) -> None:
         self._home = home
+        self._at_first = len(entry.extents)
         self.entry = entry
+
+    @property
+    def now(self) -> Inboxed:
+        """Where there was progress, what went wrong before it counts no more."""
+        if len(self.entry.extents) > self._at_first:
+            return msgspec.structs.replace(self.entry, attempts=0)
+        return self.entry
 
     async def save(self, extents: Extents) -> None:
         self.entry = msgspec.structs.replace(self.entry, extents=extents)

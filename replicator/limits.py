@@ -25,6 +25,12 @@ FEED_ITEMS: Final = 400
 INLINE_BYTES_MAX: Final = 256 * KIB
 # Batches received and not yet stored, stored and not yet applied: what pipelining may hold.
 PIPELINE_BATCHES: Final = 2
+# Smaller ones are not tried to be made smaller.
+PACK_BYTES_MIN: Final = 512
+# What a bundle may have of the batch's size: unpacking costs time, too.
+PACK_WORTH: Final = 0.9
+# Batches that are sent as they are, after the last that were tried did not shrink.
+PACK_PAUSE_MAX: Final = 64
 # Bodies that had to be read from the disk for a batch, at the same time.
 COLD_READS_MAX: Final = 32
 
@@ -38,12 +44,46 @@ PROGRESS_SECONDS: Final = 0.25
 # Streams one peer may hold open: its old one, not yet noticed to be dead, and its new one.
 STREAMS_PER_PEER_MAX: Final = 2
 
+# -- draws and the doorbell ---------------------------------------------------------------------
+
+# Between draws of a peer's feed: however often it rings, one a second costs a TLS connection each.
+DRAW_GAP_SECONDS: Final = 0.8
+# How often it is looked whether the time to poll has changed, with the state of the broker.
+DRAW_TICK_SECONDS: Final = 1.0
+# A peer is polled this often at least while nobody would ring.
+POLL_AWAY_SECONDS_MAX: Final = 60.0
+# When a draw has ended, its connection is used for what else is to be asked for so long.
+DRAW_AFTER_SECONDS: Final = 10.0
+# Who draws tells anew, with a draw, up to where he has all, if he has not for so long.
+DRAW_ACK_SECONDS: Final = 3600.0
+# The longest time between draws that a peer may announce.
+DRAW_EVERY_SECONDS_MAX: Final = 86_400
+# Who draws and is this much late has gone.
+DRAW_LATE_SECONDS: Final = 60.0
+# Between rings of all peers: what commits meanwhile is told together.
+RING_GAP_SECONDS: Final = 0.25
+# So far ahead of this clock a ring of another feed than is taken may be: none made earlier is heard
+# then.
+RING_AHEAD_MS_MAX: Final = 60_000
+# Rings that are checked in a second: a signature costs a tenth of a millisecond.
+RINGS_CHECKED_MAX: Final = 20
+# A broker that is back is found within this time.
+BROKER_RETRY_SECONDS_MAX: Final = 10.0
+# How often it is looked whether there is anybody to ring, or whose ring is to be heard.
+RING_TICK_SECONDS: Final = 1.0
+
 # -- bodies -------------------------------------------------------------------------------------
 
 RANGE_BYTES: Final = 8 * MIB
 # Progress is stored range by range, so very large bodies take larger ranges.
 RANGES_PER_BODY_MAX: Final = 2000
 RANGES_AT_ONCE: Final = 4
+# Of a range that was cut, less than this is fetched anew: each piece is an extent of the object.
+CUT_BYTES_MIN: Final = 256 * KIB
+# How often such pieces are recorded: each time the list of all of them is written.
+CUT_SAVE_SECONDS: Final = 1.0
+# How long the other ranges of a body may go on when one has given up.
+OTHERS_SECONDS_MAX: Final = 60.0
 LARGE_AT_ONCE: Final = 3
 # Ranges of all large bodies of a peer: bounds memory, with what each holds in buffers.
 LARGE_RANGES_AT_ONCE: Final = 6
@@ -57,7 +97,32 @@ INBOX_POLL_SECONDS: Final = 0.5
 INBOX_IDLE_SECONDS: Final = 60.0
 # A relayed body usually comes by the straight way first.
 RELAY_DELAY_MS: Final = 300
+# Bodies under way to a peer: twice what it has open, with those for clients that wait there, for
+# those on a line that died are not known to be dead. Each has two pieces of 1 MiB in memory.
+BODIES_PER_PEER_MAX: Final = 300
+# Of a body so much is written at once; so much waits at most to be sent when no more is written.
+BODY_WRITE_BYTES: Final = 256 * KIB
+BODY_UNSENT_BYTES: Final = 512 * KIB
+# A peer that takes nothing of a body for this long is cut off. Two dozen bodies may share a thin
+# line; and for a client of the peer that takes 2 KB a second a buffer of 1 MiB is emptied first.
+BODY_STALLED_SECONDS_MAX: Final = 600.0
 OBJECT_BYTES_MAX: Final = 50 * 1024 * 1024 * MIB
+
+# -- files (replicator/filed.py) ----------------------------------------------------------------
+
+# A chunk holds a frame of the stream, or a piece of a body.
+CHUNK_BYTES_MAX: Final = 9 * MIB
+# Each piece costs a signature; a whole range in memory, several times, would be more.
+PIECE_BYTES: Final = 4 * MIB
+FILE_HEADER_BYTES_MAX: Final = 64 * KIB
+# Earlier epochs that a file names: starts of a DC since its last file, mostly a few.
+FILE_EPOCHS_MAX: Final = 1_000
+# An import ends when so long nothing of the file came: it keeps the peer's stream closed.
+FILE_IDLE_SECONDS: Final = 60.0
+# What is known of a peer's progress is from a file, when it was noted with the file's.
+FILE_ACK_MS: Final = 1_000
+# How often a peer without a link is tried all the same.
+OFFLINE_RETRY_SECONDS: Final = 60.0
 
 # -- retries ------------------------------------------------------------------------------------
 
@@ -73,13 +138,33 @@ WORKED_SECONDS: Final = 5.0
 # -- requests -----------------------------------------------------------------------------------
 
 CONNECT_SECONDS_MAX: Final = 10.0
+# The same of a peer with several endpoints, and until the head of an answer: time for a line with
+# a second of delay, and not long enough to hold up the others.
+CONNECT_SECONDS_OF_SEVERAL: Final = 5.0
+ANSWER_SECONDS_MAX: Final = 10.0
+# So long a request may be that gets its answer in that time on a thin line.
+SHORT_BODY_BYTES_MAX: Final = 16 * KIB
+# With several endpoints: how long a stream may say nothing, when it should, before it is asked
+# whether it is there; how long the answer may take, which a queue on a busy line holds up; and how
+# often that is looked at.
+DOUBT_SECONDS: Final = 2.0
+LINE_ANSWER_SECONDS: Final = 4.0
+LINE_LOOK_SECONDS: Final = 0.5
+# How often the preferred endpoint is asked whether it is back, while another is in use.
+FIRST_ENDPOINT_SECONDS: Final = 60.0
+# The same of one that fails each time soon after.
+FIRST_ENDPOINT_SECONDS_MAX: Final = 3600.0
 REQUEST_SECONDS_MAX: Final = 30.0
+# About what the heads of a request and its answer have.
+REQUEST_HEAD_BYTES: Final = 4 * KIB
 REQUEST_BODY_BYTES_MAX: Final = 64 * KIB
 ANSWER_BYTES_MAX: Final = 64 * KIB
 READ_BUFFER_BYTES: Final = 1 * MIB
 ACK_SECONDS: Final = 0.1
 # An acknowledgement says also that this DC is there; whoever is silent too long is not waited for.
 ACK_IDLE_SECONDS: Final = 60.0
+# Starts of a peer whose late acknowledgements are known to be late: its tokens expire sooner.
+ENDED_EPOCHS_MAX: Final = 16
 PAIRING_WAIT_SECONDS: Final = 30.0
 
 # -- what a record may hold ---------------------------------------------------------------------
@@ -112,6 +197,13 @@ UPKEEP_SECONDS: Final = 30.0
 # The same when there was more to collect than fits in one transaction: others want to commit, too.
 UPKEEP_AGAIN_SECONDS: Final = 0.5
 
+# How often it is looked what limits hold now, and how much has gone.
+PACE_SECONDS: Final = 1.0
+# Rates are measured over so many of these.
+PACE_SAMPLES: Final = 6
+# Under a limit a request may have a fraction of the rate: some two dozen flows go at a time.
+PACE_SHARE: Final = 32
+
 STOP_SECONDS: Final = 2.0
 STOP_TURNS: Final = 10
 PAIRING_POLL_SECONDS: Final = 0.05
@@ -139,7 +231,10 @@ FILL_TICK_SECONDS: Final = 1.0
 FILL_SECONDS: Final = 2.0
 """How often they are asked for."""
 FILL_AGAIN_SECONDS: Final = 60.0
-"""How long a body that was asked for may take before somebody else is asked."""
+"""How long a body that was asked for may take before it is looked whether it is on its way; if it
+is not, somebody else is asked."""
+FILL_LOOKED_MAX: Final = 22_000
+"""So many unfinished changes of a peer are looked at for that: as many as may be asked for."""
 TO_COME_SECONDS_MAX: Final = 3.0
 """How long a comparison waits for bodies that are to come."""
 FILL_INBOX_MAX: Final = 2_000
@@ -156,10 +251,33 @@ NEWS_BYTES_MIN: Final = 1 * KIB
 PROBLEMS_SHOWN: Final = 20
 ERROR_CHARACTERS_MAX: Final = 300
 
+# -- reading for clients that wait -------------------------------------------------------------
+
+READ_FIRST_SECONDS: Final = 5.0
+"""Until the first bytes of an object come, from whichever peer."""
+READ_NAMES_SECONDS: Final = 2.0
+"""How long peers are waited for that are asked for a key, or a page of a listing."""
+READ_ASKED_MAX: Final = 128
+"""Questions to all peers that may be under way: nobody can load other DCs with more."""
+READ_BODIES_MAX: Final = 128
+"""Bodies that may be under way, each with some 3 MiB in buffers."""
+LIST_KEYS_MAX: Final = 1_000
+"""Keys and common prefixes in one answer: a page of S3's."""
+LIST_TEXT_CHARACTERS_MAX: Final = 2 * KIB
+"""What a listing starts after is a client's text: longer than a key it may be, without end not."""
+LISTS_AT_ONCE: Final = 4
+"""Pages that a name server reads for peers at once."""
+PREFIXES_AT_ONCE: Final = 8
+"""Common prefixes of a listing that are looked into at once."""
+NEWS_PAGES_MAX: Final = 10
+"""Pages that are looked through for a key below a common prefix that was not deleted here."""
+
 # -- comparing ----------------------------------------------------------------------------------
 
 # Bucket ids in one answer: some 1.2 MB.
 COMPARE_BUCKETS_MAX: Final = 20_000
+# Buckets that a peer may have more than this DC, where their names are asked for: some 100 MB.
+COMPARE_BUCKETS_MORE_MAX: Final = 200_000
 # Pages of anything taken from a peer in one comparison: 200 billion keys, or one that never ends.
 COMPARE_PAGES_MAX: Final = 1_000_000
 # Keys that a name server reads in one go: some 25 ms of a thread.

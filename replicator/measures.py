@@ -35,7 +35,7 @@ class Measures:
         self._outbound = outbound
         self._inbound = inbound
         self._basis: tuple[object, ...] = ()
-        self._nothing_until = 0
+        self._nothing_until = self._forgotten = 0
         self._again_at = 0.0
         self._told: dict[int, str] = {}
         self.problems: list[Problem] = []
@@ -63,18 +63,25 @@ class Measures:
         if settled >= names.feed_end:
             out.lacking, self._basis = Backlog(looked=settled), ()
             return
+        if out.forgotten != self._forgotten:
+            # It has less than it had: stretches that held nothing for it may do so now.
+            self._nothing_until, self._forgotten = 0, out.forgotten
         after = max(settled, out.taken, self._nothing_until)
         basis = (after, settled, out.unfinished, names.feed_end)
         if out.lacking is not None and (basis == self._basis or now < self._again_at):
             return
         found = await names.backlog(self._peer.dc_id, after, BACKLOG_POSITIONS_MAX)
-        self._nothing_until = found.first - 1 if found.first else found.looked
+        nothing_until = found.first - 1 if found.first else found.looked
         late = [position for position in out.unfinished if position > settled]
         if late:
             found = _both(await names.backlog_at(self._peer.dc_id, late), found)
-        self._basis = basis
+        if out.forgotten != self._forgotten:
+            return
+        self._basis, self._nothing_until = basis, nothing_until
         self._again_at = now + (0.0 if found.complete else BACKLOG_SECONDS)
         out.lacking = found if found.changes or found.complete else None
+        if not found.changes and not out.unfinished:
+            out.nothing_until = found.looked
 
     def to_give(self) -> status.Waiting | None:
         """What the peer lacks of ours."""
@@ -149,8 +156,9 @@ def _what(change: bytes) -> str:
 
 def taken_effect(position: int, count: int, lowest: int) -> int:
     """The position up to which all of a feed that was taken up to `position` has taken effect,
-    while `count` of its changes are in the inbox, the first at `lowest`."""
-    return lowest - 1 if count else position
+    while `count` of its changes are in the inbox, the first at `lowest`. That may be further on: of
+    a file that came before its turn."""
+    return min(position, lowest - 1) if count else position
 
 
 def open_positions(taken: int, positions: Sequence[int], limit: int) -> tuple[int, list[int]]:

@@ -21,9 +21,22 @@ from tokens import base64url
 
 FEED_END = "Farshore-Feed-End"
 """Header of a 404 to what the feed told of: the feed's end, by which it tells the later state."""
+PACKING = "Farshore-Packing"
+"""Header of a request for a feed: `ZSTD` from who takes batches as bundles, too."""
+ZSTD = "zstd"
 EPOCH = "Farshore-Epoch"
-"""Header of a request for a feed: the asker's own epoch. What it has told in that, it knows. And of
+"""Header of a request for a feed: the asker's own epoch. What it has told in that, it knows. Of an
+acknowledgement: who sends it; one of a process that another has followed is not heard. And of
 such a 404: that feed's epoch. A process of another one may have forgotten what is asked for."""
+RATES = "Farshore-Rates"
+"""Header of a peer's request: how many bytes a second it wants to be sent at most, a space, and how
+many it sends at most. 0 is no limit."""
+PAUSED = "Farshore-Paused"
+"""Header of a 503: the answering DC has paused all dealings with the asking one, since then
+(milliseconds since 1970)."""
+DRAW = "Farshore-Draw"
+"""Header of a request for a feed: that is to end when all was sent that there is. After so many
+seconds, at the latest, it is asked for again."""
 T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
 

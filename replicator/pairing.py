@@ -40,6 +40,9 @@ from tokens.identity import PublicIdentity
 from tokens.limits import CLOCK_SKEW_SECONDS, PAIRING_LIFETIME_SECONDS_DEFAULT
 from tokens.place import Place
 
+NO_JTI = "0" * 32
+"""In the code of a pairing that no single token made."""
+
 
 class IssuedToken(msgspec.Struct, frozen=True):
     """A pairing token, and until when it may be used (epoch seconds)."""
@@ -115,6 +118,22 @@ class Pairing:
             came=proof.came,
             missing=proof.missing,
         )
+
+    async def join_offline(self, token: str) -> Peer:
+        """Record the DC that issued the token as a peer without a link. It must do the same with a
+        token of this DC. PairingError or a TokenError; nothing has changed then."""
+        home = self._home
+        offer = pairing.read(token, home.now_seconds())
+        # Each side knows the other's token only: the code is made from the keys alone.
+        peer = self.checked(offer.peer, offer.place, NO_JTI)
+        peer = msgspec.structs.replace(peer, by_files=True)
+        try:
+            await home.names.add_peer(peer)
+        except PeerExists:
+            raise _name_taken(peer.name) from None
+        finally:
+            await self._peers.refresh()
+        return peer
 
     def checked(self, who: PublicIdentity, place: Place, jti: str) -> Peer:
         """The peer to be, unless it cannot become one."""
@@ -232,7 +251,9 @@ class Pairing:
         except PairingError as error:
             return messages.PairReply(problem=str(error))
         if known is not None:
-            peer = msgspec.structs.replace(peer, paired=known.paired)
+            peer = msgspec.structs.replace(
+                peer, paired=known.paired, poll_seconds=known.poll_seconds
+            )
         return Asked(offer, request, peer)
 
 

@@ -160,9 +160,9 @@ class _Comparison:
         objects = await self._with_equal(await names.item_counts())
         directory = self._trees.pop("", Counts())
         directory.equal += _equal(names.directory.record_count(), directory)
-        theirs = await self._client.buckets()
-        known = {one: name for one, name, _, _ in theirs}
-        known |= {one.id: one.name for one in names.directory.all_buckets()}
+        here = names.directory.all_buckets()
+        theirs = await self._client.buckets(len(here))
+        known = {one: name for one, name, _, _ in theirs} | {one.id: one.name for one in here}
         shown = [
             BucketPreview(name=known.get(bucket, bucket), counts=counts)
             for bucket, counts in self._trees.items()

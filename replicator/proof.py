@@ -18,7 +18,8 @@ from dc.stamps import Stamp
 from replicator import messages
 from replicator.home import Home
 from replicator.limits import PAIRING_POLL_SECONDS
-from replicator.peers import Link, Peers
+from replicator.link import Link
+from replicator.peers import Peers
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -86,7 +87,7 @@ class Proof:
         if not self._connected and link.inbound.connected:
             self._connected = True
             self._steps.note(f"this DC has the feed of {name} open")
-        if self._position is None and link.outbound.streams:
+        if self._position is None and link.outbound.in_touch(self._home.clock):
             self._steps.note(f"{name} has the feed of this DC open")
             _, self._position = await put_site(self._home)
         if not self.went and self._position is not None and link.outbound.has(self._position):

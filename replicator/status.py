@@ -2,6 +2,7 @@
 
 import msgspec
 
+from dc.names.exchanges import Exchanged
 from dc.names.model import Cursor
 from dc.ports import Clock
 from replicator import wire
@@ -12,8 +13,11 @@ SEEDING = "SEEDING"
 STREAMING = "STREAMING"
 BEHIND = "BEHIND"
 IDENTICAL = "IDENTICAL"
+IDLE = "IDLE"
 UNREACHABLE = "UNREACHABLE"
+OFFLINE = "OFFLINE"
 REFUSED = "REFUSED"
+PAUSED = "PAUSED"
 FAILED = "FAILED"
 
 
@@ -62,7 +66,58 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
+class PaceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast bytes go between here and a peer."""
+
+    limit_in: int
+    """What holds now of the limits of both DCs, in bytes a second; 0: there is none."""
+    limit_out: int
+    rate_in: float
+    """Bytes a second on the wire, in the last five seconds."""
+    rate_out: float
+    paused_ms: int
+    """Since when this DC has paused it, by its wall clock; 0 if it has not."""
+    paused_there_ms: int
+    """Since when the peer has paused this DC, by the peer's."""
+
+
 NOTHING = Waiting(changes=0, bytes=0, oldest_seconds=0.0, at_least=False)
+
+
+class Files(msgspec.Struct, frozen=True, kw_only=True):
+    """What went and came in files; times are milliseconds since 1970, 0: never."""
+
+    exported_ms: int
+    exported_position: int
+    exported_changes: int
+    exported_bytes: int
+    exported_unreadable: int
+    """Bodies that are not in that file, for they could not be read."""
+    imported_ms: int
+    imported_position: int
+    imported_changes: int
+    acked_ms: int
+    """When the peer acknowledged something in a file."""
+    beyond_gap: int
+    """Pieces of the peer's feed that were taken, while one in front of them is missing."""
+
+
+def files_of(record: Exchanged) -> Files | None:
+    """As the status shows it; None when there never was a file."""
+    if not record.exported_ms and not record.imported_ms:
+        return None
+    return Files(
+        exported_ms=record.exported_ms,
+        exported_position=record.exported_position,
+        exported_changes=record.exported_changes,
+        exported_bytes=record.exported_bytes,
+        exported_unreadable=record.exported_unreadable,
+        imported_ms=record.imported_ms,
+        imported_position=record.imported_position,
+        imported_changes=record.imported_changes,
+        acked_ms=record.acked_ms,
+        beyond_gap=len(record.spans),
+    )
 
 
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +155,21 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What we have not acknowledged of theirs, as they said last; None when that is not known."""
     streaming_to: bool
     """They have our feed open."""
+    poll_seconds: int
+    """0: we keep their feed open. Else we draw it when the doorbell rings, and so often at least.
+    """
+    doorbell: str
+    """Of a feed that is drawn: live, silent, away or none (`replicator/drawing.py`); else empty."""
+    doorbell_error: str
+    """Why the broker is away."""
+    drawn_ms: int
+    """When we drew their feed last, by this DC's wall clock; 0: not since it was started."""
+    next_draw_seconds: float
+    """Until the next draw at the latest."""
+    their_poll_seconds: int | None
+    """The same as `poll_seconds` of our feed there; None until they asked for it."""
+    their_drawn_ms: int
+    """When they drew ours last."""
     heard_ms: int
     """When anything of their feed came last, if only that there is nothing new, by this DC's wall
     clock; 0: not since this DC was started."""
@@ -113,10 +183,13 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[Problem]
     """The first of the inbox, those that were tried in vain before the others."""
     their_problems: list[TheirProblem]
+    files: Files | None
+    """None when there never was a file."""
     last_error: str
     """Why the stream ended last; empty when all that was there was taken since."""
     retry_seconds: float
     """Until the next attempt to connect; 0 while connected."""
+    pace: PaceStatus
 
 
 class Absent(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,10 +221,16 @@ class Inbound:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.connected = False
+        """A stream is open; or none is to be, and the last draw worked: then it is `idle`."""
+        self.idle = False
+        self.drawn_ms = 0
+        self._idle_at = 0.0
         self.cursor: Cursor | None = None
         self.end = 0
         self.heard_ms = 0
-        """By the wall clock, when anything came last."""
+        """By the wall clock, when anything came by a stream last."""
+        self.heard_at = 0.0
+        """The same by the monotonic clock."""
         self.seeded = False
         self.inbox = 0
         self.failing = 0
@@ -172,6 +251,7 @@ class Inbound:
     def started(self, cursor: Cursor, end: int) -> None:
         """A stream is open; everything up to `end` was there before it."""
         self.connected = True
+        self.idle = False
         self.cursor = cursor
         self._seed_end = end
         self.seeded = False
@@ -197,14 +277,30 @@ class Inbound:
         return ready
 
     def ended(self) -> None:
-        self.connected = False
+        self.connected = self.idle = False
+
+    def rests(self) -> None:
+        """A draw has taken all there was."""
+        self.idle = True
+        self._idle_at = self._clock.monotonic()
+        self.drawn_ms = self._clock.wall_ms()
+
+    @property
+    def idle_seconds(self) -> float:
+        """For how long no stream is open since the last draw; 0 while one is."""
+        return self._clock.monotonic() - self._idle_at if self.idle else 0.0
 
     def heard(self, end: int) -> None:
+        self.announced(end)
+        self.heard_ms = self._clock.wall_ms()
+        self.heard_at = self._clock.monotonic()
+
+    def announced(self, end: int) -> None:
+        """The peer's feed goes up to a position, as a stream says or a file."""
         if self.position >= self.end:
             # Only from here on is there something to wait for.
             self.news()
         self.end = end
-        self.heard_ms = self._clock.wall_ms()
 
     def news(self) -> None:
         """Something of the feed comes."""
@@ -216,6 +312,11 @@ class Inbound:
         if not self.connected or self.position >= self.end:
             return 0.0
         return self._clock.monotonic() - self._news_at
+
+    @property
+    def sign_of_life(self) -> tuple[float, int, float]:
+        """What is another one as soon as anything comes."""
+        return self.heard_at, self.bytes, self._news_at
 
     def took(self, changes: int, size: int) -> None:
         self.changes += changes
@@ -250,10 +351,13 @@ class Inbound:
         return max(0, self.end - self.position) + self.inbox
 
     def word(self) -> str:
-        """SEEDING, STREAMING or BEHIND, of an open stream."""
+        """SEEDING, STREAMING or BEHIND; IDLE when no stream is open and all of the last draw is
+        here."""
         if not self.seeded:
             return SEEDING
         if not self.behind:
-            return STREAMING
+            return IDLE if self.idle else STREAMING
         late = self._clock.monotonic() - self.caught_up_at
-        return BEHIND if late > BEHIND_SECONDS else STREAMING
+        if late > BEHIND_SECONDS:
+            return BEHIND
+        return IDLE if self.idle else STREAMING

@@ -5,6 +5,15 @@ huge bodies), a few at a time, each written to the object servers as it streams 
 by itself. A finished range is recorded in the inbox entry at once, so that after a crash only what
 lacks is fetched; what is found recorded is read back and checked first.
 
+What was seen to be whole is not read again by further attempts of this process.
+
+A range whose connection is cut goes on at the byte where it was cut: what had come of it is made
+durable and recorded like a range, unless it is next to nothing. It is asked for again at once, for
+as long as each attempt brings something. When one range gives up, the others are let come to their
+end first: a line that is cut often brings little at a time, and none of it may be thrown away. Such
+a part has no CRC of its sender; if one is wrong, the CRC of the whole tells, and all is fetched
+anew.
+
 Each range comes with the CRC-64/NVME that its sender computed while reading. When all are here the
 CRCs are combined, and must give the one the object got when it was written in its origin. Only
 then may the version be applied. A body that fails this is forgotten as a whole.
@@ -22,11 +31,14 @@ from dc.objects.api import BodyWriter, ObjectsError
 from dc.worker import TaskGroup
 from replicator import messages, wire
 from replicator.client import PeerClient
-from replicator.errors import BodyCorrupt, BodyUnavailable
+from replicator.errors import BodyCorrupt, BodyUnavailable, ReplicatorError
 from replicator.home import Home
 from replicator.limits import (
+    CUT_BYTES_MIN,
+    CUT_SAVE_SECONDS,
     INLINE_BYTES_MAX,
     MIB,
+    OTHERS_SECONDS_MAX,
     RANGE_BYTES,
     RANGES_AT_ONCE,
     RANGES_PER_BODY_MAX,
@@ -51,6 +63,12 @@ class Piece(NamedTuple):
         return self.start + self.length
 
 
+class _Got:
+    """What has come of a range, and is written."""
+
+    crc = length = 0
+
+
 class Transfer:
     """One body from one peer. `slots` bounds the ranges of all transfers together; `save` makes
     progress durable; `took` is told of bytes that arrived."""
@@ -64,15 +82,22 @@ class Transfer:
         slots: asyncio.Semaphore,
         save: Save,
         took: Callable[[int], None],
+        known: dict[int, "Piece"] | None = None,
     ) -> None:
+        """`known`: pieces by where they start that earlier attempts have seen to be whole; filled
+        here."""
         self._home = home
         self._client = client
         self._record = record
         self._slots = slots
         self._save = save
         self._took = took
+        self._known = {} if known is None else known
         self._pieces: list[Piece] = []
         self._superseded = False
+        self._problem: Exception | None = None
+        """Why the first range gave up."""
+        self._problem_at = self._saved_at = home.clock.monotonic()
         self._saving = asyncio.Lock()
         self._saved = 0
 
@@ -87,6 +112,10 @@ class Transfer:
         async with TaskGroup() as group:
             for _ in range(RANGES_AT_ONCE):
                 group.create_task(self._fetch_some(missing))
+        if self._problem is not None:
+            if self._saved < len(self._pieces):
+                await self._record_progress(whole=True)
+            raise self._problem
         if self._superseded:
             return None
         return await self._whole()
@@ -110,59 +139,91 @@ class Transfer:
         return messages.BodyAsk(record.bucket, record.key, record.vid, record.stamp, start, stop)
 
     async def _fetch_some(self, missing: Iterator[tuple[int, int]]) -> None:
+        """Fetch ranges, one after the other, until none is left or one gives up."""
         for start, stop in missing:
-            async with self._slots:
-                if self._superseded:
+            reached = start
+            while reached < stop and not self._superseded and self._problem is None:
+                async with self._slots:
+                    if self._superseded or self._problem is not None:
+                        return
+                    try:
+                        piece = await self._range(reached, stop)
+                    except (ReplicatorError, aiohttp.ClientError, OSError, TimeoutError) as error:
+                        self._gave_up(error)
+                        return
+                if piece is None:
+                    self._superseded = True
                     return
-                piece = await self._range(start, stop)
-            if piece is None:
-                self._superseded = True
-                return
-            self._pieces.append(piece)
-            await self._record_progress()
+                self._pieces.append(piece)
+                reached = piece.stop
+                await self._record_progress(reached == stop)
+
+    def _gave_up(self, error: Exception) -> None:
+        if self._problem is None:
+            self._problem, self._problem_at = error, self._home.clock.monotonic()
 
     async def _range(self, start: int, stop: int) -> Piece | None:
-        async with self._client.body(self._ask(start, stop)) as content:
-            if content is None:
-                return None
-            ident = range_ident(self._record, start)
-            writer = self._home.objects.writer(ident, tier=self._tier())
+        """The range, or its beginning when the connection was cut; None when it is superseded.
+        Raises what cut it when next to nothing had come."""
+        ident, got = range_ident(self._record, start), _Got()
+        writer = self._home.objects.writer(ident, tier=self._tier())
+        try:
             try:
-                crc = await self._stream(content, stop - start, writer)
-                extents = await writer.finish()
-            finally:
-                writer.abort()
-        return Piece(start, stop - start, crc, extents)
+                async with self._client.body(self._ask(start, stop)) as content:
+                    if content is None:
+                        return None
+                    await self._stream(content, stop - start, writer, got)
+            except (BodyUnavailable, aiohttp.ClientError, OSError, TimeoutError):
+                if got.length < CUT_BYTES_MIN:
+                    raise
+            extents = await writer.finish()
+        finally:
+            writer.abort()
+        return Piece(start, got.length, got.crc, extents)
 
-    async def _stream(self, content: aiohttp.StreamReader, length: int, writer: BodyWriter) -> int:
-        """Write `length` bytes; their CRC, which must be the one that follows them."""
-        crc, left = 0, length
-        while left:
-            data = await content.read(min(left, MIB))
+    async def _stream(
+        self, content: aiohttp.StreamReader, length: int, writer: BodyWriter, got: "_Got"
+    ) -> None:
+        """Write `length` bytes, whose CRC must be the one that follows them."""
+        while got.length < length:
+            data = await content.read(min(length - got.length, MIB))
             if not data:
-                raise BodyUnavailable(f"the body ended {left} bytes early")
-            crc = crc64nvme(data, crc)
-            left -= len(data)
+                raise BodyUnavailable(f"the body ended {length - got.length} bytes early")
+            got.crc = crc64nvme(data, got.crc)
+            got.length += len(data)
             self._took(len(data))
             await writer.write(data)
+            self._check_others()
         sent = int.from_bytes(await _exactly(content, 0), "big")
-        if sent != crc:
+        if sent != got.crc:
             raise BodyCorrupt("a range arrived with other bytes than were sent")
-        return crc
 
-    async def _record_progress(self) -> None:
-        """Make finished ranges durable; those that finish meanwhile share the next commit."""
+    def _check_others(self) -> None:
+        """Who still goes on when another range has given up may not do so for ever."""
+        waited = self._home.clock.monotonic() - self._problem_at
+        if self._problem is not None and waited > OTHERS_SECONDS_MAX:
+            raise BodyUnavailable("another range of the body has given up") from self._problem
+
+    async def _record_progress(self, whole: bool) -> None:
+        """Make finished ranges durable; those that finish meanwhile share the next commit. Parts
+        of ranges wait for each other."""
+        if not whole and self._home.clock.monotonic() - self._saved_at < CUT_SAVE_SECONDS:
+            return
         async with self._saving:
             if self._saved < len(self._pieces):
                 count = len(self._pieces)
+                self._saved_at = self._home.clock.monotonic()
                 await self._save(placed(self._pieces))
+                self._known.update((one.start, one) for one in self._pieces[self._saved : count])
                 self._saved = count
 
     async def _verified(self, there: Extents) -> list[Piece]:
         """The recorded ranges whose bytes are still here and whole."""
-        pieces: list[Piece] = []
+        kept = set(there)
+        pieces = [one for one in self._known.values() if kept.issuperset(placed([one]))]
+        seen = {one for piece in pieces for one in placed([piece])}
         reached = 0
-        for start, extent in sorted(there, key=lambda one: one[0]):
+        for start, extent in sorted(kept - seen, key=lambda one: one[0]):
             if start < reached or start + extent.length > self._record.size:
                 continue
             crc = 0
@@ -184,6 +245,7 @@ class Transfer:
             reached = piece.stop
             extents += piece.extents
         if reached != self._record.size or crc != self._record.meta.crc64:
+            self._known.clear()
             await self._save([])
             raise BodyCorrupt("the whole body does not have the object's CRC-64/NVME")
         return extents

@@ -142,7 +142,7 @@ class Streams(Protocol):
 
     @property
     def connected(self) -> bool:
-        """Whether both are open."""
+        """Whether both are open, or drawn."""
         ...
 
     @property
@@ -366,7 +366,8 @@ class Verification:
         if known is not None or not bucket:
             return known.name if known else ""
         if not self._names:
-            self._names = {one: name for one, name, _, _ in await self.client.buckets()}
+            here = len(self.home.names.directory.all_buckets())
+            self._names = {one: name for one, name, _, _ in await self.client.buckets(here)}
         return self._names.get(bucket, bucket)
 
     def _forget(self) -> None:

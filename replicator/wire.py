@@ -40,6 +40,7 @@ from replicator.limits import (
     REGISTERS_MAX,
     SECRET_BYTES_MAX,
 )
+from replicator.packing import Packer, unpack
 
 PROTOCOL = "v2"
 LENGTH_BYTES = 4
@@ -247,11 +248,20 @@ class Covered(_Frame, frozen=True, tag="covered", kw_only=True):
     intervals: Annotated[list[tuple[str, str, str]], msgspec.Meta(max_length=INTERVALS_MAX)]
 
 
+class Packed(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="packed"
+):
+    """Another frame, as a bundle (`replicator/packing.py`)."""
+
+    data: bytes
+
+
 Frame = Hello | Batch | KeepAlive | Covered
 
 
 _encoder = msgspec.msgpack.Encoder()
 _frames: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
+_sent: msgspec.msgpack.Decoder[Frame | Packed] = msgspec.msgpack.Decoder(Frame | Packed)
 _records: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
 
 
@@ -293,10 +303,15 @@ def encode_frame(frame: Frame) -> bytes:
     return _with_length(_encoder.encode(frame))
 
 
-def encode_batch(after: int, last: int, end: int, records: list[bytes]) -> bytes:
-    """A `Batch` of encoded records, with its length in front."""
+def encode_batch(
+    after: int, last: int, end: int, records: list[bytes], packer: Packer | None = None
+) -> bytes:
+    """A `Batch` of encoded records, as a bundle if that is smaller, with its length in front."""
     raw = [msgspec.Raw(record) for record in records]
-    return _with_length(_encoder.encode(_RawBatch(after=after, last=last, end=end, records=raw)))
+    body = _encoder.encode(_RawBatch(after=after, last=last, end=end, records=raw))
+    assert len(body) <= FRAME_BYTES_MAX
+    packed = packer.pack(body) if packer is not None else None
+    return _with_length(body if packed is None else _encoder.encode(Packed(packed)))
 
 
 def _with_length(body: bytes) -> bytes:
@@ -315,7 +330,8 @@ def frame_length(head: bytes) -> int:
 def decode_frame(body: bytes) -> Frame:
     """A frame without its length, checked in all that can be seen from it alone."""
     try:
-        frame = _frames.decode(body)
+        sent = _sent.decode(body)
+        frame = _frames.decode(unpack(sent.data)) if isinstance(sent, Packed) else sent
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not a frame: {printable(error)}") from None
     if type(frame) is Batch:

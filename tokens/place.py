@@ -8,6 +8,7 @@ can be reached at (unspecified, multicast).
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,16 +41,19 @@ class Place:
     def __post_init__(self) -> None:
         _check_name("name", self.name)
         _check_name("region", self.region)
-        if not 1 <= len(self.endpoints) <= ENDPOINTS_MAX:
-            raise PlaceInvalid(
-                f"a DC has 1 to {ENDPOINTS_MAX} endpoints, not {len(self.endpoints)}"
-            )
-        for endpoint in self.endpoints:
-            parse_endpoint(endpoint)
-        if len(set(self.endpoints)) != len(self.endpoints):
-            raise PlaceInvalid("an endpoint is listed twice; list each once")
+        check_endpoints(self.endpoints)
         if not _FINGERPRINT.fullmatch(self.fingerprint):
             raise PlaceInvalid("a certificate's fingerprint is 64 lowercase hex characters")
+
+
+def check_endpoints(endpoints: Sequence[str]) -> None:
+    """PlaceInvalid when a DC cannot have these."""
+    if not 1 <= len(endpoints) <= ENDPOINTS_MAX:
+        raise PlaceInvalid(f"a DC has 1 to {ENDPOINTS_MAX} endpoints, not {len(endpoints)}")
+    for endpoint in endpoints:
+        parse_endpoint(endpoint)
+    if len(set(endpoints)) != len(endpoints):
+        raise PlaceInvalid("an endpoint is listed twice; list each once")
 
 
 def parse_endpoint(text: str) -> Endpoint:

@@ -1,4 +1,4 @@
-"""`farshore bucket`: the buckets, to which datacenters their bytes go, and how they are kept."""
+"""`farshore bucket`: the buckets, where their bytes go and are read, and how they are kept."""
 
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ app = family("The buckets, to which datacenters their bytes go, and how they are
 
 @app.command("list")
 def list_buckets(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the buckets, their tiers, and where their bytes go.
+    """List the buckets, their tiers, whether they are read through, and where their bytes go.
 
     \b
     Example:
@@ -24,9 +24,12 @@ def list_buckets(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(buckets)
         return
-    rows = [bucket | {"goes": _where(bucket)} for bucket in buckets]
+    rows = [
+        bucket | {"goes": _where(bucket), "through": "on" if bucket["read_through"] else "off"}
+        for bucket in buckets
+    ]
     columns = {"name": "NAME", "owner": "OWNER", "created": "CREATED", "tier": "TIER"}
-    print_table(rows, columns | {"goes": "BYTES GO"})
+    print_table(rows, columns | {"through": "READ-THROUGH", "goes": "BYTES GO"})
 
 
 @app.command()
@@ -121,6 +124,40 @@ def tier(
     if facts["here"] != facts["tier"]:
         print(f", which is not here: it is kept as {facts['here']}", end="")
     print(f" ({facts['redundancy']})")
+
+
+@app.command("read-through")
+def read_through(
+    context: typer.Context,
+    bucket: Name,
+    wanted: Annotated[
+        str | None, typer.Argument(metavar="[on|off]", help="Off is where nothing was said.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether what is not here is read from another datacenter; without on or off, show it.
+
+    A version whose bytes are not here, and a key that is not known here yet, are then served from a
+    paired datacenter that has them, also where the rules of the bucket keep the bytes from being
+    stored; listings show what only others have. It is the same in all paired datacenters.
+
+    \b
+    Examples:
+      farshore -C paris bucket read-through photos
+      farshore -C paris bucket read-through photos on
+      farshore -C paris bucket read-through photos off
+    """
+    path = ("buckets", bucket, "read-through")
+    if wanted is None:
+        facts = client(context).get(*path)
+    elif wanted in ("on", "off"):
+        facts = client(context).put(*path, body={"on": wanted == "on"})
+    else:
+        raise typer.BadParameter("say on or off, or neither to show it", context)
+    if as_json:
+        print_json(facts)
+        return
+    print(f"read-through of {facts['name']} is {'on' if facts['read_through'] else 'off'}")
 
 
 def _where(bucket: dict[str, Any]) -> str:

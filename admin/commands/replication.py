@@ -1,15 +1,20 @@
 """`farshore replication`: how far the datacenters are apart."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
+from admin.commands import exchanging
 from admin.commands.common import AsJson, client, family
 from admin.commands.comparing import reports, show_verify
 from admin.commands.comparing import size as _size
+from admin.commands.limiting import pace_remarks, paused_since
 from admin.output import print_json, print_table
 
 app = family("How the changes travel between datacenters.")
+app.command("export")(exchanging.export)
+app.command("import")(exchanging.take)
 
 ROOT_DIGITS_SHOWN = 12
 
@@ -82,12 +87,34 @@ def _row(peer: dict[str, Any]) -> dict[str, Any]:
 def _state(peer: dict[str, Any]) -> str:
     """The state, with what belongs to it."""
     word: str = peer["state"]
+    if word == "PAUSED":
+        return f"{word} {paused_since(peer['pace'])}"
     if word == "IDENTICAL":
         return f"{word} @{peer['root'][:ROOT_DIGITS_SHOWN]}"
+    if word == "IDLE":
+        equal = f", identical @{peer['root'][:ROOT_DIGITS_SHOWN]}" if peer["root"] else ""
+        return f"{word}, drawn {_ago(peer['drawn_ms'])} ago{equal}"
+    if word == "OFFLINE":
+        return f"{word}, by files"
     if word == "BEHIND" and peer["to_take"]:
         found = peer["to_take"]
         return f"{word} {found['changes']}, oldest {found['oldest_seconds']:.0f} s"
     return word
+
+
+def _ago(then_ms: int) -> str:
+    from dc.system import SystemClock
+
+    return f"{max(0, SystemClock().wall_ms() - then_ms) / 1000:.0f} s"
+
+
+def _silent(peer: dict[str, Any]) -> str:
+    """Why its doorbell is not to be relied on."""
+    if peer["doorbell"] == "silent":
+        return "it is not at the broker, and does not ring"
+    if peer["doorbell"] == "none":
+        return "no MQTT broker is configured, so it cannot ring"
+    return f"the broker is away ({peer['doorbell_error'] or 'no answer yet'})"
 
 
 def _waiting(found: dict[str, Any] | None) -> str | None:
@@ -100,11 +127,32 @@ def _waiting(found: dict[str, Any] | None) -> str | None:
     return f"at least {text}" if found["at_least"] else text
 
 
+def _files(name: str, files: dict[str, Any] | None) -> list[str]:
+    """What went and came in files."""
+    if files is None:
+        return []
+    lines = []
+    if files["exported_ms"]:
+        position, size = files["exported_position"], _size(files["exported_bytes"])
+        lines.append(f"to {name}: exported {_utc(files['exported_ms'])}, {size}, up to {position}")
+    if files["imported_ms"]:
+        when, position = _utc(files["imported_ms"]), files["imported_position"]
+        lines.append(f"from {name}: imported {when}, up to {position}")
+    if files["beyond_gap"]:
+        lines.append(f"from {name}: an earlier file is missing: import it")
+    return lines
+
+
+def _utc(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _remarks(facts: dict[str, Any]) -> list[str]:
     """What does not go by itself, one line each."""
     lines = []
     for peer in facts["peers"]:
         name = peer["name"]
+        lines += pace_remarks(peer)
         for one in peer["problems"]:
             if one["reason"]:
                 again = f"tried {one['attempts']} times, again in {one['next_try_seconds']:.0f} s"
@@ -114,6 +162,10 @@ def _remarks(facts: dict[str, Any]) -> list[str]:
             lines.append(f"from {name}: {unseen} more like these")
         for one in peer["their_problems"]:
             lines.append(f"to {name}: {one['what']}: {one['reason']}")
+        if peer["poll_seconds"] and peer["doorbell"] != "live":
+            again = f"it is drawn in {peer['next_draw_seconds']:.0f} s"
+            lines.append(f"{name}: {_silent(peer)}; {again}")
+        lines += _files(name, peer["files"])
         if peer["differs"]:
             lines.append(f"{name} does not hold the same, though nothing is on its way")
     absent = facts["absent"]
@@ -124,6 +176,7 @@ def _remarks(facts: dict[str, Any]) -> list[str]:
         coming = f"{absent['to_come']} of them ({_size(absent['to_come_bytes'])})"
         lines.append(f"{coming} belong here now, and are being fetched")
     if facts["conflicts"]:
-        lines.append(f"{facts['conflicts']} conflicts are kept")
+        one = facts["conflicts"] == 1
+        lines.append("1 conflict is kept" if one else f"{facts['conflicts']} conflicts are kept")
     # They quote what other datacenters say: no control characters to a terminal.
     return ["".join(each if each.isprintable() else "?" for each in line) for line in lines]

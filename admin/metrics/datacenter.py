@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from admin.metrics import objects, replication, requests
+from admin.metrics import events, notary, objects, replication, requests
 from admin.metrics.page import Page
 from admin.metrics.service import Show
 from admin.parts import Parts
@@ -19,6 +19,8 @@ class DatacenterPage:
             "names": self._names,
             "replication": self._replication,
             "background": self._background,
+            "events": self._events,
+            "notary": self._notary,
         }
 
     async def _requests(self, page: Page) -> None:
@@ -43,3 +45,9 @@ class DatacenterPage:
         page.counter("events_lost", "Events that were dropped", status["events_lost"])
         lost = status["access_log_lines_lost"]
         page.counter("access_log_lines_lost", "Lines that were dropped", lost)
+
+    async def _events(self, page: Page) -> None:
+        events.show(page, await self._parts.events.status())
+
+    async def _notary(self, page: Page) -> None:
+        notary.show(page, await self._parts.notary.status())

@@ -14,8 +14,11 @@ _WORDS = (
     status.STREAMING,
     status.BEHIND,
     status.IDENTICAL,
+    status.IDLE,
     status.UNREACHABLE,
+    status.OFFLINE,
     status.REFUSED,
+    status.PAUSED,
     status.FAILED,
 )
 
@@ -85,7 +88,24 @@ def show(page: Page, now: ReplicationStatus) -> None:
         "Whether they were the same then",
         lambda p: p.verified.identical if p.verified else None,
     )
+    _show_terms(gauge)
     counter("taken_changes", "Changes that came", lambda p: p.changes_in)
     counter("taken_bytes", "Bytes that came", lambda p: p.bytes_in)
     counter("given_changes", "Changes that went", lambda p: p.changes_out)
     counter("given_bytes", "Bytes that went", lambda p: p.bytes_out)
+
+
+def _show_terms(gauge: Callable[[str, str, Callable[[PeerStatus], Value]], None]) -> None:
+    """What was agreed on with a peer: limits, and when its feed is drawn."""
+    gauge("limit_in_bytes", "The most that may come a second", lambda p: p.pace.limit_in or None)
+    gauge("limit_out_bytes", "The most that may go a second", lambda p: p.pace.limit_out or None)
+    gauge("rate_in_bytes", "What comes a second", lambda p: p.pace.rate_in)
+    gauge("rate_out_bytes", "What goes a second", lambda p: p.pace.rate_out)
+    gauge("paused", "Whether it is paused here", lambda p: p.pace.paused_ms > 0)
+    gauge("poll_seconds", "How often its feed is drawn at least", lambda p: p.poll_seconds)
+    gauge(
+        "drawn_timestamp_seconds",
+        "When its feed was drawn last",
+        lambda p: p.drawn_ms / 1000 if p.drawn_ms else None,
+    )
+    gauge("doorbell", "Whether it can ring", lambda p: p.doorbell == "live")

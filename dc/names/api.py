@@ -79,6 +79,8 @@ from dc.names.errors import (
 from dc.names.errors import (
     UserExists as UserExists,
 )
+from dc.names.event_cursor import EventCursor
+from dc.names.exchanges import Exchanges
 from dc.names.gateway_api import GatewayNames as GatewayNames
 from dc.names.journal_api import JournalNames
 from dc.names.knowledge import Knowledge
@@ -98,9 +100,13 @@ from dc.names.model import (
     User,
     Version,
 )
+from dc.names.news import News
+from dc.names.notary_outbox import NotaryOutbox
 from dc.names.outbox import Outbox
 from dc.names.places import Places
 from dc.names.sweep import Sweeper
+from dc.names.unshipped import Unshipped
+from dc.rates import Terms
 from dc.stamps import HybridClock, Stamp
 
 
@@ -112,10 +118,20 @@ class Names(GatewayNames, Protocol):
     """Epochs, coverage, and how far peers have taken the feed."""
     outbox: Outbox
     """What the world outside is to be told: the `events` of a change are put there with it."""
+    notary_outbox: NotaryOutbox
+    """What the notary is to make entries of."""
+    event_cursor: EventCursor
+    """How far the feed was told as events."""
+    unshipped: Unshipped
+    """Writes that peers had not taken when they were lost."""
     sweeper: Sweeper
     """Goes through all versions of a bucket."""
     elsewhere: Elsewhere
     """What is known here and held by other DCs only."""
+    exchanges: Exchanges
+    """What went to peers and came from them in files."""
+    news: News
+    """Whether what others have is to be shown here."""
     places: Places
     """Which containers are pointed into; moves names to other bytes."""
     journal: JournalNames
@@ -185,7 +201,8 @@ class Names(GatewayNames, Protocol):
         restoring: bool = False,
     ) -> None:
         """Merge changes made elsewhere; in the same transaction move the cursor of `peer`, put
-        what is not finished into its inbox and take the positions `done` out of it. The stamps
+        what is not finished into its inbox and take the positions `done` out of it. A change that
+        is in the inbox already keeps what is here of its body, and is tried anew. The stamps
         must have been observed by `clock`. Buckets of versions need not exist or be live.
 
         A version without extents is a write that is HELD here (`known`); BytesMissing when it is
@@ -278,9 +295,13 @@ class Names(GatewayNames, Protocol):
     # -- peers --------------------------------------------------------------------------------
 
     async def add_peer(self, peer: Peer, token_id: str = "", token_expires: int = 0) -> None:
-        """PeerExists when a peer of another id has the name; the same id replaces. With a token
-        id: TokenUsed when it was used, unless by this very peer; marks it used until it expires
-        (epoch seconds)."""
+        """PeerExists when a peer of another id has the name; the same id replaces, and keeps its
+        terms. With a token id: TokenUsed when it was used, unless by this very peer; marks it used
+        until it expires (epoch seconds)."""
+        ...
+
+    async def set_terms(self, dc_id: str, terms: Terms) -> None:
+        """How fast bytes may go between here and a peer: NoSuchPeer."""
         ...
 
     async def remove_peer(self, dc_id: str) -> None:

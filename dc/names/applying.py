@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from dc.names import conflicts, locks, outbox, registers
-from dc.names.attributes import join_registers
+from dc.names.attributes import as_born, join_of_version
 from dc.names.errors import BytesMissing, NoSuchVersion, ObjectLocked
-from dc.names.kinds import TOMBSTONE
+from dc.names.kinds import FEED_BUCKET, TOMBSTONE
 from dc.names.merge import Record, merge, record
 from dc.names.model import (
+    CUSTOMER,
     AccessKey,
     Bucket,
     Change,
@@ -32,8 +33,9 @@ from dc.names.rows import read_version
 from dc.names.seen import saw
 from dc.names.sweep import LetGo
 from dc.names.transaction import Covers, Item, Transaction
+from dc.notary import NOTARY, born, is_notarized
 from dc.placement import is_elsewhere
-from dc.stamps import Stamp, stamp_ms, version_id
+from dc.stamps import Stamp, stamp_ms, stamp_origin, version_id
 
 _encode = msgspec.json.Encoder().encode
 
@@ -46,6 +48,12 @@ SELECT
     (SELECT gone FROM conflicts o
      WHERE o.bucket = j.value->>0 AND o.key = j.value->>1 AND o.stamp = j.value->>3)
 FROM json_each(?1) j
+"""
+_AS_LATE = """
+SELECT EXISTS(SELECT 1 FROM buckets b JOIN versions o ON o.bucket = b.number
+        AND o.key = ?2 AND o.vid = ?3 WHERE b.id = ?1 AND o.stamp >= ?4)
+    OR EXISTS(SELECT 1 FROM buckets b JOIN tombstones o ON o.bucket = b.number
+        AND o.key = ?2 AND o.vid = ?3 WHERE b.id = ?1 AND o.stamp >= ?4)
 """
 _CURRENT = """
 SELECT vid, stamp FROM (SELECT vid, stamp FROM versions WHERE bucket = ?1 AND key = ?2
@@ -116,7 +124,7 @@ def apply(transaction: Transaction, changes: Sequence[Change], *, restoring: boo
         return numbers[bucket_id]
 
     records: list[Record] = []
-    for change in changes:
+    for change in map(_as_born, changes):
         if isinstance(change, Version | Conflict) and is_elsewhere(version_in(change).extents):
             transaction.absent = True
         if isinstance(change, Conflict):
@@ -144,6 +152,31 @@ def apply(transaction: Transaction, changes: Sequence[Change], *, restoring: boo
                 registers.merge_site(transaction, change)
 
 
+def _as_born(change: Change) -> Change:
+    """The change, without what nobody can have made of its version."""
+    if not isinstance(change, Version | Conflict):
+        return change
+    version = version_in(change)
+    registers = as_born(version.registers, version.stamp)
+    if registers is version.registers:
+        return change
+    version = msgspec.structs.replace(version, registers=registers)
+    if isinstance(change, Conflict):
+        return msgspec.structs.replace(change, loser=version)
+    return version
+
+
+def arrived(db: sqlite3.Connection, changes: Sequence[Change]) -> list[Change]:
+    """Of changes that were applied, those whose write is here, or a later one of the item. A
+    conflict may be told before what the loser lost to: then that is still on its way."""
+    return [one for one in changes if not isinstance(one, Conflict) or _is_as_late(db, one.loser)]
+
+
+def _is_as_late(db: sqlite3.Connection, lost: Version) -> bool:
+    asked = (lost.bucket, lost.key, lost.vid, lost.stamp)
+    return bool(db.execute(_AS_LATE, asked).fetchone()[0])
+
+
 def set_registers(
     transaction: Transaction,
     item: Item,
@@ -165,7 +198,7 @@ def set_registers(
     if locks.RETENTION in values:
         locks.check_change(here.registers, values[locks.RETENTION], now_ms, bypass)
     new = {name: Register(stamp, value) for name, value in values.items()}
-    joined = join_registers(here.registers, new)
+    joined = join_of_version(here.registers, new, here.stamp)
     merge(
         transaction,
         [record(number, msgspec.structs.replace(here, registers=joined))],
@@ -183,10 +216,29 @@ def restore(transaction: Transaction, item: Item, bucket_id: str, stamp: Stamp) 
         # It would be a write of this DC's that no DC has got the bytes of from here.
         raise BytesMissing(f"other datacenters hold the bytes of the lost version of {key!r}")
     again = msgspec.structs.replace(
-        loser, stamp=stamp, vid=version_id(stamp) if loser.vid else "", seen="", registers={}
+        loser,
+        stamp=stamp,
+        vid=version_id(stamp) if loser.vid else "",
+        seen="",
+        registers=_born_notarized(transaction, bucket_id, loser, stamp),
     )
     merge(transaction, [record(number, again)], local=True)
     return again
+
+
+def _born_notarized(
+    transaction: Transaction, bucket_id: str, loser: Version, stamp: Stamp
+) -> Registers:
+    """The registers of a version that is written again. Its bytes are read again, for whoever had
+    them since may have changed what is said of them; but for those that only a client can read."""
+    bucket = registers.read(transaction.db, FEED_BUCKET, bucket_id)
+    assert isinstance(bucket, Bucket)
+    sse, known = loser.meta.sse, ""
+    is_secret = sse is not None and sse.kind == CUSTOMER
+    is_own = stamp_origin(loser.stamp) == transaction.dc_id
+    if is_secret and is_own and is_notarized(loser.registers):
+        known = loser.registers[NOTARY].value
+    return born(bucket, stamp, known)
 
 
 def let_go(transaction: Transaction, number: int, items: Sequence[LetGo]) -> list[bool]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from dc.names.api import BytesMissing, NoSuchConflict
-from dc.names.attributes import join_registers
+from dc.names.attributes import join_of_version
 from dc.names.elsewhere import same_bytes
 from dc.names.kinds import CONFLICT
 from dc.names.model import Conflict, Tombstone, Version
@@ -50,7 +50,7 @@ def merge_conflict(transaction: Transaction, number: int, conflict: Conflict) ->
         gone |= known.conflict.gone
         winner = max(winner, known.conflict.winner)
         here = known.conflict.loser
-        registers = join_registers(here.registers, loser.registers)
+        registers = join_of_version(here.registers, loser.registers, loser.stamp)
         if is_elsewhere(here.extents) and same_bytes(here, loser):
             transaction.pointed.note(loser.extents)
             transaction.db.execute(
@@ -71,7 +71,7 @@ def merge_conflict(transaction: Transaction, number: int, conflict: Conflict) ->
         # It may be here as the current version: then its bytes are.
         current = read_version(transaction.db, number, loser.key, loser.vid, loser.bucket)
         if current is not None and current.stamp == loser.stamp:
-            registers = join_registers(current.registers, loser.registers)
+            registers = join_of_version(current.registers, loser.registers, loser.stamp)
             loser = msgspec.structs.replace(current, registers=registers)
         elif not loser.extents:
             raise BytesMissing(f"the bytes of the lost version of {loser.key!r} are not here")

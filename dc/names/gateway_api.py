@@ -17,15 +17,14 @@ from dc.names.model import (
     Condition,
     Event,
     Kind,
-    Page,
     Peer,
     Removal,
     Tombstone,
     Upload,
     UploadPart,
     Version,
-    VersionPage,
 )
+from dc.names.pages import Page, VersionPage
 from dc.positions import Position
 from dc.stamps import Stamp
 

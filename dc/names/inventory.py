@@ -3,7 +3,7 @@
 `bodies` is for a check of what is stored, while nothing else uses the database. `count_page` and
 `find_page` go through the same tables while everybody does, a page at a time and without a
 transaction: which containers are pointed into, and by whom. They also see what an inbox has of
-bodies that are still to come, and where the journal is.
+bodies that are still to come, what the notary is to read, and where the journal is.
 """
 
 import sqlite3
@@ -112,7 +112,7 @@ def give_up(db: sqlite3.Connection, lost: Sequence[Body]) -> None:
 
 # -- page by page -------------------------------------------------------------------------------
 
-VERSIONS, CONFLICTS, PARTS, INBOX, JOURNAL = range(5)
+VERSIONS, CONFLICTS, PARTS, INBOX, NOTED, JOURNAL = range(6)
 """The tables, in the order in which they are gone through."""
 
 Place = tuple[int, tuple[int | str, ...]]
@@ -122,9 +122,10 @@ _FIRST: dict[int, tuple[int | str, ...]] = {
     CONFLICTS: (-1, "", ""),
     PARTS: ("", -1),
     INBOX: ("", -1),
+    NOTED: (-1,),
     JOURNAL: (-1,),
 }
-_STAY = (INBOX, JOURNAL)
+_STAY = (INBOX, NOTED, JOURNAL)
 """What they point to is not moved: who uses it knows it by where it is."""
 _PAGES = {
     VERSIONS: "SELECT bucket, key, vid, extents, length(key) + length(vid) + length(meta)"
@@ -135,9 +136,10 @@ _PAGES = {
     " FROM parts WHERE (upload, number) > (?, ?) ORDER BY upload, number LIMIT ?",
     INBOX: "SELECT peer, seq, extents, 128 FROM inbox"
     " WHERE (peer, seq) > (?, ?) ORDER BY peer, seq LIMIT ?",
+    NOTED: "SELECT id, extents, 128 FROM notary_outbox WHERE id > ? ORDER BY id LIMIT ?",
     JOURNAL: "SELECT serial, extents, 128 FROM journal WHERE serial > ? ORDER BY serial LIMIT ?",
 }
-_KEY_FIELDS = {VERSIONS: 3, CONFLICTS: 3, PARTS: 2, INBOX: 2, JOURNAL: 1}
+_KEY_FIELDS = {VERSIONS: 3, CONFLICTS: 3, PARTS: 2, INBOX: 2, NOTED: 1, JOURNAL: 1}
 """What a row begins with; after it come the extents, and what is beside each of them."""
 _FULL = {
     VERSIONS: f"SELECT (SELECT id FROM buckets WHERE number = v.bucket), v.key, {ROW}, v.extents"
@@ -194,7 +196,8 @@ class Share(msgspec.Struct):
 
 class CountPage(NamedTuple):
     """`rows` were looked at, `bodies` of them are bodies; `coming` are containers that an inbox has
-    ranges in, or the journal is in; `after` is where the next page begins, None at the end."""
+    ranges in, the notary is to read, or the journal is in; `after` is where the next page begins,
+    None at the end."""
 
     rows: int
     bodies: int
@@ -239,8 +242,8 @@ def count_page(
             there = containers.get(one.container)
             if there is None:
                 there = containers[one.container] = Share()
-            # What the journal says is not what clients have stored.
-            there.bytes += one.length if table != JOURNAL else 0
+            # What the journal says is not what clients have stored, nor once more what is noted.
+            there.bytes += one.length if table not in (NOTED, JOURNAL) else 0
             there.taken += one.length + beside + _sums(one.length)
             if tiering.containers and tiering.is_wrong(bucket, one.container):
                 there.wrong += one.length
@@ -260,7 +263,7 @@ def find_page(
     tiering: Tiering = NO_TIERS,
 ) -> FindPage:
     """Those of the next `limit` rows of a table that point into these containers, or that belong
-    into containers of another tier. What an inbox has is left out, and the journal."""
+    into containers of another tier. What stays where it is is left out."""
     table = after[0]
     if table in _STAY:
         return FindPage(0, [], None)

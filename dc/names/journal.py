@@ -143,7 +143,7 @@ def begin(
 def admit(transaction: Transaction, versions: Sequence[Version]) -> int:
     live = dict(transaction.db.execute(f"SELECT id, number FROM buckets WHERE {LIVE}").fetchall())
     records = [record(live[one.bucket], one) for one in versions if one.bucket in live]
-    merge(transaction, records, local=True)
+    merge(transaction, records, local=True, again=True)
     return len(records)
 
 

@@ -8,13 +8,14 @@ which must be called twice, at least `SETTLE_SECONDS` apart, to raise it to the 
 call: time enough for whatever was under way with a stamp from before.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 import msgspec
 
 from dc.names.coverage import Coverage
 from dc.names.model import Interval, Peer, Progress
+from dc.names.silence import Silence
 from dc.ports import Clock
 from dc.stamps import NO_DC, HybridClock, Stamp, stamp_origin
 
@@ -30,7 +31,7 @@ class Chores(msgspec.Struct, frozen=True, kw_only=True):
     intervals: Sequence[Interval]
     progress: Sequence[Progress]
     acked: int
-    """Every peer that counts has acknowledged all up to here."""
+    """Every peer that counts, and the broker of events, has acknowledged all up to here."""
     stable: Stamp
     """Everything that may still come is later than this."""
     conflicts_before: Stamp
@@ -61,6 +62,9 @@ class Knowledge:
         self.peer_absence_ms_max = PEER_ABSENCE_MS_MAX
         # Also when this database is new: its DC may have had another one, whose disk was lost. Nor
         # does the clock say what was made before the start: it may have been set back as well.
+        self.silence = Silence(wall)
+        self.told_until: Callable[[int], int | None] = lambda _: None
+        """What events hold up (`EventCursor.holds`)."""
         self._gap = True
         self._committed: Stamp = ""
         self.floor: Stamp = ""
@@ -81,6 +85,10 @@ class Knowledge:
         if epoch == self.epoch:
             return position <= end
         return position <= self._ends.get(epoch, -1)
+
+    def earlier(self, count: int) -> dict[str, int]:
+        """The last epochs before this one, with the last position that each gave out."""
+        return dict(list(self._ends.items())[-count:])
 
     # -- coverage -----------------------------------------------------------------------------
 
@@ -134,6 +142,7 @@ class Knowledge:
         if position is None:
             self._progress.pop(peer, None)
         else:
+            self.silence.heard(peer)
             self._progress[peer] = Progress(
                 peer=peer, epoch=self.epoch, acked=position, heard_ms=self._wall.wall_ms()
             )
@@ -143,20 +152,23 @@ class Knowledge:
     def chores(self, peers: Iterable[Peer]) -> Chores:
         """What a round of upkeep is to do now."""
         now = self._wall.wall_ms()
-        absent = max(0, now - self.peer_absence_ms_max)
-        counting = [peer.dc_id for peer in peers]
+        most = self.peer_absence_ms_max
+        counting = {peer.dc_id: peer.by_files for peer in peers}
         present = [self._own]
         acked: int | None = None
-        for dc_id in counting:
+        for dc_id, by_files in counting.items():
             known = self._progress.get(dc_id)
             if known is None:
                 acked = 0
-            elif known.heard_ms >= absent:
+            elif by_files or not self.silence.is_longer(dc_id, known.heard_ms, most):
                 acked = known.acked if acked is None else min(acked, known.acked)
             else:
                 continue
             present.append(dc_id)
-        stable = self.coverage.stable(present, absent)
+        told = self.told_until(most)
+        if told is not None:
+            acked = told if acked is None else min(acked, told)
+        stable = self.coverage.stable(present, self.silence.before(most))
         return Chores(
             intervals=self.coverage.intervals(),
             progress=list(self._progress.values()),

@@ -13,7 +13,7 @@ import sqlite3
 
 import msgspec
 
-from dc.names.model import Listed, Page
+from dc.names.pages import Listed, Page
 from dc.stamps import STAMP_LENGTH
 
 UNCOMMON = "(meta >= '{\"ch' AND meta < '{\"cm')"

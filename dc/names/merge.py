@@ -23,14 +23,16 @@ import msgspec
 
 from dc.names import conflicts
 from dc.names.api import BytesMissing
-from dc.names.attributes import join_registers
+from dc.names.attributes import join_of_version
 from dc.names.elsewhere import same_bytes
 from dc.names.kinds import TOMBSTONE
 from dc.names.model import Conflict, Kind, Registers, Tombstone, Version
+from dc.names.notary_outbox import REMOVED, Noted, note, written
 from dc.names.rows import read_version
 from dc.names.seen import INFERRED, history, saw
 from dc.names.transaction import Item, Transaction
 from dc.names.trees import delta, item_hash
+from dc.notary import is_notarized
 from dc.placement import is_elsewhere
 from dc.stamps import Stamp, stamp_after
 
@@ -148,12 +150,14 @@ def merge(
     *,
     local: bool,
     restoring: bool = False,
+    again: bool = False,
 ) -> None:
     """Merge records inside the open transaction. `local`: they are made here and now. `restoring`:
     what is not here is taken, whatever is covered: it was lost, not deleted; and a version that has
-    other content here is damaged, and replaced."""
+    other content here is damaged, and replaced. `again`: they were made here before, and others may
+    have had them since."""
     for some in _rounds(records):
-        _merge_round(transaction, some, local=local, restoring=restoring)
+        _merge_round(transaction, some, local=local, restoring=restoring, again=again)
     transaction.items += [one.item for one in records]
 
 
@@ -182,9 +186,16 @@ class Verdict(IntEnum):
 
 
 def _merge_round(
-    transaction: Transaction, records: Sequence[Record], *, local: bool, restoring: bool
+    transaction: Transaction,
+    records: Sequence[Record],
+    *,
+    local: bool,
+    restoring: bool,
+    again: bool,
 ) -> None:
     old, kept = _read(transaction, records)
+    if local:
+        _note(transaction, records, old, is_certain=not again)
     winners: list[Record] = []
     unheard: list[_Old] = []
     replaced: list[tuple[Record, _Old]] = []
@@ -219,6 +230,39 @@ def _merge_round(
         _write(transaction, winners, replaced)
     for tombstone in unheard:
         _tell_again(transaction, tombstone.seq)
+
+
+def _note(
+    transaction: Transaction,
+    records: Sequence[Record],
+    old: dict[int, _Old],
+    *,
+    is_certain: bool,
+) -> None:
+    """Leave to the notary what is made here: of versions that are notarized, and of what takes the
+    place of such a one. `is_certain`: as of `written`."""
+    noted: list[Noted] = []
+    for place, new in enumerate(records):
+        change, there = new.change, old.get(place)
+        if there is not None and is_notarized(there.registers) and _replaces(change, there):
+            gone = Noted(
+                type=REMOVED,
+                bucket=change.bucket,
+                at=change.stamp,
+                stamp=there.stamp,
+                key=change.key,
+                vid=change.vid,
+            )
+            noted.append(gone)
+        if isinstance(change, Version):
+            one = written(change, is_certain=is_certain)
+            noted += [] if one is None else [one]
+    if noted:
+        note(transaction, noted)
+
+
+def _replaces(new: Version | Tombstone, there: _Old) -> bool:
+    return there.kind == Kind.OBJECT and _decide(new, there)[0] == Verdict.WINS
 
 
 def _is_absent(new: Record) -> bool:
@@ -310,7 +354,7 @@ def concluded(bucket: str, key: str, vid: str, stamp: Stamp, dc_id: str) -> Tomb
 def _joined(transaction: Transaction, new: Record, old: _Old) -> Record | None:
     """The version that is here with the registers of both; None when they are what they were."""
     assert isinstance(new.change, Version)
-    registers = join_registers(old.registers or {}, new.change.registers)
+    registers = join_of_version(old.registers or {}, new.change.registers, old.stamp)
     change = new.change
     if old.absent:
         _fill(transaction, new.number, change)
@@ -324,7 +368,7 @@ def _joined(transaction: Transaction, new: Record, old: _Old) -> Record | None:
 def _replaced(transaction: Transaction, new: Record, old: _Old) -> Record | None:
     """The record that comes, with the registers of both; None when that is what is here."""
     assert isinstance(new.change, Version)
-    registers = join_registers(old.registers or {}, new.change.registers)
+    registers = join_of_version(old.registers or {}, new.change.registers, old.stamp)
     again = record(new.number, msgspec.structs.replace(new.change, registers=registers))
     if old.absent and again.hash == old.leaf:
         _fill(transaction, new.number, new.change)

@@ -24,6 +24,7 @@ from enum import IntEnum
 
 import msgspec
 
+from dc.rates import Terms
 from dc.stamps import Stamp
 
 NULL_VERSION = ""
@@ -387,18 +388,6 @@ class UploadPart(msgspec.Struct, frozen=True):
         return self.crc64 if self.sealed is None else self.sealed.crc64
 
 
-class Listed(msgspec.Struct, frozen=True, array_like=True):
-    """What a listing shows of a version."""
-
-    key: str
-    stamp: Stamp
-    size: int
-    etag: str
-    checksums: dict[str, str] = {}
-    checksum_type: str = ""
-    storage_class: str = ""
-
-
 class SweptVersion(msgspec.Struct, frozen=True, array_like=True):
     """What lifecycle looks at of a version."""
 
@@ -408,43 +397,6 @@ class SweptVersion(msgspec.Struct, frozen=True, array_like=True):
     kind: Kind
     size: int
     registers: Registers
-
-
-class Page(msgspec.Struct, frozen=True):
-    """One page of a listing: keys and common prefixes together are at most the limit asked for."""
-
-    objects: list[Listed]
-    prefixes: list[str]
-    truncated: bool
-    last: str
-    """The last key or common prefix of the page: what the next page starts after."""
-
-
-class ListedVersion(msgspec.Struct, frozen=True, array_like=True):
-    """What a listing of versions shows of one."""
-
-    key: str
-    vid: str
-    stamp: Stamp
-    kind: Kind
-    size: int
-    etag: str
-    checksums: dict[str, str] = {}
-    checksum_type: str = ""
-    storage_class: str = ""
-    latest: bool = False
-
-
-class VersionPage(msgspec.Struct, frozen=True):
-    """One page of a listing of versions: versions and common prefixes together are at most the
-    limit asked for."""
-
-    versions: list[ListedVersion]
-    prefixes: list[str]
-    truncated: bool
-    last_key: str
-    last_vid: str | None
-    """What the next page starts after: the key and the version id; None after a common prefix."""
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
@@ -462,6 +414,11 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     paired: Stamp
     code: str = ""
     """The six digits for the operators to compare; "" when it was paired before they were kept."""
+    terms: Terms = Terms()
+    poll_seconds: int = 0
+    """0: its feed is kept open. Else it is drawn when the doorbell rings, and so often at least."""
+    by_files: bool = False
+    """It was paired without a link: changes travel in files, and may take any time."""
 
 
 class Cursor(msgspec.Struct, frozen=True):

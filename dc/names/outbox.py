@@ -58,8 +58,8 @@ def _page(db: sqlite3.Connection, after: int, limit: int) -> list[Outgoing]:
     return [Outgoing(number, Event(topic, payload)) for number, topic, payload in rows]
 
 
-class Outbox:
-    """The outbox of a name server, for who empties it. `read` and `act` reach its tables."""
+class Waiting:
+    """A table of a name server, for who empties it. `read` and `act` reach its tables."""
 
     def __init__(
         self,
@@ -72,13 +72,17 @@ class Outbox:
         self._told.set()
 
     def tell(self) -> None:
-        """Events were committed."""
+        """Rows were committed."""
         self._told.set()
 
     async def wait(self) -> None:
-        """Return when there may be events that no `page` since the last return has shown."""
+        """Return when there may be rows that no `page` since the last return has shown."""
         await self._told.wait()
         self._told.clear()
+
+
+class Outbox(Waiting):
+    """The outbox, for who empties it."""
 
     async def page(self, after: int = 0, limit: int = 100) -> list[Outgoing]:
         """The oldest events after `after`."""

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from dc.names import applying, feed, peers
 from dc.names.api import NamesClosed, NamesError
-from dc.names.arrivals import FEED_POSITIONS, Arrivals
+from dc.names.arrivals import Arrivals, positions_of
 from dc.names.directory_api import DirectoryCopies
 from dc.names.journal_api import JournalNames
 from dc.names.knowledge import Knowledge
@@ -16,6 +16,7 @@ from dc.names.transaction import Transaction
 from dc.names.writer import Writer
 from dc.ports import Clock, Database
 from dc.positions import Position
+from dc.rates import Terms
 
 T = TypeVar("T")
 
@@ -70,6 +71,9 @@ class PeerNames:
         await self._known(lambda transaction: peers.remove(transaction, dc_id))
         self.knowledge.note_progress(dc_id, None)
 
+    async def set_terms(self, dc_id: str, terms: Terms) -> None:
+        await self._known(lambda transaction: peers.set_terms(transaction, dc_id, terms))
+
     async def token_used(self, token_id: str) -> bool:
         return await self._read(lambda db: peers.token_used(db, token_id))
 
@@ -116,7 +120,7 @@ class PeerNames:
             applying.apply(transaction, changes, restoring=restoring)
             if peer:
                 peers.advance(transaction, peer, cursor, inbox, done)
-            transaction.arrived += changes
+            transaction.arrived += applying.arrived(transaction.db, changes)
 
         await self._writer.action(act)
 
@@ -130,7 +134,11 @@ class PeerNames:
     async def missing(self, positions: Sequence[Position], seconds: float) -> list[Position]:
         return await self.arrivals.missing(positions, seconds)
 
-    async def _recent(self) -> list[Change]:
-        after = max(0, self._feed_end - FEED_POSITIONS)
-        entries, _, _ = await self._read(lambda db: feed.read_feed(db, after, FEED_POSITIONS))
-        return [one.change for one in entries]
+    async def _recent(self, start: int, stop: int) -> list[Position]:
+        """See `dc.names.arrivals.Arrivals`."""
+
+        def read(db: sqlite3.Connection) -> list[Position]:
+            found = feed.entries(feed.texts(db, start, stop))
+            return list(positions_of(applying.arrived(db, [one.change for one in found])))
+
+        return await self._read(read)

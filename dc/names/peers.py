@@ -11,10 +11,20 @@ import msgspec
 from dc.names.api import NoSuchPeer, PeerExists, TokenUsed
 from dc.names.model import Cursor, Extent, Inboxed, Peer
 from dc.names.transaction import Transaction
+from dc.rates import Terms
 
 _decode = msgspec.msgpack.Decoder(Peer).decode
 _extents = msgspec.json.Decoder(list[tuple[int, Extent]]).decode
 
+_TAKE_IN = """
+INSERT INTO inbox VALUES(?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET change = excluded.change,
+    extents = iif(change = excluded.change, extents, excluded.extents),
+    attempts = iif(change = excluded.change, attempts, excluded.attempts),
+    error = iif(change = excluded.change, error, excluded.error),
+    next_try_ms = excluded.next_try_ms, restoring = max(restoring, excluded.restoring)
+"""
+"""A change that is fetched again keeps what is here of its body."""
 _INBOX = "SELECT peer, seq, change, extents, attempts, next_try_ms, error, restoring FROM inbox"
 
 
@@ -35,6 +45,9 @@ def add(
             db.execute(
                 "INSERT INTO used_tokens VALUES(?, ?, ?)", (token_id, peer.dc_id, token_expires)
             )
+    known = _read(db, peer.dc_id)
+    if known is not None:
+        peer = msgspec.structs.replace(peer, terms=known.terms)
     named = db.execute("SELECT dc_id FROM peers WHERE name = ?", (peer.name,)).fetchone()
     if named and named[0] != peer.dc_id:
         raise PeerExists(peer.name)
@@ -45,6 +58,20 @@ def add(
     transaction.peers = load(db)
 
 
+def set_terms(transaction: Transaction, dc_id: str, terms: Terms) -> None:
+    peer = _read(transaction.db, dc_id)
+    if peer is None:
+        raise NoSuchPeer(dc_id)
+    record = msgspec.msgpack.encode(msgspec.structs.replace(peer, terms=terms))
+    transaction.db.execute("UPDATE peers SET record = ? WHERE dc_id = ?", (record, dc_id))
+    transaction.peers = load(transaction.db)
+
+
+def _read(db: sqlite3.Connection, dc_id: str) -> Peer | None:
+    row = db.execute("SELECT record FROM peers WHERE dc_id = ?", (dc_id,)).fetchone()
+    return _decode(row[0]) if row else None
+
+
 def remove(transaction: Transaction, dc_id: str) -> None:
     db = transaction.db
     if not db.execute("DELETE FROM peers WHERE dc_id = ?", (dc_id,)).rowcount:
@@ -52,6 +79,10 @@ def remove(transaction: Transaction, dc_id: str) -> None:
     db.execute("DELETE FROM cursors WHERE peer = ?", (dc_id,))
     db.execute("DELETE FROM inbox WHERE peer = ?", (dc_id,))
     db.execute("DELETE FROM progress WHERE peer = ?", (dc_id,))
+    db.execute("DELETE FROM exchanges WHERE peer = ?", (dc_id,))
+    own = "(SELECT id FROM absences WHERE peer = ?)"
+    db.execute(f"DELETE FROM unshipped WHERE absence IN {own}", (dc_id,))
+    db.execute("DELETE FROM absences WHERE peer = ?", (dc_id,))
     # Nor may it come back with the token that once let it in.
     db.execute("UPDATE used_tokens SET peer = '' WHERE peer = ?", (dc_id,))
     transaction.peers = load(db)
@@ -87,7 +118,7 @@ def advance(
             (peer, cursor.epoch, cursor.seq, cursor.missed),
         )
     rows = [_row(transaction, entry) for entry in inbox]
-    db.executemany("INSERT OR REPLACE INTO inbox VALUES(?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    db.executemany(_TAKE_IN, rows)
     db.executemany("DELETE FROM inbox WHERE peer = ? AND seq = ?", [(peer, seq) for seq in done])
 
 

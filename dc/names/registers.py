@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from dc.names import notary_outbox
 from dc.names.api import (
     BucketExists,
     BucketNotEmpty,
@@ -27,6 +28,7 @@ from dc.names.model import DATA_KEYS, AccessKey, Bucket, Change, Register, Regis
 from dc.names.rows import LIVE
 from dc.names.transaction import Transaction
 from dc.names.trees import DIRECTORY, delta, item_hash
+from dc.notary import NOTARY, notarizes
 from dc.stamps import stamp_after
 
 KEYS_MAX = 2
@@ -309,7 +311,11 @@ def set_registers(
         raise NoSuchBucket(bucket_id)
     registers = {name: Register(stamp, value) for name, value in values.items()}
     registers = join_registers(bucket.registers, registers)
-    merge_bucket(transaction, msgspec.structs.replace(bucket, registers=registers))
+    switched = msgspec.structs.replace(bucket, registers=registers)
+    if notarizes(switched) != notarizes(bucket):
+        value = registers[NOTARY].value
+        notary_outbox.note(transaction, [notary_outbox.switched(bucket_id, value, stamp)])
+    merge_bucket(transaction, switched)
 
 
 def require_live(transaction: Transaction, number: int) -> None:

@@ -15,6 +15,7 @@ is hashed leaves the fact `rebuild`: the trees are then made anew (`dc/names/reb
 """
 
 import sqlite3
+from collections.abc import Sequence
 
 from dc.names.api import NamesError
 
@@ -198,7 +199,33 @@ CREATE TABLE journal(serial INTEGER PRIMARY KEY, first INTEGER NOT NULL, last IN
     rows INTEGER NOT NULL, floor TEXT NOT NULL, begun INTEGER NOT NULL, extents TEXT NOT NULL);
 """
 
-MIGRATIONS = [_V1, _V2, _V3, _V4, _V5, _V6, _V7]
+# What went to peers and came from them in files (`dc/names/exchanges.py`), and what peers lacked
+# when they were lost (`dc/names/unshipped.py`).
+_V8 = """
+CREATE TABLE exchanges(peer TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE absences(id INTEGER PRIMARY KEY, peer TEXT NOT NULL, record BLOB NOT NULL);
+CREATE TABLE unshipped(
+    absence INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    bucket INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    vid TEXT NOT NULL,
+    stamp TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    PRIMARY KEY(absence, seq)
+) WITHOUT ROWID;
+CREATE INDEX unshipped_by_time ON unshipped(stamp, absence);
+"""
+
+# What is to be notarized (`dc/names/notary_outbox.py`); `extents` are those of what is to be read.
+_V9 = """
+CREATE TABLE notary_outbox(
+    id INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL, extents TEXT NOT NULL
+);
+"""
+
+MIGRATIONS = [_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9]
 """MIGRATIONS[n] brings a database from schema version n to n + 1."""
 
 
@@ -213,13 +240,19 @@ def prepare(db: sqlite3.Connection) -> None:
 
 def migrate(db: sqlite3.Connection) -> None:
     """Bring the database to the newest schema; NamesError when it is newer than this program."""
+    bring_up(db, MIGRATIONS, "the name server's database")
+
+
+def bring_up(db: sqlite3.Connection, migrations: Sequence[str], what: str) -> None:
+    """Make all migrations of a database that are not made yet. `what`: which it is, for the
+    NamesError when it is newer than they are."""
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
-    if version > len(MIGRATIONS):
+    if version > len(migrations):
         raise NamesError(
-            f"the name server's database has schema {version}, this farshore knows up to "
-            f"{len(MIGRATIONS)}: run the newer farshore that wrote it"
+            f"{what} has schema {version}, this farshore knows up to {len(migrations)}: run the"
+            " newer farshore that wrote it"
         )
-    for number in range(version, len(MIGRATIONS)):
+    for number in range(version, len(migrations)):
         db.executescript(
-            f"BEGIN IMMEDIATE;\n{MIGRATIONS[number]}\nPRAGMA user_version={number + 1};\nCOMMIT;"
+            f"BEGIN IMMEDIATE;\n{migrations[number]}\nPRAGMA user_version={number + 1};\nCOMMIT;"
         )

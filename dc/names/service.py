@@ -30,6 +30,8 @@ from dc.names.arrivals import Arrivals
 from dc.names.directory import MemoryDirectory
 from dc.names.directory_api import DirectoryCopies, NoCopies
 from dc.names.elsewhere import Elsewhere
+from dc.names.event_cursor import EventCursor
+from dc.names.exchanges import Exchanges
 from dc.names.journal import JournalTables
 from dc.names.knowledge import Knowledge
 from dc.names.merge import record
@@ -45,7 +47,6 @@ from dc.names.model import (
     ItemState,
     Known,
     LeafItem,
-    Page,
     Peer,
     Register,
     Removal,
@@ -53,10 +54,12 @@ from dc.names.model import (
     Tombstone,
     User,
     Version,
-    VersionPage,
     bucket_id,
 )
+from dc.names.news import News
+from dc.names.notary_outbox import NotaryOutbox
 from dc.names.outbox import Outbox
+from dc.names.pages import Page, VersionPage
 from dc.names.places import Places
 from dc.names.reader import Reader
 from dc.names.registers import create_bucket as make_bucket
@@ -64,6 +67,7 @@ from dc.names.schema import prepare
 from dc.names.start import State, set_up
 from dc.names.sweep import Sweeper
 from dc.names.transaction import Transaction
+from dc.names.unshipped import Unshipped
 from dc.names.uploading import UploadNames
 from dc.names.writer import Writer
 from dc.ports import Clock, Database, Databases, Randomness
@@ -130,7 +134,9 @@ class SqliteNames(UploadNames):
         self._fed = asyncio.Event()
         self._scan = scan
         self._reader = Reader(point)
-        self.arrivals = Arrivals(wall, self.dc_id, self.knowledge.covers, self._recent)
+        self.arrivals = Arrivals(
+            wall, self.dc_id, self.knowledge.covers, self._recent, lambda: self._feed_end
+        )
         self._trees = state.loaded
         self._writer = Writer(
             writer,
@@ -142,7 +148,13 @@ class SqliteNames(UploadNames):
             self._committed,
         )
         self.elsewhere = Elsewhere(self._read, self._directory.number)
+        self.news = News(self._read, self._directory.number, self.knowledge.covers)
         self.outbox = Outbox(self._read, self._writer.action)
+        self.notary_outbox = NotaryOutbox(self._read, self._writer.action)
+        self.event_cursor = EventCursor(self._writer.action, self.knowledge.silence)
+        self.knowledge.told_until = self.event_cursor.holds
+        self.unshipped = Unshipped(self._read, self._writer.action)
+        self.exchanges = Exchanges(self._read, self._writer.action)
         self.places = Places(self._read, self._writer.action)
         self.journal = JournalTables(self._read, self._writer.action)
         self.sweeper = Sweeper(self._read, self._writer.action, self._live_number, applying.let_go)
@@ -153,6 +165,7 @@ class SqliteNames(UploadNames):
             self._directory.set_number(bucket, number)
         self._directory.update(changes)
         self._peers = await self._scan.run(peers.load)
+        await self._scan.run(self.event_cursor.load)
 
     async def close(self) -> None:
         self.arrivals.close()
@@ -454,6 +467,8 @@ class SqliteNames(UploadNames):
             self.copies.changed(done.changed, done.peers)
         if done.told:
             self.outbox.tell()
+        if done.noted:
+            self.notary_outbox.tell()
         if done.arrived:
             self.arrivals.note(done.arrived)
         if done.absent:

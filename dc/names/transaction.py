@@ -87,11 +87,13 @@ class Transaction:
         self.deltas: list[Delta] = []
         """Changes of hash trees."""
         self.peers: list[Peer] | None = None
-        """All peers, when one was added or removed."""
+        """All peers, when one was added, changed or removed."""
         self.absent = False
         """Whether bodies were named that other DCs hold (`dc/names/elsewhere.py`)."""
         self.told = False
         """Whether events went into the outbox."""
+        self.noted = False
+        """Whether there is something for the notary (`dc/names/notary_outbox.py`)."""
         self.arrived: list[Change] = []
         """What was made elsewhere."""
         self.horizon = 0

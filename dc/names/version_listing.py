@@ -12,7 +12,7 @@ from collections import deque
 import msgspec
 
 from dc.names.listing import END, MORE, after_all, span
-from dc.names.model import ListedVersion, VersionPage
+from dc.names.pages import ListedVersion, VersionPage
 from dc.stamps import Stamp, version_id, version_stamp
 
 _ROWS = f"""

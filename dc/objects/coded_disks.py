@@ -337,7 +337,9 @@ class CodedDisks:
         try:
             with contextlib.suppress(FileNotFoundError):
                 place.disk.rename(path, aside)
-                if first is None or not self._place(first).has(slot_name(container, slot)):
+                if first is None and container not in self.slots.places:
+                    place.disk.remove(aside)
+                elif first is None or not self._place(first).keeps(slot_name(container, slot)):
                     place.disk.rename(aside, path)
                     log.error("a copy is left: is a disk there twice?", disk=place.label)
                 else:

@@ -375,8 +375,8 @@ class Compactor:
     def _choose(self, count: Count, ask: Ask) -> tuple[dict[int, int], dict[int, int]]:
         """The containers to empty now, and the bytes that are alive in each: most garbage first;
         and those out of which single bodies are to be moved to another tier, with their bytes.
-        Not those that a body which is still coming from another datacenter has ranges in: who
-        fetches it knows them by where they are."""
+        Not those that a body which is still coming from another datacenter has ranges in, or that
+        the notary is to read: who does knows them by where they are."""
         now = self._clock.monotonic()
         tried = {one for one, when in self._not_before.items() if now < when}
         usable = count.sizes.keys() - self._busy() - count.coming - tried - self._empty.keys()

@@ -26,6 +26,8 @@ class PlaceDisk(Protocol):
 
     def sync_dir(self, path: Path) -> None: ...
 
+    def room(self, path: Path) -> int: ...
+
 
 class DiskPlace(NamedTuple):
     """A folder on a disk of this machine, or of another (`dc/objects/nodes`)."""
@@ -54,10 +56,11 @@ class DiskPlace(NamedTuple):
         except OSError:
             return False
 
-    def has(self, name: str) -> bool:
-        """Whether a slot is there, and can be opened."""
+    def keeps(self, name: str) -> bool:
+        """Whether a slot is there, can be opened, and stays there whatever happens."""
         try:
             self.disk.open(self.containers / name).close()
+            self.disk.sync_dir(self.containers)
         except OSError:
             return False
         return True

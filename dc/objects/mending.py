@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import structlog
 
-from dc.objects.balance import surplus, uneven
+from dc.objects.balance import Rest, has_room, surplus, uneven
 from dc.objects.coded_disks import CodedDisks, ContainerRemoved
 from dc.objects.coded_file import CodedFile
 from dc.objects.format import file_name
@@ -74,8 +74,9 @@ class Mender:
         self._cursor: int | None = None
         """The container that was scrubbed last in this round."""
         self._next_round = self._next_look = clock.monotonic()
-        self._stays_until = self._next_look
-        """Until then no slot is looked for that could go to another disk: there was none."""
+        self._rest = Rest(clock)
+        self._scrub_now = False
+        """Scrubbing and rebalancing take turns."""
         self._tried: dict[int, _State] = {}
         """Containers that could not be mended whole, and how it was then."""
         self.checked = 0
@@ -114,8 +115,7 @@ class Mender:
         if lacking := [one for one in sealed if self._disks.slots.missing(one)]:
             return "repairing", lacking
         disks = self._disks
-        may_move = self._clock.monotonic() >= self._stays_until
-        if may_move and (more := surplus(disks.disks, disks.tiers.all())):
+        if not self._rest.found_none and (more := surplus(disks.disks, disks.tiers.all())):
             # Of which containers the slots will be is not known, but how many.
             return "rebalancing", list(islice(cycle(sealed), more))
         cursor = self._cursor
@@ -181,20 +181,27 @@ class Mender:
             self._next_look = now + _IDLE_SECONDS
             for container in self._disks.look():
                 self._forget(container)
-        return self._worst() or self._uneven() or self._next()
+        if (worst := self._worst()) is not None:
+            return worst
+        self._scrub_now = not self._scrub_now
+        if self._scrub_now:
+            return self._next() or self._uneven()
+        return self._uneven() or self._next()
 
     def _uneven(self) -> int | None:
-        """A container of which a slot is to go to a disk that has fewer."""
+        """A container of which a slot is to go to a disk that has fewer, and room for it."""
         disks = self._disks
-        now = self._clock.monotonic()
-        if now < self._stays_until:
+        if self._rest.is_on(disks.disks):
             return None
-        found = uneven(disks.slots, disks.disks, disks.tiers.all(), self._tried)
-        if found is None:
-            self._stays_until = now + _IDLE_SECONDS
-            return None
-        disks.slots.moves[found.container] = (found.slot, found.to)
-        return found.container
+        full: set[int] = set()
+        while found := uneven(disks.slots, disks.disks, disks.tiers.all(), self._tried, full):
+            if has_room(disks.slots, disks.disks, found):
+                disks.slots.moves[found.container] = (found.slot, found.to)
+                self._rest.end()
+                return found.container
+            full.add(found.to)
+        self._rest.begin(disks.disks)
+        return None
 
     def _worst(self) -> int | None:
         """A container with a missing slot that can be written somewhere, or one too many."""
@@ -245,9 +252,15 @@ class Mender:
     def _mend_file(self, file: CodedFile | None, container: int) -> Generator[int]:
         """`file`: None when it is not known what it is."""
         done = False
+        move = self._disks.slots.moves.pop(container, None)
         try:
             if file and self._is_one(file, container) and self._can_be_read(file, container):
                 bad, lost = yield from self._check(file, container)
+                if move is not None and not (bad or lost):
+                    # Where something is to be mended, that comes first, and alone: its slot could
+                    # be put where the moved one goes.
+                    self._disks.slots.moves[container] = move
+                    bad = {move[0]}
                 done = (yield from self._rewrite(file, container, bad)) if bad else True
                 done = done and not lost
                 if done and not bad:

@@ -1,4 +1,5 @@
-"""The calls of `GatewayNames` as they go over a connection: made from its signatures, at start.
+"""The calls of `GatewayNames`, `Others` and `Proofs`, as they go over a connection: made from their
+signatures, at start.
 
 Arguments are a msgpack array in the order of the signature, a result is msgpack of its type. What
 an interface says in a way that msgpack cannot is in `_OTHERWISE`.
@@ -14,7 +15,9 @@ import msgspec
 from dc.names.errors import NamesError
 from dc.names.gateway_api import GatewayNames
 from dc.names.model import Condition, Event, Kind, Removal, Tombstone, Version
+from dc.notary import Proofs
 from dc.objects.nodes.wire import GATEWAYS
+from dc.read_through import Others
 from dc.remote import wire
 from dc.remote.errors import named
 
@@ -76,12 +79,16 @@ def _method(name: str, function: Any) -> Method:
     )
 
 
-METHODS = {
-    name: _method(name, function)
-    for name, function in vars(GatewayNames).items()
-    if inspect.iscoroutinefunction(function)
-}
-"""By name."""
+OF_NAMES, OF_OTHERS, OF_PROOFS = (
+    {
+        name: _method(name, function)
+        for name, function in vars(interface).items()
+        if inspect.iscoroutinefunction(function) and name != "open"
+    }
+    for interface in (GatewayNames, Others, Proofs)
+)
+METHODS = OF_NAMES | OF_OTHERS | OF_PROOFS
+"""By name. What is opened streams, and is no call."""
 FRAMES = (*get_args(wire.Asked), *get_args(wire.Told), wire.Records)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from dc import read_through
 from dc.names import errors as names_errors
 from dc.names.errors import BucketExists, NamesClosed, NamesError
 from dc.objects import api as objects_api
@@ -29,7 +30,7 @@ class RemoteError(Exception):
 
 _KNOWN: Mapping[str, type[Exception]] = {
     name: kind
-    for module in (names_errors, objects_api)
+    for module in (names_errors, objects_api, read_through)
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, NamesError | ObjectsError)
 } | {Busy.__name__: Busy}

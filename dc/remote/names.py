@@ -9,7 +9,7 @@ from dc.names.directory import MemoryDirectory
 from dc.names.errors import NamesError
 from dc.names.gateway_api import GatewayNames
 from dc.names.model import Kind, Peer, Removal, Version
-from dc.remote.calls import METHODS, encode, hear_outcomes, say_removals
+from dc.remote.calls import METHODS, OF_NAMES, encode, hear_outcomes, say_removals
 from dc.remote.session import Session
 from dc.remote.wire import Call
 from dc.stamps import Stamp
@@ -95,7 +95,7 @@ def _call(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     return call
 
 
-for _name in METHODS:
+for _name in OF_NAMES:
     if not hasattr(RemoteNames, _name):
         setattr(RemoteNames, _name, _call(_name))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from dc.names.model import Extent
 from dc.objects.api import SMALL_MAX_BYTES, STANDARD, ObjectsError
@@ -15,6 +15,7 @@ from dc.remote.wire import (
     WINDOW,
     Begin,
     Finish,
+    Frame,
     Piece,
     Put,
     Read,
@@ -52,7 +53,12 @@ class RemoteObjects:
         wanted, offset = _covering(extents, start, stop)
         if start == stop:
             return
-        reading = _Reading(self._session, wanted, start - offset, stop - offset)
+        reading = Reading(
+            self._session,
+            stop - start,
+            lambda number: Read(number, start - offset, stop - offset),
+            encode(wanted),
+        )
         try:
             while (piece := await reading.next()) is not None:
                 yield piece
@@ -74,19 +80,20 @@ def _covering(extents: Sequence[Extent], start: int, stop: int) -> tuple[list[Ex
     return wanted, offset
 
 
-class _Reading:
+class Reading:
     """A body that comes in."""
 
-    def __init__(self, session: Session, extents: list[Extent], start: int, stop: int) -> None:
+    def __init__(self, session: Session, size: int, ask: Callable[[int], Frame], about: bytes):
+        """`ask` makes the frame that asks for it, `about` goes with that."""
         self._session = session
-        self._link = session.link_for(stop - start)
-        self._id = session.next_id()
+        self._link = session.link_for(size)
+        self.id = self._id = session.next_id()
         self._pieces: deque[bytes] = deque()
         self._last = False
         self._error: Exception | None = None
         self._came = asyncio.Event()
         session.follow(self._id, self)
-        self._link.send(Read(self._id, start, stop), encode(extents))
+        self._link.send(ask(self._id), about)
 
     async def next(self) -> bytes | None:
         """The next piece, None at the end."""

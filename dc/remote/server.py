@@ -6,17 +6,22 @@ forgotten, reads are ended.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
 
 from dc.names.directory import MemoryDirectory
+from dc.names.errors import NamesClosed
 from dc.names.gateway_api import GatewayNames
 from dc.names.model import Change, Extent, Peer, Version
+from dc.notary import Proofs
 from dc.objects.api import ObjectStore
+from dc.ports import Buffer
+from dc.read_through import NotGiven, Others
 from dc.remote import calls, errors, wire
-from dc.remote.calls import METHODS, encode
+from dc.remote.calls import METHODS, OF_OTHERS, OF_PROOFS, encode
 from dc.remote.copies import Copies, Copy, parts_of
 from dc.remote.link import Link
 from dc.remote.wire import (
@@ -35,6 +40,7 @@ from dc.remote.wire import (
     Pong,
     Put,
     Read,
+    ReadOther,
     Result,
     Stop,
     Taken,
@@ -58,12 +64,16 @@ class Serving:
         objects: ObjectStore,
         mark: Callable[[Version], str],
         copies: Copies,
+        others: Others | None = None,
+        proofs: Proofs | None = None,
     ) -> None:
         self._links = links
         self._names = names
         self._objects = objects
         self._mark = mark
         self._copies = copies
+        self._others = others
+        self._proofs = proofs
         self._copy = Copy(self._tell, self._close)
         self._tasks: set[asyncio.Task[None]] = set()
         self._bodies: dict[int, _Incoming | _Outgoing] = {}
@@ -121,7 +131,10 @@ class Serving:
                 self._start_call(link, asked.id, lambda: self._put(link, asked, payload))
             case Read():
                 extents = wire.decode_extents(payload)
-                self._begin(link, asked.id, _Outgoing(link, self._objects, asked, extents))
+                self._begin(link, asked.id, _Stored(link, self._objects, asked, extents))
+            case ReadOther():
+                version = wire.decode_version(payload)
+                self._begin(link, asked.id, _Passing(link, self._others, asked, version))
             case Begin():
                 self._begin(link, asked.id, _Incoming(link, self._objects, asked))
             case Piece():
@@ -187,12 +200,24 @@ class Serving:
             removals = calls.hear_removals(places[0])
             result = calls.say_outcomes(await self._names.remove(removals))
         else:
-            result = await getattr(self._names, asked.what)(*places, **named)
+            result = await getattr(self._there(asked.what), asked.what)(*places, **named)
             if asked.what in ("current", "version"):
                 result = (result, "" if result is None else self._mark(result))
         link.send(Result(asked.id), encode(result))
         # Until it is taken it counts as under way.
         await link.drain()
+
+    def _there(self, what: str) -> Any:
+        """What is asked."""
+        if what in OF_PROOFS:
+            if self._proofs is None:
+                raise NamesClosed("there is no notary")
+            return self._proofs
+        if what not in OF_OTHERS:
+            return self._names
+        if self._others is None:
+            raise NotGiven("no other datacenter can be asked")
+        return self._others
 
     async def _put(self, link: Link[Asked], asked: Put, payload: bytes) -> None:
         extents = await self._objects.put(asked.ident, payload, tier=asked.tier)
@@ -238,22 +263,18 @@ class _Incoming:
         self._link.send(Result(self._id), encode(extents))
 
 
-class _Outgoing:
+class _Outgoing(ABC):
     """A body that a gateway reads."""
 
     task: asyncio.Task[None]
 
-    def __init__(
-        self, link: Link[Asked], objects: ObjectStore, asked: Read, extents: list[Extent]
-    ) -> None:
+    def __init__(self, link: Link[Asked], asked: Read | ReadOther) -> None:
         self._link = link
         self._id = asked.id
         self._left = asked.stop - asked.start
         self._room = WINDOW
         self._moved = asyncio.Event()
-        self._objects = objects
         self._asked = asked
-        self._extents = extents
 
     def taken(self) -> None:
         self._room += 1
@@ -262,13 +283,10 @@ class _Outgoing:
     def stop(self) -> None:
         self.task.cancel()
 
-    async def run(self) -> None:
-        start, stop = self._asked.start, self._asked.stop
-        cached = self._objects.read_cached(self._extents)
-        if cached is not None:
-            self._link.send(Piece(self._id, last=True), cached[start:stop])
-            return
-        reading = self._objects.read(self._extents, start, stop)
+    @abstractmethod
+    async def run(self) -> None: ...
+
+    async def _send_all(self, reading: AsyncIterator[Buffer]) -> None:
         try:
             async for piece in reading:
                 view = memoryview(piece)
@@ -285,3 +303,41 @@ class _Outgoing:
         self._left -= len(piece)
         self._link.send(Piece(self._id, last=self._left <= 0), piece)
         await self._link.drain()
+
+
+class _Stored(_Outgoing):
+    """One that is here."""
+
+    def __init__(
+        self, link: Link[Asked], objects: ObjectStore, asked: Read, extents: list[Extent]
+    ) -> None:
+        super().__init__(link, asked)
+        self._objects = objects
+        self._extents = extents
+
+    async def run(self) -> None:
+        start, stop = self._asked.start, self._asked.stop
+        cached = self._objects.read_cached(self._extents)
+        if cached is not None:
+            self._link.send(Piece(self._id, last=True), cached[start:stop])
+            return
+        await self._send_all(self._objects.read(self._extents, start, stop))
+
+
+class _Passing(_Outgoing):
+    """One that another datacenter has."""
+
+    def __init__(
+        self, link: Link[Asked], others: Others | None, asked: ReadOther, version: Version
+    ) -> None:
+        super().__init__(link, asked)
+        self._others = others
+        self._version = version
+
+    async def run(self) -> None:
+        if self._others is None:
+            raise NotGiven("no other datacenter can be asked")
+        start, stop = self._asked.start, self._asked.stop
+        passing = await self._others.open(self._version, start, stop)
+        self._link.send(Result(self._id), encode(passing.datacenter))
+        await self._send_all(passing.pieces)

@@ -10,7 +10,7 @@ has taken allows one more.
 
 import msgspec
 
-from dc.names.model import AccessKey, Bucket, Extent, Peer, Site, User
+from dc.names.model import AccessKey, Bucket, Extent, Peer, Site, User, Version
 from dc.objects.nodes import wire as nodes
 from dc.objects.nodes.wire import LENGTHS as LENGTHS
 from dc.objects.nodes.wire import Count, Name
@@ -71,6 +71,15 @@ class Finish(_Frame, frozen=True, tag="finish"):
 
 class Read(_Frame, frozen=True, tag="read"):
     """Send the bytes [start, stop) of a body, whose extents are in the payload."""
+
+    id: Count
+    start: Count
+    stop: Count
+
+
+class ReadOther(_Frame, frozen=True, tag="other"):
+    """Send the bytes [start, stop) of a version, which is in the payload, from another datacenter;
+    its name comes as a `Result` before them."""
 
     id: Count
     start: Count
@@ -179,7 +188,7 @@ class Taken(_Frame, frozen=True, tag="taken"):
     id: Count
 
 
-Asked = Call | Put | Begin | Piece | Finish | Read | Stop | Taken | Have | Ping | Bye
+Asked = Call | Put | Begin | Piece | Finish | Read | ReadOther | Stop | Taken | Have | Ping | Bye
 Told = Welcome | Loaded | Changed | Pong | Result | Failed | Piece | Taken
 Frame = Asked | Told
 
@@ -188,6 +197,8 @@ decode_asked = msgspec.msgpack.Decoder(Asked).decode
 decode_records = msgspec.msgpack.Decoder(Records).decode
 decode_bucket = msgspec.msgpack.Decoder(Bucket).decode
 decode_extents = msgspec.msgpack.Decoder(list[Extent]).decode
+decode_version = msgspec.msgpack.Decoder(Version).decode
+decode_name = msgspec.msgpack.Decoder(str).decode
 decode_told = msgspec.msgpack.Decoder(Told).decode
 
 

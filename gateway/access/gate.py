@@ -17,6 +17,7 @@ from functools import partial
 
 from dc.names.api import Directory, GatewayNames
 from dc.names.model import Bucket, Kind, Upload, Version
+from dc.read_through import reads_through
 from gateway.access.acl import ACL, READ, WRITE, Acl, acl_in, bucket_acl
 from gateway.access.acl_requests import has_acl
 from gateway.access.compiled import compiled, policy_text
@@ -36,6 +37,7 @@ Facts = Mapping[str, list[str] | None]
 _OF_POLICIES = frozenset(("GetBucketPolicy", "PutBucketPolicy", "DeleteBucketPolicy"))
 _OF_UPLOADS = frozenset(("AbortMultipartUpload", "ListMultipartUploadParts"))
 """Decided by whose the upload is, once it is found."""
+_READS = frozenset(("GetObject", "GetObjectVersion"))
 _BY_BODY = frozenset(
     (
         *("PutObjectTagging", "PutObjectVersionTagging"),
@@ -108,7 +110,10 @@ class Access:
             if not policy_text(self._bucket):
                 self._demand(action, "")
         else:
-            self.check(await self._version(names))
+            version = await self._version(names)
+            if version is None and self.may_seek():
+                return  # What is elsewhere is decided when it is found.
+            self.check(version)
 
     async def _version(self, names: GatewayNames) -> Version | None:
         version_id = self._request.query.get("versionId")
@@ -150,8 +155,7 @@ class Access:
             if not self.is_short:
                 if self._verdict(self._action, self._key) is Verdict.DENY:
                     raise S3Error("AccessDenied")
-                self._extra = {"s3:prefix": [self._key]}
-                if not self.may("ListBucket", READ):
+                if not self._may_list():
                     raise S3Error("AccessDenied")
         elif self.is_short and ACL not in version.registers:
             return
@@ -212,7 +216,25 @@ class Access:
             return False
         return self._by_bucket_acl(permission)
 
+    def may_seek(self) -> bool:
+        """Whether other datacenters may be asked for the key that is to be read, and is not here:
+        for who may read it by the policy, and for who may know that it is not here."""
+        if self._action not in _READS or not reads_through(self._bucket):
+            return False
+        if self.is_short:
+            return True
+        verdict = self._verdict(self._action, self._key)
+        return verdict is Verdict.ALLOW or (verdict is not Verdict.DENY and self._may_list())
+
     # -- what decides -----------------------------------------------------------------------------
+
+    def _may_list(self) -> bool:
+        """Whether the caller may know which keys there are."""
+        said, self._extra = self._extra, {"s3:prefix": [self._key]}
+        try:
+            return self.may("ListBucket", READ)
+        finally:
+            self._extra = said
 
     def _is_kept(self, action: str, key: str) -> bool:
         """Whether the other action of deletions is denied, of an object without versions, which

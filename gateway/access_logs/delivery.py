@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from dc.names.api import GatewayNames, NamesClosed, NamesError
 from dc.names.model import Bucket, Kind, Meta, Version
+from dc.notary import born, notarizes
 from dc.objects.api import ObjectsError, ObjectStore
 from dc.objects.ident import version_ident
 from dc.objects.tiers import tier_of
@@ -204,6 +205,9 @@ class AccessLogs:
             hashlib.md5(body, usedforsecurity=False).hexdigest(),
             Meta(content_type="text/plain", crc64=crc64nvme(body)),
             [],
+            registers=born(target, stamp, hashlib.sha256(body).hexdigest())
+            if notarizes(target)
+            else {},
         )
         extents = await self._objects.put(version_ident(version), body, tier=tier_of(target))
         events = (

@@ -1,32 +1,18 @@
 """Delivery: empties the outbox into the broker, at least once, in order.
 
 A step is one connection, and lasts as long as it does; when it breaks, the worker comes again after
-a back-off. Up to `BATCH` events are under way at once. They leave the outbox when the broker has
-acknowledged them (QoS 1), and only those that no unacknowledged one is before: after a connection
-that broke, or a crash, some are told again, but what is told last of a key is what happened last.
+a back-off. Up to `IN_FLIGHT_MAX` events are under way at once. They leave the outbox when the
+broker has acknowledged them (QoS 1), and only those that no unacknowledged one is before: after a
+connection that broke, or a crash, some are told again, but what is told last of a key is what
+happened last.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from collections.abc import Sequence
 
+from dc.broker import IN_FLIGHT_MAX, Broker, Connection
 from dc.names.model import Outgoing
 from dc.names.outbox import Outbox
-
-BATCH = 100
-"""Events under way at once, each of 1 KB or so."""
-
-Publish = Callable[[str, bytes], Awaitable[None]]
-"""Returns when the broker has taken the event for good. Those called first are sent first."""
-
-
-class Broker(Protocol):
-    """Where events go."""
-
-    def connect(self) -> AbstractAsyncContextManager[Publish]:
-        """A connection; what it raises is a reason to try again later."""
-        ...
 
 
 class Delivery:
@@ -45,20 +31,23 @@ class Delivery:
         while not await self._outbox.page(limit=1):
             await self._outbox.wait()
         try:
-            async with self._broker.connect() as publish:
+            async with self._broker.connect() as connection:
                 self.connected = True
                 while True:
-                    page = await self._outbox.page(limit=BATCH)
+                    page = await self._outbox.page(limit=IN_FLIGHT_MAX)
                     if page:
-                        await self._send(publish, page)
+                        await self._send(connection, page)
                     else:
                         await self._outbox.wait()
         finally:
             self.connected = False
 
-    async def _send(self, publish: Publish, page: Sequence[Outgoing]) -> None:
+    async def _send(self, connection: Connection, page: Sequence[Outgoing]) -> None:
         sent = await asyncio.gather(
-            *(publish(f"{self._prefix}{one.event.topic}", one.event.payload) for one in page),
+            *(
+                connection.publish(f"{self._prefix}{one.event.topic}", one.event.payload)
+                for one in page
+            ),
             return_exceptions=True,
         )
         failures = [place for place, result in enumerate(sent) if result is not None]

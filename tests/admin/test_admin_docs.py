@@ -1,5 +1,6 @@
 """Every command, option and field of the configuration is named by its page."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,18 @@ def test_every_command_and_option_is_documented() -> None:
                     assert option in section, f"docs/cli.md: {path} has no word on {option}"
     for option in ("-C", "FARSHORE_DC", "--json", "--version", "--help"):
         assert f"`{option}" in page
+
+
+def test_every_reason_of_a_refused_certificate_is_documented() -> None:
+    page = (DOCS / "notary.md").read_text()
+    table = page.partition("\n## Verifying\n")[2].partition("\n## ")[0]
+    for name in ("certificate", "auditing"):
+        text = (DOCS.parent / "notary" / f"{name}.py").read_text()
+        reasons = set(re.findall(r'CertificateRefused\(\s*f?"([^"]+)"', text))
+        reasons |= set(re.findall(r'_unbase64\([^,()]+, "([^"]+)"', text))
+        assert len(reasons) > 5
+        for reason in reasons - {"other-{what}"}:
+            assert f"`{reason}`" in table, f"docs/notary.md has no word on {reason}"
 
 
 def test_every_field_is_documented() -> None:

@@ -1,11 +1,12 @@
 """The admin API: who may, what is refused, and that it never says more than it should."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -22,6 +23,7 @@ from replicator.pairing import IssuedToken, PairingReport
 from replicator.proof import Step
 from replicator.status import Absent, ReplicationStatus
 from tokens.errors import TokenExpired
+from tokens.place import check_endpoints
 from tokens.secret_store import SecretStore
 
 TOKEN = "0123456789abcdef" * 4
@@ -72,6 +74,14 @@ class FakeReplicator:
         if dc_id != TOKYO.dc_id or not self.known:
             raise NoSuchPeer("not paired")
         self.known.clear()
+
+    async def move_peer(self, dc_id: str, endpoints: Sequence[str]) -> Peer:
+        check_endpoints(endpoints)
+        assert dc_id == TOKYO.dc_id
+        return msgspec.structs.replace(TOKYO, endpoints=list(endpoints))
+
+    async def silent_at(self, peer: Peer) -> list[str]:
+        return peer.endpoints[1:]
 
     async def counted_status(self) -> ReplicationStatus:
         return ReplicationStatus(
@@ -278,6 +288,13 @@ async def test_datacenters(server: Server, replicator: FakeReplicator) -> None:
     assert (status, again["error"]) == (409, "pairing_refused")
     status, listed = await server.call("GET", "/datacenters")
     assert [each["dc_id"] for each in listed["datacenters"]] == [TOKYO.dc_id]
+    path, wanted = "/datacenters/tokyo/endpoints", {"endpoints": ["b.example.com:2", "[::1]:3"]}
+    status, moved = await server.call("PUT", path, wanted)
+    assert status == 200 and moved["endpoints"] == wanted["endpoints"]
+    assert moved["silent"] == wanted["endpoints"][1:]
+    for bad in (["b"], [], ["a:1", "a:1"], ["a:1"] * 9, "a:1", [1]):
+        assert (await server.call("PUT", path, {"endpoints": bad}))[0] == 400, bad
+    assert (await server.call("PUT", "/datacenters/osaka/endpoints", wanted))[0] == 404
     assert (await server.call("DELETE", "/datacenters/osaka"))[0] == 404
     assert (await server.call("DELETE", "/datacenters/tokyo"))[0] == 200
     assert (await server.call("DELETE", "/datacenters/tokyo"))[0] == 404

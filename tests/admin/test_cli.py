@@ -260,6 +260,7 @@ def test_users_and_keys_from_first_to_last(serving: Serving) -> None:
         (["user", "key", "revoke", "eve@example.com", "FSX"], "no user"),
         (["dc", "add", "nonsense"], ""),
         (["dc", "remove", "tokyo"], "'tokyo' is not paired"),
+        (["dc", "move", "tokyo", "b:1"], "'tokyo' is not paired"),
     ],
 )
 def test_what_a_running_datacenter_refuses(serving: Serving, args: list[str], words: str) -> None:

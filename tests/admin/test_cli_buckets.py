@@ -50,7 +50,7 @@ def until(look: Any, wanted: Any) -> None:
     deadline = time.monotonic() + 20
     while (found := look()) != wanted:
         assert time.monotonic() < deadline, found
-        time.sleep(0.1)
+        time.sleep(0.3)
 
 
 def test_bytes_go_where_the_operator_says(two: tuple[Serving, Serving]) -> None:
@@ -77,6 +77,15 @@ def test_bytes_go_where_the_operator_says(two: tuple[Serving, Serving]) -> None:
     assert (absent["objects"], absent["bytes"]) == (1, 10)
     assert "1 objects (10 B) are held by other" in tokyo.cli("replication", "status").stdout
 
+    assert tokyo.facts("bucket", "read-through", "photos")["read_through"] is False
+    done = tokyo.cli("bucket", "read-through", "photos", "on")
+    assert (done.returncode, done.stdout) == (0, "read-through of photos is on\n")
+    until(lambda: paris.facts("bucket", "list")[0]["read_through"], True)
+    assert "READ-THROUGH" in paris.cli("bucket", "list").stdout
+    until(lambda: got(there, "raw/1"), b"x" * 10)
+    assert tokyo.facts("bucket", "read-through", "photos", "off")["read_through"] is False
+    until(lambda: got(there, "raw/1"), "InvalidObjectState")
+
     done = tokyo.cli("bucket", "replicate", "photos", "--everywhere")
     assert done.returncode == 0 and "all bytes go to all" in done.stdout
     until(lambda: got(there, "raw/1"), b"x" * 10)
@@ -95,13 +104,20 @@ def test_what_an_operator_may_get_wrong(tmp_path: Path) -> None:
         for args, code, words in (
             (("nosuch", "--to", "paris"), 1, "there is no bucket 'nosuch'"),
             (("photos", "--to", "mars"), 1, "no datacenter is called 'mars': there are paris"),
-            (("photos", "--stop"), 1, "no rule left"),
+            (("photos", "--stop"), 1, "there is no rule for all keys"),
+            (("photos", "--prefix", "a", "--stop"), 1, "there is no rule for the prefix 'a'"),
             (("photos", "--to", "paris", "--everywhere"), 2, "one of --to"),
             (("photos", "--everywhere", "--prefix", "a"), 2, "whole bucket"),
             (("photos", "--prefix", "a"), 2, "--prefix needs"),
             (("photos", "--prefix", "a" * 1025, "--to", "paris"), 1, "1024"),
         ):
             done = paris.cli("bucket", "replicate", *args)
+            assert done.returncode == code and words in done.stderr, (args, done.stderr)
+        for args, code, words in (
+            (("nosuch", "on"), 1, "there is no bucket 'nosuch'"),
+            (("photos", "maybe"), 2, "on or off"),
+        ):
+            done = paris.cli("bucket", "read-through", *args)
             assert done.returncode == code and words in done.stderr, (args, done.stderr)
         assert paris.facts("bucket", "replicate", "photos")["everywhere"]
         # Rules that S3 clients have set stay, but for those of the prefix.
@@ -123,5 +139,10 @@ def test_what_an_operator_may_get_wrong(tmp_path: Path) -> None:
         paris.facts("bucket", "replicate", "photos", "--prefix", "b", "--stop")
         facts = paris.facts("bucket", "replicate", "photos")
         assert facts["rules"] == [{"prefix": "a", "to": ["paris"]}]
+        at.put_bucket_replication(
+            Bucket="photos", ReplicationConfiguration={"Role": "r", "Rules": rules[1:]}
+        )
+        done = paris.cli("bucket", "replicate", "photos", "--prefix", "b", "--stop")
+        assert done.returncode == 1 and "no rule left" in done.stderr
     finally:
         paris.stop()

@@ -34,7 +34,7 @@ def until(dc: Serving, holds: Any, seconds: float = 20) -> dict[str, Any]:
         if holds(peer):
             return peer
         assert time.monotonic() < deadline, peer
-        time.sleep(0.1)
+        time.sleep(0.3)
 
 
 def test_a_pairing_of_which_one_half_is_missing(two: tuple[Serving, Serving]) -> None:
@@ -66,6 +66,13 @@ def test_a_whole_pairing_and_its_status(tmp_path: Path) -> None:
         assert paris.facts("replication", "status")["conflicts"] == 0
         shown = paris.cli("replication", "status").stdout
         assert f"IDENTICAL @{peer['root'][:12]}" in shown
+        nowhere = paris.cli("dc", "move", "tokyo", "nowhere")
+        assert nowhere.returncode == 1 and "nowhere" in nowhere.stderr
+        (there,) = paris.facts("dc", "list")[0]["endpoints"]
+        moved = paris.cli("dc", "move", "tokyo", "127.0.0.1:1", there)
+        assert moved.stdout == f"tokyo is now reached at 127.0.0.1:1, {there}\n", moved.stderr
+        assert "tokyo does not answer now at 127.0.0.1:1:" in moved.stderr
+        until(paris, lambda peer: peer["state"] == "IDENTICAL" and peer["endpoint"] == there)
         tokyo.stop(signal.SIGKILL)
         peer = until(paris, lambda peer: peer["state"] == "UNREACHABLE")
         assert peer["to_take"] is None and peer["last_error"]
@@ -101,6 +108,8 @@ def test_what_is_behind_is_said_in_words() -> None:
     assert replication._state(peer | {"state": "IDENTICAL", "root": "ab" * 16}) == (
         "IDENTICAL @abababababab"
     )
+    idle = peer | {"state": "IDLE", "root": "ab" * 16, "drawn_ms": 2**50}
+    assert replication._state(idle) == "IDLE, drawn 0 s ago, identical @abababababab"
 
 
 def test_what_does_not_go_by_itself_is_pointed_out() -> None:
@@ -110,16 +119,35 @@ def test_what_does_not_go_by_itself_is_pointed_out() -> None:
         "problems": [problem, problem | {"reason": ""}],
         "failing": 5,
         "their_problems": [{"what": "y", "reason": "worse"}],
+        "files": {
+            "exported_ms": 1_796_000_000_000,
+            "exported_position": 7,
+            "exported_bytes": 2_000,
+            "imported_ms": 1_796_000_001_000,
+            "imported_position": 9,
+            "beyond_gap": 1,
+        },
         "differs": True,
+        "poll_seconds": 300,
+        "doorbell": "away",
+        "doorbell_error": "MqttError: not authorised\x1b",
+        "next_draw_seconds": 7.4,
+        "pace": {"limit_in": 300_000, "rate_in": 290_000, "limit_out": 0, "rate_out": 5},
     }
     absent = {"objects": 3, "bytes": 3000, "to_come": 2, "to_come_bytes": 20}
     facts = {"peers": [peer], "conflicts": 2, "absent": absent}
     assert replication._remarks(facts) == [
+        "from tokyo: 300 KB/s at most, 283.2 KiB/s measured",
         "from tokyo: x: bad? (tried 2 times, again in 3 s)",
         "from tokyo: 4 more like these",
         "to tokyo: y: worse",
+        "tokyo: the broker is away (MqttError: not authorised?); it is drawn in 7 s",
+        "to tokyo: exported 2026-11-30T00:53:20Z, 2.0 kB, up to 7",
+        "from tokyo: imported 2026-11-30T00:53:21Z, up to 9",
+        "from tokyo: an earlier file is missing: import it",
         "tokyo does not hold the same, though nothing is on its way",
         "3 objects (3.0 kB) are held by other datacenters only, by the rules of their buckets",
         "2 of them (20 B) belong here now, and are being fetched",
         "2 conflicts are kept",
     ]
+    assert replication._remarks(facts | {"peers": [], "conflicts": 1})[-1] == "1 conflict is kept"

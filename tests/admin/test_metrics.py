@@ -140,10 +140,12 @@ def test_requests_objects_and_peers_are_shown(pair: tuple[Serving, Serving]) -> 
         assert found == body
     with pytest.raises(ClientError):
         s3.get_object(Bucket=CANARIES[0], Key="none")
+    paris.facts("notary", "enable", CANARIES[0])
     page = until(
         paris.root,
         lambda page: (
             page("objects") == len(bodies)
+            and page("notary_published") == page("notary_witnessed", peer="tokyo") == 1
             and page("replication_state", peer="tokyo", state="IDENTICAL")
         ),
     )
@@ -169,7 +171,9 @@ def test_requests_objects_and_peers_are_shown(pair: tuple[Serving, Serving]) -> 
     assert page("replication_last_contact_timestamp_seconds", peer="tokyo") > 1.7e9
     assert page("replication_given_changes_total", peer="tokyo") >= len(bodies)
     assert page("event_loop_lag_seconds_count") > 0
-    assert page("metrics_failed", part="objects") == 0
+    assert page("metrics_failed", part="objects") == page("metrics_failed", part="notary") == 0
+    assert page("notary_entries") == 1 and page("notary_alarms") == page("notary_waiting") == 0
+    assert page("notary_failing") == page("notary_lost_total") == 0
     for secret in (*CANARIES, key["access_key"], key["secret_key"], key["canonical_id"]):
         assert secret not in page.text
 

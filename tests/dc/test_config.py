@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dc import config as configuration
-from dc.config import S3, Admin, Config, ConfigError, Log, Objects, Peer, TierTable, parse
+from dc.config import S3, Admin, Config, ConfigError, Log, Notary, Objects, Peer, TierTable, parse
 
 GOOD = """\
 name = "paris"
@@ -38,7 +38,12 @@ def test_what_is_written_is_read() -> None:
 
 def test_every_field_is_written_and_explained() -> None:
     tiers = {"archive": TierTable(redundancy="8+3")}
-    config = Config(name="a", region="b", objects=Objects(redundancy="2+1", tiers=tiers))
+    config = Config(
+        name="a",
+        region="b",
+        objects=Objects(redundancy="2+1", tiers=tiers),
+        notary=Notary(hooks={"archive": {"url": "https://tsa.example.com", "every": "1h"}}),
+    )
     text = configuration.render(config)
     for path, description, default in configuration.fields():
         if isinstance(default, dict):
@@ -160,3 +165,16 @@ def test_advertised_addresses(
 ) -> None:
     config = Config(name="a", region="b", peer=Peer(listen=listen, advertise=advertise))
     assert config.advertised(7000) == advertised
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "../etc/passwd", "/etc/passwd", "Europe"])
+def test_time_zones_must_be_known(name: str) -> None:
+    text = f'name = "a"\nregion = "b"\n[peer]\ntime_zone = "{name}"\n'
+    with pytest.raises(ConfigError, match=r"line 4: peer\.time_zone: .* no time zone"):
+        parse(text, "farshore.toml")
+
+
+def test_the_zone_of_limits_is_that_of_the_machine_or_as_named() -> None:
+    assert Config(name="a", region="b").zone is None
+    zone = Config(name="a", region="b", peer=Peer(time_zone="Europe/Paris")).zone
+    assert str(zone) == "Europe/Paris"

@@ -4,8 +4,8 @@ sign anything, and send what no proper client would."""
 import asyncio
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +19,12 @@ from remote_kit import datacenter, remote_session
 from dc.keyring import Keyring
 from dc.names.api import GatewayNames
 from dc.names.service import SqliteNames
+from dc.notary import Proofs
 from dc.objects.api import ObjectStore
 from dc.objects.store import ContainerStore
 from dc.remote.names import remote_names
 from dc.remote.objects import RemoteObjects
+from dc.remote.others import RemoteProofs
 from dc.system import SystemClock, SystemDisk, SystemRandomness
 from gateway.access_logs.delivery import AccessLogs
 from gateway.connection import Server
@@ -35,6 +37,8 @@ USERS = {"ann": "a" * 64, "bob": "b" * 64}
 SECRETS = {
     f"AK{name.upper()}": Credential(user, f"secret of {name}") for name, user in USERS.items()
 }
+Proving = Callable[[SqliteNames, ContainerStore], AbstractAsyncContextManager[Proofs]]
+"""Makes the notary of a datacenter."""
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
@@ -218,17 +222,26 @@ class House:
 
 @asynccontextmanager
 async def open_house(
-    root: Path, *, elsewhere: bool = False, **settings: Any
+    root: Path,
+    *,
+    elsewhere: bool = False,
+    dc_id: str = "00000000000000aa",
+    proving: Proving | None = None,
+    **settings: Any,
 ) -> AsyncIterator[House]:
-    """`elsewhere`: as if the gateway was on another machine. `settings` are further ones of the
-    gateway's Config."""
+    """`elsewhere`: as if the gateway was on another machine. `proving` makes the notary. `settings`
+    are further ones of the gateway's Config."""
     async with AsyncExitStack() as stack:
-        names, objects = await stack.enter_async_context(datacenter(root))
+        names, objects = await stack.enter_async_context(datacenter(root, dc_id))
+        proofs = None
+        if proving is not None:
+            proofs = await stack.enter_async_context(proving(names, objects))
         seen: tuple[GatewayNames, ObjectStore] = names, objects
         if elsewhere:
-            session = await stack.enter_async_context(remote_session(names, objects))
+            session = await stack.enter_async_context(remote_session(names, objects, proofs=proofs))
             seen = remote_names(session)[0], RemoteObjects(session)
-        async with _open(names, objects, *seen, settings) as house:
+            proofs = None if proofs is None else RemoteProofs(session)
+        async with _open(names, objects, *seen, proofs, settings) as house:
             yield house
 
 
@@ -238,6 +251,7 @@ async def _open(
     objects: ContainerStore,
     seen_names: GatewayNames,
     seen_objects: ObjectStore,
+    proofs: Proofs | None,
     settings: dict[str, Any],
 ) -> AsyncIterator[House]:
     """The gateway on what it sees of names and objects."""
@@ -267,6 +281,7 @@ async def _open(
             **settings,
         ),
         offload=disk,
+        proofs=proofs,
         logs=logs,
     )
     server = gateway.server()

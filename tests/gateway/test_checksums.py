@@ -97,7 +97,8 @@ def test_right_body(body: bytes, algorithm: str, trailing: bool, hashed: bool) -
     headers.update({"x-amz-trailer": name} if trailing else {name: value})
     auth = signed(body) if hashed else UNSIGNED
     result = both_ways(headers, auth, body, {name: value} if trailing else None)
-    assert result == (hashlib.md5(body).hexdigest(), crt.crc64nvme(body), {algorithm: value})
+    md5 = hashlib.md5(body).hexdigest()
+    assert result == (md5, crt.crc64nvme(body), {algorithm: value}, "")
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

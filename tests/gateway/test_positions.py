@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 from base64 import b64encode
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from replica_kit import Dc, datacenters, eventually, pair
 from dc.names.model import Version
 from dc.placement import elsewhere
 from dc.positions import position_of
+from dc.stamps import version_id
 
 HEADER, WAIT = "x-farshore-position", "x-farshore-wait"
 NOBODY = "e" * 16
@@ -280,6 +282,45 @@ async def test_what_does_not_come_is_a_504_that_says_so(tmp_path: Path) -> None:
         assert answer.status == 504 and f"not known here ({NOBODY})" in answer.texts("Message")[0]
 
 
+async def test_the_bucket_and_who_is_let_in_may_be_what_has_not_come(tmp_path: Path) -> None:
+    async with two(tmp_path) as (paris, tokyo, gate, _):
+        await written(paris, "PUT", "/photos/there", b"hello")
+        await eventually_there(tokyo, "/photos/there")
+        gate.shut()
+        positions = [
+            await written(paris, "PUT", "/new-one"),
+            await written(paris, "PUT", "/new-one/k", b"hello"),
+        ]
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"AWS": "*"},
+            "Action": "s3:GetObject",
+            "Resource": "arn:aws:s3:::photos/*",
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        positions.append(await written(paris, "PUT", "/photos?policy", policy.encode()))
+        headers = {HEADER: ",".join(positions), WAIT: "0.2"}
+        for method in ("GET", "HEAD"):
+            for target in ("/new-one/k", "/photos/there"):
+                answer = await tokyo.ask(method, target, headers=headers, user="bob")
+                assert answer.status == 504, (method, target, answer)
+        assert (await tokyo.ask("GET", "/photos/there", user="bob")).code == "AccessDenied"
+        gate.open()
+        headers[WAIT] = "20"
+        answer = await tokyo.ask("GET", "/photos/there", headers=headers, user="bob")
+        assert answer.body == b"hello"
+        # What all of it is here for is refused as ever.
+        answer = await tokyo.ask("GET", "/new-one/k", headers=headers, user="bob")
+        assert answer.code == "AccessDenied"
+
+
+async def eventually_there(house: House, target: str) -> None:
+    async def is_there() -> bool:
+        return (await house.ask("GET", target)).status == 200
+
+    await eventually(is_there)
+
+
 async def test_by_way_of_another_datacenter(tmp_path: Path) -> None:
     async with datacenters(tmp_path, "a", "b", "c") as (a, b, c):
         await pair(a, b)
@@ -338,6 +379,37 @@ async def test_a_gateway_waits_for_a_change_from_elsewhere(house: House) -> None
     never = position_of(stamp, bucket.id, "other").text()
     answer = await house.ask("GET", "/photos", headers={HEADER: never, WAIT: "0.1"})
     assert (answer.status, answer.code) == (504, "PositionNotHere")
+
+
+async def test_what_is_here_is_looked_up_when_its_arrival_was_forgotten(house: House) -> None:
+    await house.bucket()
+    await written(house, "PUT", "/photos/k", b"hello")
+    like = await here(house, "k")
+    stamp = f"{house.names.clock.now()[:16]}{NOBODY}"
+    vid = version_id(stamp)
+    news = [replace(like, stamp=stamp), replace(like, key="v", vid=vid, stamp=stamp)]
+    await house.names.apply(news)
+    null, other = (position_of(stamp, one.bucket, one.key, one.vid).text() for one in news)
+    house.names.arrivals._is_asked = True  # As if it had come too long ago.
+    for method, target, position in (
+        ("GET", "/photos/k", null),
+        ("HEAD", "/photos/k", null),
+        ("GET", "/photos/k?tagging", null),
+        ("GET", "/photos/v", other),
+        ("GET", f"/photos/v?versionId={vid}", other),
+    ):
+        headers = {HEADER: position, WAIT: "0"}
+        answer = await house.ask(method, target, headers=headers)
+        assert answer.status == 200, (target, answer)
+    later = position_of(f"{house.names.clock.now()[:16]}{NOBODY}", like.bucket, "k").text()
+    for target, position in (
+        ("/photos/k", f"{null},{later}"),
+        ("/photos/k", other),
+        ("/photos/none", null),
+        ("/photos", null),
+    ):
+        answer = await house.ask("GET", target, headers={HEADER: position, WAIT: "0"})
+        assert answer.code == "PositionNotHere", target
 
 
 async def here(house: House, key: str) -> Version:

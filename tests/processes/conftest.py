@@ -1,5 +1,6 @@
 """Two paired datacenters with a user, as processes."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,3 +59,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
 @pytest.fixture
 def fresh_two(tmp_path: Path) -> Iterator[Two]:
     yield from _two(tmp_path)
+
+
+# Minutes of waiting on bad networks: `make test-networks`.
+collect_ignore = [] if os.environ.get("LONG") else ["test_networks.py", "test_slow_lines.py"]

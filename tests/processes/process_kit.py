@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
+
+from admin.client import AdminClient
 
 BIN = Path(sys.executable).parent
 FARSHORE = BIN / "farshore"
@@ -30,20 +32,29 @@ def free_port() -> int:
             return port
 
 
-def farshore(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+def farshore(
+    *arguments: object, check: bool = True, prefix: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """The command line; `prefix` is what runs it."""
     done = subprocess.run(
-        [FARSHORE, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
-    )
+        [*prefix, FARSHORE, *map(str, arguments)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
     assert not check or done.returncode == 0, f"{arguments}: {done.stderr}"
     return done
 
 
 def eventually(what: str, ready: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait until `ready` says so; fail with `what` when it does not in time."""
+    """Wait until `ready` says so; fail with `what` when it does not in time. Half of the time is
+    left to what is waited for: to look may be a command, which costs more than a wait."""
     deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.05)
+    while True:
+        began = time.monotonic()
+        if ready():
+            return
+        took = time.monotonic() - began
+        assert began + took < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(max(0.05, min(took, 1.0)))
 
 
 def s3_client(port: int, keys: dict[str, str], **settings: Any) -> Any:
@@ -67,6 +78,9 @@ def s3_client(port: int, keys: dict[str, str], **settings: Any) -> Any:
 class Dc:
     """A datacenter in a folder, and its process. `options` are further ones of `init`."""
 
+    prefix: Sequence[str] = ()
+    """What runs its process and commands."""
+
     def __init__(self, folder: Path, name: str, *options: object) -> None:
         self.folder = folder
         self.name = name
@@ -81,7 +95,10 @@ class Dc:
     def start(self) -> None:
         log = (self.folder.parent / f"{self.name}.log").open("ab")
         self.process = subprocess.Popen(
-            [FARSHORE, "serve", self.folder], stdout=log, stderr=log, start_new_session=True
+            [*self.prefix, FARSHORE, "serve", self.folder],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         log.close()
         eventually(f"{self.name} answers", self.answers)
@@ -98,10 +115,14 @@ class Dc:
         return (self.folder.parent / f"{self.name}.log").read_text()[-3000:]
 
     def cli(self, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return farshore("-C", self.folder, *arguments, check=check)
+        return farshore("-C", self.folder, *arguments, check=check, prefix=self.prefix)
 
     def facts(self, *arguments: object) -> Any:
         return json.loads(self.cli(*arguments, "--json").stdout)
+
+    def ask(self, *path: str) -> Any:
+        """The same of the admin API, without a process for it: to be asked again and again."""
+        return AdminClient(self.folder).get(*path)
 
     def kill(self) -> None:
         """SIGKILL to everything that `serve` started."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
-from mqtt_kit import Listener, Mosquitto, last_in_order
+from mqtt_kit import Listener, Mosquitto, configure, last_in_order
 from process_kit import Dc, eventually, s3_client
 
 pytestmark = pytest.mark.process
@@ -23,16 +23,7 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 def started(folder: Path, **mqtt: Any) -> Iterator[Dc]:
     dc = Dc(folder / "paris", "paris")
-    config = folder / "paris" / "farshore.toml"
-    text = config.read_text()
-    for name, value in {"host": "127.0.0.1", **mqtt}.items():
-        before = next(
-            line for line in text[text.index("[mqtt]") :].splitlines() if line.startswith(name)
-        )
-        shown = f'"{value}"' if isinstance(value, str) else str(value)
-        head, tail = text[: text.index("[mqtt]")], text[text.index("[mqtt]") :]
-        text = head + tail.replace(before, f"{name} = {shown}", 1)
-    config.write_text(text)
+    configure(dc, "mqtt", host="127.0.0.1", **mqtt)
     try:
         dc.start()
         yield dc

@@ -9,13 +9,22 @@ from pathlib import Path
 from awscrt.checksums import crc64nvme
 
 from dc.accounts import Accounts
+from dc.broker import Broker
 from dc.names.model import Bucket, Kind, Meta, Tombstone, Version
 from dc.names.service import SqliteNames, open_names
 from dc.objects.ident import version_ident
 from dc.objects.store import ContainerStore
 from dc.stamps import version_id
-from dc.system import SystemClock, SystemDatabases, SystemDisk, SystemNetwork, SystemRandomness
+from dc.system import (
+    SystemClock,
+    SystemDatabases,
+    SystemDisk,
+    SystemListener,
+    SystemNetwork,
+    SystemRandomness,
+)
 from replicator.channel import server_context
+from replicator.link import Link
 from replicator.service import Replicator
 from replicator.status import PeerStatus
 from tokens.certificate import make_certificate
@@ -48,6 +57,7 @@ class Dc:
         self.identity = Identity.generate(self.randomness.token)
         self.data_key = self.randomness.token(32)
         self.port = 0
+        self.broker: Broker | None = None
         self.advertised: list[str] = []
         self.root.mkdir()
         not_before = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -59,6 +69,7 @@ class Dc:
         self.objects: ContainerStore
         self.accounts: Accounts
         self.replicator: Replicator
+        self._servers: list[asyncio.Server] = []
 
     @property
     def dc_id(self) -> str:
@@ -95,8 +106,17 @@ class Dc:
             clock=self.clock,
             randomness=self.randomness,
             network=SystemNetwork(),
+            broker=self.broker,
         )
         self.port = await self.replicator.start("127.0.0.1", self.port)
+        listener = self.replicator._listener
+        assert isinstance(listener, SystemListener)
+        self._servers.append(listener._server)
+
+    async def let_go(self) -> None:
+        """Return when the connections to a replicator that was stopped are closed: those in the
+        middle of their handshake end by themselves, in the loop's next turns."""
+        await eventually(lambda: not any(server._active_count for server in self._servers))  # type: ignore[attr-defined]
 
     async def up(self) -> None:
         await self.open()
@@ -178,13 +198,20 @@ async def datacenters(root: Path, *names: str) -> AsyncIterator[list[Dc]]:
     finally:
         for dc in dcs:
             await dc.down()
-        # Connections in the middle of their handshake end by themselves, in the loop's next turns.
-        await asyncio.sleep(0.1)
+        for dc in dcs:
+            await dc.let_go()
 
 
 async def pair(one: Dc, other: Dc) -> None:
     report = await other.replicator.join(one.replicator.issue_token().token)
     assert report.complete, report.steps
+
+
+def link(one: Dc, other: Dc) -> Link:
+    """Of one to the other."""
+    found = one.replicator._peers.link(other.dc_id)
+    assert found is not None
+    return found
 
 
 Check = Callable[[], bool | Awaitable[bool]]

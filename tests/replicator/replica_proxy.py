@@ -1,13 +1,16 @@
 """A TCP proxy between DCs that tests can cut, starve and listen to."""
 
 import asyncio
+import time
 
 
 class Proxy:
     """Forwards 127.0.0.1:`port` to 127.0.0.1:`target`, byte by byte counted.
 
-    `allow` bytes may still come from the target; at zero every connection is cut. `seen` is what
-    went through in both directions, when `recording`.
+    `allow` bytes may still come from the target; at zero every connection is cut. A connection on
+    which nothing came for `idle_seconds` is cut, too; one that has brought `mute_after` bytes from
+    the target brings no more. `seen` is what went through in both
+    directions, when `recording`.
     """
 
     def __init__(self, recording: bool = False) -> None:
@@ -16,7 +19,12 @@ class Proxy:
         self.allow: int | None = None
         self.frozen = asyncio.Event()
         self.frozen.set()
-        self.from_target = 0
+        self.from_target = self.to_target = 0
+        self.connections = self.open = 0
+        self._ended = asyncio.Event()
+        self.idle_seconds: float | None = None
+        self.idle_cuts = 0
+        self.mute_after: int | None = None
         self.recording = recording
         self.seen = bytearray()
         self._writers: list[asyncio.StreamWriter] = []
@@ -32,6 +40,7 @@ class Proxy:
         self._server.close()
         self.cut()
         self.frozen.set()
+        self._ended.set()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cut(self) -> None:
@@ -40,6 +49,7 @@ class Proxy:
         self._writers.clear()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -50,19 +60,44 @@ class Proxy:
             writer.transport.abort()
             return
         self._writers += [writer, up_writer]
-        await asyncio.gather(
-            self._pump(reader, up_writer, False), self._pump(up_reader, writer, True)
-        )
+        self.open += 1
+        heard = [time.monotonic()]
+        watch = asyncio.ensure_future(self._watch(writer, heard))
+        try:
+            await asyncio.gather(
+                self._pump(reader, up_writer, False, heard),
+                self._pump(up_reader, writer, True, heard),
+            )
+        finally:
+            self.open -= 1
+            watch.cancel()
+
+    async def _watch(self, writer: asyncio.StreamWriter, heard: list[float]) -> None:
+        while (left := heard[0] + (self.idle_seconds or 1e6) - time.monotonic()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(left)
+        self.idle_cuts += 1
+        writer.transport.abort()
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, down: bool
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        down: bool,
+        heard: list[float],
     ) -> None:
+        brought = 0
         try:
             while data := await reader.read(65536):
+                heard[0] = time.monotonic()
+                brought += len(data)
+                if down and self.mute_after is not None and brought > self.mute_after:
+                    await self._ended.wait()
                 await self.frozen.wait()
                 if self.recording:
                     self.seen += data
-                if down:
+                if not down:
+                    self.to_target += len(data)
+                else:
                     self.from_target += len(data)
                     if self.allow is not None:
                         self.allow -= len(data)

@@ -10,7 +10,7 @@ import pytest
 from replica_kit import Dc, datacenters, eventually, pair, settled
 from replica_proxy import Proxy
 
-import replicator.peers
+import replicator.link
 from dc.names.api import NamesFull
 from replicator import messages, wire
 from replicator.client import PeerClient
@@ -150,14 +150,14 @@ async def test_a_removed_peer_is_out_at_once(
         good = bearer(tokyo.identity, paris.dc_id, paris.clock.wall_ms() // 1000, tokyo)
         assert (await ask(paris, "GET", "state", good))[0] == 200
         attempts = 0
-        run = replicator.peers.Consumer.run
+        run = replicator.link.Consumer.run
 
         async def counted(self):
             nonlocal attempts
             attempts += 1
             await run(self)
 
-        monkeypatch.setattr(replicator.peers.Consumer, "run", counted)
+        monkeypatch.setattr(replicator.link.Consumer, "run", counted)
         await paris.replicator.remove_peer(tokyo.dc_id)
         assert (await ask(paris, "GET", "state", good))[0] == 403
         await paris.put(bucket, "secret", b"not for tokyo")

@@ -6,18 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 from aiohttp import web
-from replica_kit import Dc, datacenters, eventually, pair, settled
+from replica_kit import datacenters, eventually, link, pair, settled
 
 import replicator.peers
 from dc.names.model import Cursor, Meta
 from replicator import wire
-from replicator.peers import Link
-
-
-def link(one: Dc, other: Dc) -> Link:
-    found = one.replicator._peers.link(other.dc_id)
-    assert found is not None
-    return found
 
 
 def headers(characters: int) -> dict[str, str]:

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from replica_kit import Dc, datacenters, eventually, pair, settled
+from replica_kit import Dc, datacenters, eventually, link, pair, settled
 from replica_proxy import Proxy
 
 import replicator.inbox
 import replicator.transfer
-from replicator.limits import MIB
+from replicator.errors import BodyUnavailable
+from replicator.limits import CUT_BYTES_MIN, MIB
+from replicator.messages import BodyAsk
 from replicator.transfer import Piece, missing_ranges
 
 
@@ -45,6 +47,29 @@ async def test_large_bodies_arrive_whole(tmp_path: Path) -> None:
             assert await tokyo.get(bucket, key) == body
 
 
+async def test_a_body_comes_no_faster_than_it_is_taken(tmp_path: Path) -> None:
+    """What nobody takes stays where it is, but for what the kernels have."""
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        bucket = await paris.bucket()
+        body = os.urandom(48 * MIB)
+        version = await paris.put(bucket, "big", body)
+        await pair(paris, tokyo)
+        await settled(paris, tokyo)
+        peer = link(tokyo, paris)
+        before = peer.pace.meter.into.passed
+        ask = BodyAsk(bucket.id, "big", "", version.stamp, 0, len(body))
+        async with peer.client.body(ask) as content:
+            assert content is not None
+            first = await content.readexactly(10)
+            await asyncio.sleep(0.5)
+            given = link(paris, tokyo).pace.meter.out
+            sent = given.passed
+            await asyncio.sleep(0.5)
+            assert given.passed - sent < 100_000, "what links say to each other"
+            assert peer.pace.meter.into.passed - before < 4 * MIB
+            assert first + await content.readexactly(len(body) - 10) == body
+
+
 async def test_a_cut_in_the_middle_resumes_with_what_lacks(tmp_path: Path) -> None:
     async with through_proxy(tmp_path) as (paris, tokyo, proxy):
         bucket = await paris.bucket()
@@ -57,8 +82,61 @@ async def test_a_cut_in_the_middle_resumes_with_what_lacks(tmp_path: Path) -> No
         proxy.allow = None
         await settled(paris, tokyo)
         assert await tokyo.get(bucket, "big") == body
-        # At most what was on the way when the cut came was fetched twice: four ranges.
-        assert 48 * MIB < proxy.from_target < 48 * MIB + 4 * 8 * MIB
+        # At most what was on the way when the cut came was fetched twice: what is in buffers, and
+        # of each of the four ranges less than is worth keeping.
+        assert 48 * MIB < proxy.from_target < 48 * MIB + 4 * CUT_BYTES_MIN + 4 * MIB
+
+
+async def test_a_line_that_is_cut_all_the_time_brings_the_body_all_the_same(tmp_path: Path) -> None:
+    """Each time after less than a range."""
+    async with through_proxy(tmp_path) as (paris, tokyo, proxy):
+        bucket = await paris.bucket()
+        body = os.urandom(24 * MIB)
+        await settled(paris, tokyo)
+        proxy.from_target, cuts, proxy.allow = 0, 0, 4 * MIB
+        await paris.put(bucket, "big", body)
+        await eventually(lambda: tokyo.peer(paris).inbox > 0)
+        while await tokyo.get(bucket, "big") is None and cuts < 30:
+            proxy.allow = 4 * MIB
+            await eventually(lambda: (proxy.allow or 0) < 0 or not tokyo.peer(paris).inbox)
+            cuts += 1
+        assert cuts >= 5
+        assert await tokyo.get(bucket, "big") == body
+        assert proxy.from_target < 24 * MIB + cuts * 3 * MIB
+
+
+async def test_when_one_range_gives_up_the_others_come_to_their_end(tmp_path: Path) -> None:
+    async with through_proxy(tmp_path) as (paris, tokyo, proxy):
+        bucket = await paris.bucket()
+        body = os.urandom(32 * MIB)
+        await settled(paris, tokyo)
+        normal, tries = replicator.transfer.Transfer._range, 0
+
+        async def one_fails(self: replicator.transfer.Transfer, start: int, stop: int) -> object:
+            nonlocal tries
+            if start == 8 * MIB:
+                tries += 1
+                await asyncio.sleep(0.1)
+                raise BodyUnavailable("planned")
+            await asyncio.sleep(0.2)
+            return await normal(self, start, stop)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(replicator.transfer.Transfer, "_range", one_fails)
+            await paris.put(bucket, "big", body)
+            await eventually(lambda: tries > 0)
+
+            async def put_back() -> bool:
+                entries = await tokyo.names.inbox(paris.dc_id)
+                return bool(entries) and bool(entries[0].error)
+
+            await eventually(put_back)
+            (entry,) = await tokyo.names.inbox(paris.dc_id)
+            assert sum(extent.length for _, extent in entry.extents) == 24 * MIB
+        proxy.from_target = 0
+        await settled(paris, tokyo)
+        assert await tokyo.get(bucket, "big") == body
+        assert proxy.from_target < 9 * MIB
 
 
 async def test_a_crash_in_the_middle_refetches_only_what_lacks(tmp_path: Path) -> None:

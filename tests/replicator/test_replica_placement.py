@@ -199,7 +199,7 @@ async def test_who_holds_rules_does_not_give_what_they_keep_back(tmp_path: Path)
         out = await paris.put(bucket, "out", b"secret")
         inside = await paris.put(bucket, "in/k", b"public")
         await settled(paris, tokyo)
-        client = tokyo.replicator._peers.link(paris.dc_id)._client
+        client = tokyo.replicator._peers.link(paris.dc_id).client
         for version, given in ((inside, True), (out, False)):
             ask = messages.BodyAsk(bucket.id, version.key, "", version.stamp, 0, 6)
             try:
@@ -479,3 +479,37 @@ async def test_many_bodies_that_fail_do_not_hold_up_others(
         assert await tokyo.get(bucket, "good89") == b"y" * 1000
         assert len(tokyo.replicator._filling._asked) <= 60
         await eventually(lambda: tokyo.replicator._filling.known()[0] == 60)
+
+
+async def test_who_is_slow_is_waited_for_and_who_is_lost_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "FILL_AGAIN_SECONDS", 0.2)
+    monkeypatch.setattr(filling, "FILL_SECONDS", 0.05)
+    async with datacenters(tmp_path, "a", "b", "c") as (a, b, c):
+        for one, other in ((a, b), (b, c), (a, c)):
+            await pair(one, other)
+        bucket = await a.bucket()
+        await say(a, bucket, rules(a=[""], b=["k"]))
+        body = os.urandom(2000)
+        await a.put(bucket, "k", body)
+        await settled(a, b, c)
+        never, routes = asyncio.Event(), a.replicator._server._routes
+
+        async def slow(request: object, peer: object) -> None:
+            await never.wait()
+            raise ConnectionResetError
+
+        monkeypatch.setitem(routes, ("GET", "body"), slow)
+        await say(a, bucket, rules(a=[""], b=["k"], c=["k"]))
+        asked = c.replicator._filling._asked
+        try:
+            await eventually(lambda: any(a.dc_id in one.tried for one in asked.values()))
+            await asyncio.sleep(1)
+            assert [one.tried for one in asked.values()] == [{a.dc_id}]
+            assert (c.peer(a).inbox, c.peer(b).inbox) == (1, 0)
+        finally:
+            never.set()
+        await a.down()
+        await eventually(partial(has, c, bucket, "k", body))
+        await a.up()

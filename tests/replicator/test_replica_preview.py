@@ -100,7 +100,7 @@ async def test_a_guest_reads_trees_and_nothing_else(tmp_path: Path) -> None:
                 await client.call("states", item)
             await preview(tokyo, token)
             assert await client.call("states", item)
-            for name in ("records", "pull", "ack", "feed", "body"):
+            for name in ("records", "pull", "ack", "feed", "body", "read", "current", "list"):
                 with pytest.raises(Refused):
                     await client.call(name, item)
             with pytest.raises(Refused):

@@ -17,6 +17,7 @@ from dc.names.model import Cursor, Version
 from dc.names.trees import delta
 from replicator import messages, wire
 from replicator.errors import WireError
+from replicator.outbound import Outbound
 from replicator.status import Inbound
 from replicator.verify import Options
 
@@ -430,8 +431,9 @@ async def test_what_is_not_known_any_more_is_not_remembered(tmp_path: Path) -> N
     """A peer that came from further back than it was: after a crash, too, it counts as behind."""
     async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
         await pair(paris, tokyo)
-        await paris.bucket()
+        bucket = await paris.bucket()
         await settled(paris, tokyo)
+        assert tokyo.names.directory.bucket_by_id(bucket.id) is not None
         await paris.names.upkeep()
         await tokyo.down()
         paris.names.knowledge.note_progress(tokyo.dc_id, None)
@@ -442,3 +444,59 @@ async def test_what_is_not_known_any_more_is_not_remembered(tmp_path: Path) -> N
         assert paris.peer(tokyo).our_acked is None
         await tokyo.up()
         await settled(paris, tokyo)
+
+
+async def test_a_late_acknowledgement_of_a_process_that_has_ended_is_not_heard(
+    tmp_path: Path,
+) -> None:
+    """The peer may have been put back to a backup since: what it lacks then must be kept."""
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        await paris.bucket()
+        await settled(paris, tokyo)
+        before = tokyo.names.epoch
+        await tokyo.down()
+        await tokyo.up()
+        await settled(paris, tokyo)
+        link = tokyo.replicator._peers.link(paris.dc_id)
+        assert link is not None
+        knowledge, now = tokyo.names.knowledge, tokyo.names.epoch
+        for epoch, is_heard in ((before, False), (now, True)):
+            paris.names.knowledge.note_progress(tokyo.dc_id, None)
+            knowledge.epoch = epoch
+            await link.client.ack(
+                messages.Ack(epoch=paris.names.epoch, position=paris.names.feed_end)
+            )
+            assert (paris.names.knowledge.progress(tokyo.dc_id) is not None) == is_heard
+
+
+async def test_a_late_request_for_the_feed_does_not_silence_who_lives(tmp_path: Path) -> None:
+    """It is of a process that has ended, and comes after that of the next one: its stream ends
+    soon, the other's goes on."""
+    async with datacenters(tmp_path, "paris") as (paris,):
+        outbound = Outbound(paris.names.knowledge, "a" * 16)
+        outbound.opened(object(), 0, True, "next")
+        outbound.opened(object(), 0, True, "ended")
+        assert outbound.is_over("next"), "nobody can tell yet"
+        outbound.closed("ended")
+        assert not outbound.is_over("next") and outbound.streams == 1
+        outbound.closed("next")
+        outbound.opened(object(), 0, True, "next")
+        assert outbound.is_over("ended") and not outbound.is_over("next")
+
+
+async def test_a_link_starts_though_the_disk_fails_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read for it beside is not needed for streams."""
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+
+        async def fails(_: str) -> None:
+            raise NamesError("disk I/O error")
+
+        for dc in (paris, tokyo):
+            monkeypatch.setattr(dc.names.exchanges, "of", fails)
+        await pair(paris, tokyo)
+        bucket = await paris.bucket()
+        await settled(paris, tokyo)
+        assert tokyo.names.directory.bucket_by_id(bucket.id) is not None

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from replica_kit import Dc, datacenters, eventually, new_epoch, pair, settled
+from replica_kit import Dc, datacenters, eventually, link, new_epoch, pair, settled
 
 from dc.names.model import Inboxed
 from replicator import messages
 from replicator.errors import BodyUnavailable
 from replicator.limits import MIB
-from replicator.peers import Link
 from replicator.transfer import Piece, Transfer
 
 
@@ -43,12 +42,6 @@ def forget(dc: Dc, patch: pytest.MonkeyPatch) -> None:
     new_epoch(dc)
     patch.setattr(dc.names, "version", nothing)
     patch.setattr(dc.names, "conflict", nothing)
-
-
-def link(one: Dc, other: Dc) -> Link:
-    found = one.replicator._peers.link(other.dc_id)
-    assert found is not None
-    return found
 
 
 async def test_what_was_forgotten_is_not_superseded(tmp_path: Path, gate: asyncio.Event) -> None:
@@ -99,7 +92,7 @@ async def test_an_entry_is_asked_for_again_of_the_same_feed(tmp_path: Path) -> N
     async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
         await pair(paris, tokyo)
         await settled(paris, tokyo)
-        client = link(tokyo, paris)._client
+        client = link(tokyo, paris).client
         ask = messages.EntryAsk(paris.names.epoch, paris.names.feed_end + 1)
         assert await client.entry(ask) is None
         new_epoch(paris)

@@ -7,6 +7,7 @@ import pytest
 from replica_kit import Dc, datacenters, eventually, pair, settled
 from verify_kit import change, damage, forget, named, rows, verify
 
+import replicator.compare_server
 from dc.names.model import Bucket
 from replicator.errors import NotCompared
 from replicator.messages import Ack
@@ -188,6 +189,25 @@ async def test_one_bucket_alone(tmp_path: Path) -> None:
         assert (await verify(paris, tokyo, bucket=other.id, repair=True)).identical
         assert named(await verify(paris, tokyo)) == [("only_here", "k001")]
         assert await tokyo.get(bucket, "k001") is None
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+async def test_roots_come_in_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Items lack in buckets of several of them."""
+    monkeypatch.setattr(replicator.compare_server, "COMPARE_BUCKETS_MAX", size)
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        await pair(paris, tokyo)
+        for number in range(5):
+            bucket = await paris.bucket(f"bucket{number}")
+            await paris.put(bucket, f"k{number}", b"x")
+        await settled(paris, tokyo)
+        await damage(tokyo, forget("versions", "key IN ('k0', 'k2', 'k3')"))
+        await settled(paris, tokyo)
+        for one, other, what in ((paris, tokyo, "only_here"), (tokyo, paris, "only_there")):
+            found = named(await verify(one, other))
+            assert sorted(found) == [(what, "k0"), (what, "k2"), (what, "k3")]
 
 
 async def test_a_bucket_that_only_one_has_is_named_whole(tmp_path: Path) -> None:

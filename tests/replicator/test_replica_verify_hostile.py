@@ -16,6 +16,7 @@ from replicator import compare_wire as shapes
 from replicator import messages, wire
 from replicator.client import PeerClient
 from replicator.errors import ReplicatorError, WireError
+from replicator.leaves import group_hashes
 from replicator.limits import COMPARE_ANSWER_BYTES_MAX, COMPARE_ITEMS_ASKED_MAX
 
 PACK = msgspec.msgpack.encode
@@ -133,6 +134,60 @@ async def test_pages_that_never_end(
     assert 100 < asked < 250
 
 
+async def test_roots_that_never_end(
+    dcs: tuple[Dc, Dc, Bucket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page is looked into before the next is asked for: they are not gathered."""
+    paris, tokyo, _ = dcs
+    monkeypatch.setattr(replicator.compare_client, "COMPARE_PAGES_MAX", 200)
+    asked: list[str] = []
+
+    def page(body: bytes) -> bytes:
+        ask = messages.decode_body(body, shapes.RootsAsk)
+        asked.append("roots")
+        bucket = f"{int(ask.after or '0', 16) + 1:016x}"
+        return roots(roots=[[bucket, ROOT]], more=True)
+
+    def leaves(body: bytes) -> bytes:
+        bucket = messages.decode_body(body, shapes.LeavesAsk).bucket
+        asked.append("leaves of a bucket" if bucket else "leaves of the directory")
+        return PACK([group_hashes(paris.names.leaves(bucket))])
+
+    answers(tokyo, "roots", page)
+    answers(tokyo, "leaves", leaves)
+    with pytest.raises(WireError, match="never end"):
+        await verify(paris, tokyo)
+    head, first, *then = asked
+    assert head == first == "roots" and then.pop(0) == "leaves of the directory"
+    assert then[:6] == ["leaves of a bucket", "roots"] * 3
+
+
+async def test_buckets_that_never_end(
+    dcs: tuple[Dc, Dc, Bucket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paris, tokyo, _ = dcs
+    monkeypatch.setattr(replicator.compare_client, "COMPARE_BUCKETS_MORE_MAX", 50)
+    monkeypatch.setattr(replicator.compare_client, "COMPARE_PAGES_MAX", 1000)
+    asked = 0
+
+    def page(body: bytes) -> bytes:
+        nonlocal asked
+        asked += 1
+        after = messages.decode_body(body, shapes.BucketsAsk).after
+        bucket = f"{int(after or '0', 16) + 1:016x}"
+        return PACK([[[bucket, "name", "a" * 32, True]], True])
+
+    answers(tokyo, "buckets", page)
+    (peer,) = paris.names.peers()
+    client = PeerClient(paris.replicator._home, peer)
+    try:
+        with pytest.raises(WireError, match="at most 50 more"):
+            await replicator.compare_client.CompareClient(client).buckets(7)
+    finally:
+        await client.close()
+    assert asked == 58
+
+
 async def test_a_page_that_goes_back(dcs: tuple[Dc, Dc, Bucket]) -> None:
     paris, tokyo, _ = dcs
     answers(tokyo, "items", PACK([[], "a"]))
@@ -182,6 +237,22 @@ ASKS = {
     "pull": [PACK([[["a" * 16, 5, "k", ""]]]), PACK(["k"])],
     "roots": [PACK([None, "x" * 65, True]), PACK([])],
     "buckets": [PACK([1])],
+    "current": [
+        PACK(["A" * 16, "k", None]),
+        PACK(["", "k", None]),
+        PACK(["a" * 16, "", None]),
+        PACK(["a" * 16, "k\0", None]),
+        PACK(["a" * 16, "k", "x"]),
+        PACK(["a" * 16, "x" * 1025, None]),
+    ],
+    "list": [
+        PACK(["A" * 16, "", "", "", 1]),
+        PACK(["", "", "", "", 1]),
+        PACK(["a" * 16, "", "", "", 0]),
+        PACK(["a" * 16, "", "", "", 1001]),
+        PACK(["a" * 16, "x" * 3000, "", "", 1]),
+        PACK(["a" * 16, "", "", "x" * 3000, 1]),
+    ],
 }
 
 

@@ -39,7 +39,7 @@ COMMON = [
 PEER = [
     *("/v2/feed", "/v2/body", "/v2/entry", "/v2/ack", "/v2/state", "/v2/pair", "/v2", "/v1/state"),
     *("/v2/roots", "/v2/leaves", "/v2/items", "/v2/states", "/v2/records", "/v2/pull"),
-    *("/v2/buckets", "/v2/preview"),
+    *("/v2/buckets", "/v2/preview", "/v2/read", "/v2/current", "/v2/list"),
 ]
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 

@@ -13,10 +13,7 @@ import gc
 import random
 import sys
 import time
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from awscrt.checksums import crc64nvme
 from sim_checks import difference, state_of

@@ -12,6 +12,7 @@ import msgspec
 from planted_access import ACCESS
 from planted_compaction import COMPACTION
 from planted_knowledge import KNOWLEDGE
+from planted_notary import NOTARY
 from planted_placement import PLACEMENT
 from sim_disk import SimDisk
 
@@ -20,15 +21,15 @@ import dc.names.service
 from dc.names import feed, merge, uploads
 from dc.names.api import NamesError
 from dc.names.kinds import TABLES
-from dc.names.model import Change, Tombstone, Version
+from dc.names.model import Change, Inboxed, Tombstone, Version
 from dc.names.rows import read_version
 from dc.names.uploads import _known_part
 from dc.stamps import HybridClock
 from dc.worker import spawn
 from replicator import outbound
-from replicator.consumer import Consumer, Prepared
 from replicator.feed_stream import FeedStream
 from replicator.inbox import Inbox
+from replicator.intake import Intake, Prepared
 from replicator.records import is_from
 
 Plant = Callable[[], Any]
@@ -61,27 +62,27 @@ def tombstone_ignored() -> Any:
 @contextmanager
 def cursor_before_effect() -> Iterator[None]:
     """The cursor is saved in a transaction of its own, before the changes."""
-    commit = Consumer._commit
+    commit = Intake.commit
 
-    async def early(self: Consumer, batch: Prepared) -> int:
+    async def early(self: Intake, batch: Prepared) -> list[Inboxed]:
         await self._home.names.apply([], peer=self._peer.dc_id, cursor=batch.cursor)
         return await commit(self, batch)
 
-    with mock.patch.object(Consumer, "_commit", early):
+    with mock.patch.object(Intake, "commit", early):
         yield
 
 
 @contextmanager
 def failure_stepped_over() -> Iterator[None]:
     """A change that cannot be applied is logged and forgotten."""
-    with mock.patch.object(Consumer, "_failed", lambda *_: None):
-        prepare = Consumer._prepare
+    with mock.patch.object(Intake, "_failed", lambda *_: None):
+        prepare = Intake.prepare
 
-        async def forgetful(self: Consumer, epoch: str, batch: Any) -> Prepared:
-            prepared = await prepare(self, epoch, batch)
+        async def forgetful(self: Intake, epoch: str, batch: Any, *, seeding: bool) -> Prepared:
+            prepared = await prepare(self, epoch, batch, seeding=seeding)
             return prepared._replace(inbox=[one for one in prepared.inbox if one is not None])
 
-        with mock.patch.object(Consumer, "_prepare", forgetful):
+        with mock.patch.object(Intake, "prepare", forgetful):
             yield
 
 
@@ -235,14 +236,14 @@ def feed_row_left() -> Any:
 def inbox_apart_from_cursor() -> Iterator[None]:
     """What is unfinished is noted after the cursor has passed it."""
 
-    async def commit(self: Consumer, batch: Prepared) -> int:
+    async def commit(self: Intake, batch: Prepared) -> list[Inboxed]:
         names, peer = self._home.names, self._peer.dc_id
         await names.apply(batch.changes, peer=peer, cursor=batch.cursor)
         if batch.inbox:
             await names.apply([], peer=peer, inbox=batch.inbox)
-        return len(batch.inbox)
+        return batch.inbox
 
-    with mock.patch.object(Consumer, "_commit", commit):
+    with mock.patch.object(Intake, "commit", commit):
         yield
 
 
@@ -298,5 +299,6 @@ PLANTED: dict[str, Plant] = {
         *KNOWLEDGE,
         *PLACEMENT,
         *COMPACTION,
+        *NOTARY,
     )
 }

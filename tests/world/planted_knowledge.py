@@ -203,7 +203,7 @@ def tree_delta_forgotten() -> Any:
 
 def registers_not_joined() -> Any:
     """Of two states of one version's attributes the one that comes last stands."""
-    return mock.patch.object(merge, "join_registers", lambda here, new: new)
+    return mock.patch.object(merge, "join_of_version", lambda here, new, _: new)
 
 
 def attribute_lost_on_merge() -> Any:

@@ -1,5 +1,6 @@
 """What must be true once everything is repaired and quiet."""
 
+import json
 from typing import Any
 
 from sim_clients import Clients, Fail
@@ -32,6 +33,8 @@ _STATE = {
     "users": "SELECT id, email, stamp, deleted FROM users ORDER BY 1",
     "keys": "SELECT id, user, stamp, deleted FROM keys ORDER BY 1",
 }
+_REGISTERS = {"versions": 9, "conflicts": 9, "buckets": 7}
+"""The columns with registers, whose order says nothing."""
 _ITEMS = {
     "versions": f"SELECT v.seq, min(v.kind, {TOMBSTONE - 1}), v.bucket, v.key, v.vid"
     " FROM versions v",
@@ -52,7 +55,17 @@ State = dict[str, list[tuple[Any, ...]]]
 
 def state_of(dc: Dc) -> State:
     """All that is equal in all DCs: everything but where bytes are, positions and ciphertexts."""
-    return {table: dc.tables.execute(query).fetchall() for table, query in _STATE.items()}
+    state = {table: dc.tables.execute(query).fetchall() for table, query in _STATE.items()}
+    for table, column in _REGISTERS.items():
+        state[table] = [_in_order(row, column) for row in state[table]]
+    return state
+
+
+def _in_order(row: tuple[Any, ...], column: int) -> tuple[Any, ...]:
+    if row[column].count("[") < 2:
+        return row
+    text = json.dumps(json.loads(row[column]), sort_keys=True, separators=(",", ":"))
+    return (*row[:column], text, *row[column + 1 :])
 
 
 def difference(one: State, other: State) -> tuple[str, str]:

@@ -4,6 +4,7 @@ A body is durable before its version is named; the version's stamp is drawn afte
 an answer, too: what was refused must leave nothing; what failed otherwise may have happened.
 """
 
+import hashlib
 import json
 import random
 from collections.abc import Awaitable, Callable
@@ -11,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 from msgspec.structs import replace
 from sim_dc import Dc
-from sim_model import ACKED, OPEN, REFUSED, Attempt, Item, KeyLife, Model, UserLife
+from sim_model import ACKED, OPEN, REFUSED, Attempt, Item, KeyLife, Model, Switch, UserLife
 from sim_plan import Event
 
 from dc.names.api import (
@@ -32,6 +33,8 @@ from dc.names.model import (
     Kind,
     Meta,
     Part,
+    Register,
+    Registers,
     Tombstone,
     Upload,
     UploadPart,
@@ -40,6 +43,7 @@ from dc.names.model import (
     bucket_id,
 )
 from dc.names.seen import saw
+from dc.notary import NOTARY, OFF, ON, TO_BE_READ, notarizes
 from dc.objects.api import BytesElsewhere, CorruptData, MissingData, ObjectsError
 from dc.objects.ident import body_ident
 from dc.placement import DATACENTER_ARN, REPLICATION
@@ -80,6 +84,15 @@ def rules_text(rules: list[tuple[str, str]]) -> str:
         for number, (prefix, name) in enumerate(rules)
     ]
     return json.dumps({"Role": "", "Rules": found}) if found else ""
+
+
+def _born(bucket: Bucket, stamp: Stamp, body: bytes, is_known: bool) -> tuple[Registers, str]:
+    """What a version has from its birth on, and its SHA-256, which of several parts, or of a copy,
+    is not known when it is stored."""
+    if not notarizes(bucket):
+        return {}, ""
+    sha256 = hashlib.sha256(body).hexdigest()
+    return {NOTARY: Register(stamp, sha256 if is_known else TO_BE_READ)}, sha256
 
 
 def _replaces(dc: Dc, item: Item) -> set[Stamp]:
@@ -159,12 +172,16 @@ class Clients:
         """Do a write; note its fate; see that it is there at once."""
         self._model.attempt(item, attempt)
         before = _replaces(dc, item)
+        attempt.begun = dc.loop.time()
+        if dc.proving is not None:
+            attempt.replaces = dc.write_of(*item)[0]
         try:
             await work()
         except REFUSALS:
             attempt.fate = REFUSED
             raise
         self._model.was_acked(attempt)
+        attempt.told = dc.loop.time()
         shown, seen = dc.write_of(*item)
         if shown == attempt.stamp:
             attempt.seen = seen
@@ -195,7 +212,9 @@ class Clients:
         meta = Meta(crc64=crc64nvme(body), user={"op": str(event.number)})
         etag = etag_of(body)
         version = Version(bucket.id, key, vid, stamp, Kind.OBJECT, len(body), etag, meta, extents)
-        attempt = Attempt(event.number, dc.name, stamp, version)
+        registers, sha256 = _born(bucket, stamp, body, event.args["pick"] % 4 != 3)
+        version = replace(version, registers=registers)
+        attempt = Attempt(event.number, dc.name, stamp, version, sha256=sha256)
         return await self._commit(dc, (bucket.id, key, vid), attempt, lambda: dc.names.put(version))
 
     async def _delete(self, event: Event, dc: Dc) -> str:
@@ -286,6 +305,22 @@ class Clients:
             life.attribute = max(life.attribute, stamp)
         return f"{bucket.name} {stamp}"
 
+    async def _notarize(self, event: Event, dc: Dc) -> str:
+        """The notary is switched on or off for a bucket."""
+        bucket, _ = self._where(event, dc)
+        if bucket is None:
+            return "no such bucket"
+        value = ON if event.args["on"] else OFF
+        switch = Switch(
+            dc.name, bucket.id, value, dc.loop.time(), notarizes(bucket) != (value == ON)
+        )
+        self._model.switches.append(switch)
+        await dc.names.set_bucket_registers(bucket.id, {NOTARY: value})
+        shown = dc.names.directory.bucket_by_id(bucket.id)
+        assert shown is not None
+        switch.stamp, switch.told = shown.registers[NOTARY].stamp, dc.loop.time()
+        return f"{bucket.name} {value} {switch.stamp}"
+
     async def _placement(self, event: Event, dc: Dc) -> str:
         """An operator says where the bytes of a bucket go."""
         bucket, _ = self._where(event, dc)
@@ -310,6 +345,7 @@ class Clients:
             await dc.names.drop_conflict(*where)
             return f"dropped {loser.key} {loser.stamp}"
         was_clear = item not in self._model.unclear
+        begun = dc.loop.time()
         # Until it is answered: the process may die.
         self._model.unclear.add(item)
         try:
@@ -321,6 +357,8 @@ class Clients:
         if was_clear:
             self._model.unclear.discard(item)
         attempt = Attempt(event.number, dc.name, again.stamp, again)
+        attempt.begun, attempt.told = begun, dc.loop.time()
+        attempt.sha256 = lost.sha256 if lost is not None else ""
         self._model.attempt((again.bucket, again.key, again.vid), attempt)
         self._model.was_acked(attempt)
         body = await dc.body(again)
@@ -369,15 +407,19 @@ class Clients:
         stamp = await self._stamp(dc, event, bucket.id, key, "")
         etag = f"{etag_of(body)}-{len(parts)}"
         version = Version(bucket.id, key, "", stamp, Kind.OBJECT, len(body), etag, meta, extents)
+        registers, sha256 = _born(bucket, stamp, body, is_known=False)
+        version = replace(version, registers=registers)
+        attempt = Attempt(event.number, dc.name, stamp, version, sha256=sha256)
         try:
-            return await self._complete(event, dc, upload_id, version)
+            return await self._complete(event, dc, upload_id, attempt)
         except (NamesClosed, NamesFull):
             await dc.clock.sleep(RETRY_SECONDS)
             return await self._complete_again(event, dc, upload_id, version)
 
-    async def _complete(self, event: Event, dc: Dc, upload_id: str, version: Version) -> str:
+    async def _complete(self, event: Event, dc: Dc, upload_id: str, attempt: Attempt) -> str:
+        version = attempt.version
+        assert version is not None
         names, item = dc.names, (version.bucket, version.key, "")
-        attempt = Attempt(event.number, dc.name, version.stamp, version)
         done = await self._commit(
             dc, item, attempt, lambda: names.complete_upload(upload_id, version)
         )
@@ -403,7 +445,9 @@ class Clients:
                 self._model.was_acked(first)
             return f"{version.key} {version.stamp}, found at the second try"
         stamp = await self._stamp(dc, event, *item)
-        second = Attempt(event.number, dc.name, stamp, replace(version, stamp=stamp))
+        registers = {name: Register(stamp, one.value) for name, one in version.registers.items()}
+        again = replace(version, stamp=stamp, registers=registers)
+        second = Attempt(event.number, dc.name, stamp, again, sha256=first.sha256)
         work = names.complete_upload(upload_id, second.version)
         done = await self._commit(dc, item, second, lambda: work)
         if first.fate == ACKED:

@@ -20,8 +20,11 @@ from sim_database import DatabaseFaults, SimDatabases, open_memory
 from sim_disk import DiskState, SimDisk
 from sim_loop import Node, SimLoop, SimTask
 from sim_network import PORT, Fabric, SimNetwork
+from sim_notary import ProvingDc
+from sim_plan_notary import Proving
 
 from dc.accounts import Accounts
+from dc.broker import Broker
 from dc.names.model import Version
 from dc.names.service import SqliteNames, open_names
 from dc.objects.compaction import Compactor
@@ -30,6 +33,7 @@ from dc.objects.settings import CompactionSettings
 from dc.objects.store import ContainerStore
 from dc.stamps import Stamp
 from dc.worker import Worker
+from notary.service import Notary
 from replicator.service import Replicator
 from tokens.identity import Identity
 from tokens.place import Place
@@ -76,6 +80,8 @@ class SimRandomness:
 class Dc:
     """See the head of the file. `boots` counts starts."""
 
+    broker: Broker | None = None
+
     def __init__(
         self,
         loop: SimLoop,
@@ -84,6 +90,7 @@ class Dc:
         seed: str,
         container_max: int,
         compaction: CompactionSettings | None = None,
+        proving: Proving | None = None,
     ) -> None:
         self.name = name
         self.loop = loop
@@ -98,7 +105,13 @@ class Dc:
         self._seed = f"{seed}/{name}"
         self._container_max = container_max
         self.compaction = compaction
-        self._database = Path(f"/{next(_WORLDS)}/{name}.db")
+        folder = Path(f"/{next(_WORLDS)}")
+        self._database = folder / f"{name}.db"
+        self.proving: ProvingDc | None = None
+        """What it has for its notary, in a world with notaries."""
+        if proving is not None:
+            number = int(name.removeprefix("dc"))
+            self.proving = ProvingDc(folder / f"{name}-log.db", number, proving)
         self.tables = open_memory(self._database)
         """To look at what is stored. The database is there until this is closed."""
         self._root = Path("/") / name
@@ -117,7 +130,8 @@ class Dc:
         self.compactor: Compactor | None = None
         self._worker: Worker | None = None
         self._disk: SimDisk
-        self._databases: SimDatabases
+        self.databases: SimDatabases
+        self.notary: Notary | None = None
 
     @property
     def dc_id(self) -> str:
@@ -158,14 +172,14 @@ class Dc:
     async def _open(self) -> None:
         randomness = SimRandomness(f"{self._seed}/{self.boots}")
         self._disk = SimDisk(self.disk_state, lambda: self.kill(silent=True))
-        self._databases = SimDatabases(
+        self.databases = SimDatabases(
             self.loop, self.database_faults, lambda: self.kill(silent=True)
         )
         self.fabric.up.add(self.name)
         secrets = SecretStore(self._data_key, randomness.token)
         self.names = await open_names(
             self._database,
-            databases=self._databases,
+            databases=self.databases,
             clock=self.clock,
             randomness=randomness,
             dc_id=self.dc_id,
@@ -194,8 +208,15 @@ class Dc:
             clock=self.clock,
             randomness=randomness,
             network=SimNetwork(self.fabric, self.name),
+            broker=self.broker,
         )
+        if self.proving is not None:
+            self.notary = await self.proving.open(self)
+            if self.names.directory.site(self.dc_id) is None:
+                await self.names.put_site(self.name, f"region-{self.name}")
         await self.replicator.start("0.0.0.0", PORT)
+        if self.notary is not None:
+            self.notary.start()
 
     def _own(self, port: int) -> Place:
         pin = hashlib.sha256(self.name.encode()).hexdigest()
@@ -213,7 +234,7 @@ class Dc:
         self.fabric.host_down(self.name, silent)
         if hasattr(self, "_disk"):
             self._disk.dead = True
-            self._databases.crash()
+            self.databases.crash()
         if silent:
             self.disk_state.crash()
         self.went_down(self)
@@ -223,6 +244,8 @@ class Dc:
         self.ready = False
         if self._worker is not None:
             await self._worker.stop()
+        if self.notary is not None:
+            await self.notary.stop()
         await self.replicator.stop()
         await self.objects.close()
         await self.names.close()
@@ -239,24 +262,31 @@ class Dc:
         """The machine dies at the n-th call of its disk or unit of work of its database from now,
         before or after the effect. 0 is never."""
         if self.node is not None and hasattr(self, "_disk"):
-            self._disk.fuse, self._databases.fuse = disk, database
-            self._disk.fuse_after = self._databases.fuse_after = after and disk + database > 0
+            self._disk.fuse, self.databases.fuse = disk, database
+            self._disk.fuse_after = self.databases.fuse_after = after and disk + database > 0
 
     def fail_commit(self, calls: int, after: bool) -> None:
         """The n-th commit from now fails, before or after it has taken effect. 0 is never."""
-        if self.node is not None and hasattr(self, "_databases"):
-            self._databases.commit_fuse, self._databases.commit_after = calls, after
+        if self.node is not None and hasattr(self, "databases"):
+            self.databases.commit_fuse, self.databases.commit_after = calls, after
 
-    def copy_database(self) -> bytes:
-        """The database as it is now, as a backup would have it."""
-        return self.tables.serialize()
+    def copy_databases(self) -> list[bytes]:
+        """The database as it is now, as a backup would have it; and the notary's, if that is to be
+        put back as well."""
+        return [tables.serialize() for tables in self._backed_up()]
 
-    def put_back(self, copy: bytes) -> None:
-        """Put the database back to a copy."""
+    def _backed_up(self) -> list[sqlite3.Connection]:
+        if self.proving is None or not self.proving.terms.restored:
+            return [self.tables]
+        return [self.tables, self.proving.tables]
+
+    def put_back(self, copies: list[bytes]) -> None:
+        """Put what was copied back."""
         assert self.node is None
-        with contextlib.closing(sqlite3.connect(":memory:")) as old:
-            old.deserialize(copy)
-            old.backup(self.tables)
+        for copy, tables in zip(copies, self._backed_up(), strict=True):
+            with contextlib.closing(sqlite3.connect(":memory:")) as old:
+                old.deserialize(copy)
+                old.backup(tables)
 
     # -- what a client sees ----------------------------------------------------------------------
 

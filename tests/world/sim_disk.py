@@ -161,6 +161,9 @@ class SimDisk:
 
         self.call(effect)
 
+    def room(self, path: Path) -> int:
+        return 1 << 60
+
     def sync_dir(self, path: Path) -> None:
         def effect() -> None:
             state = self.state

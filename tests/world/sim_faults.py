@@ -6,6 +6,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from sim_dc import Dc
+from sim_limits import lift, set_terms
 from sim_plan import Event
 
 if TYPE_CHECKING:
@@ -29,8 +30,12 @@ class Faults:
 
     def keep_up(self, dc: Dc) -> None:
         """Start the DC's process now, and again whenever it is gone."""
-        dc.went_down = self._start_later
+        dc.went_down = self._gone
         self._start(dc)
+
+    def _gone(self, dc: Dc) -> None:
+        self._world.process_ended(dc)
+        self._start_later(dc)
 
     def _start_later(self, dc: Dc, seconds: float = STARTED_SECONDS) -> None:
         # The process that has ended may be who calls this: what comes now is not of its context.
@@ -77,6 +82,7 @@ class Faults:
                 world.loop.thaw(dc.node)
             if dc.node is None:
                 self._start_later(dc)
+            world.loop.create_task(lift(world, dc), name="operator")
 
     # -- processes ------------------------------------------------------------------------------
 
@@ -166,6 +172,25 @@ class Faults:
         """Some connections are accepted, and reset before all is said."""
         self._world.fabric.cuts += event.args["calls"]
 
+    # -- operators ------------------------------------------------------------------------------
+
+    def limit(self, event: Event) -> None:
+        """Bytes go slowly for a while."""
+        self._set_terms(event)
+
+    def pause(self, event: Event) -> None:
+        """Two DCs have nothing to do with each other for a while, restarts or not."""
+        self._set_terms(event)
+
+    def _set_terms(self, event: Event) -> None:
+        dc, other = self._dc(event), self._world.dcs[event.args["other"]]
+
+        def begin(begins: bool) -> None:
+            self._world.loop.create_task(set_terms(dc, other, event, begins), name="operator")
+
+        begin(True)
+        self._later(event.args["seconds"], lambda: begin(False))
+
     # -- clocks ---------------------------------------------------------------------------------
 
     def skew(self, event: Event) -> None:
@@ -209,9 +234,9 @@ class Faults:
         dc = self._dc(event)
         if not dc.ready or not dc.names.peers() or self._skewed():
             return
-        copy, peers = dc.copy_database(), _peers(dc)
+        copies, peers = dc.copy_databases(), _peers(dc)
         copied_at = self._world.loop.time()
-        self._later(event.args["seconds"], lambda: self._put_back(dc, copy, copied_at, peers))
+        self._later(event.args["seconds"], lambda: self._put_back(dc, copies, copied_at, peers))
         if "alone" in event.args:
             early = min(event.args["early"], event.args["seconds"])
             alone = early + event.args["alone"]
@@ -221,12 +246,12 @@ class Faults:
         plan = self._world.plan
         return any(event.kind == "skew" for event in plan.events)
 
-    def _put_back(self, dc: Dc, copy: bytes, copied_at: float, peers: list[str]) -> None:
+    def _put_back(self, dc: Dc, copies: list[bytes], copied_at: float, peers: list[str]) -> None:
         # Who is paired meanwhile must be paired again, by operators.
         if dc in self._world.left or _peers(dc) != peers:
             return
         dc.kill(silent=True)
-        dc.put_back(copy)
+        dc.put_back(copies)
         self._world.forgotten(dc, copied_at)
 
     def _alone(self, dc: Dc, seconds: float) -> None:

@@ -36,10 +36,31 @@ class Attempt:
 
     settled: bool = False
     """Of an object that lost: somebody wanted its conflict ended."""
+    begun: float = -1.0
+    told: float = -1.0
+    """When it was asked for, and when it was acknowledged."""
+    replaces: Stamp = ""
+    """What stood in its DC when it was asked for."""
+    sha256: str = ""
+    """Of its bytes, in hex, where there is a notary."""
 
     def __str__(self) -> str:
         what = f"version of {self.version.size} bytes" if self.version else "deletion"
         return f"{what} by #{self.operation} in {self.dc} at {self.stamp}, {self.fate}"
+
+
+@dataclass
+class Switch:
+    """The notary of a bucket was to be switched, in a DC. `changes`: it was shown as the other
+    before. `stamp`: what the register has after that, "" while there was no answer."""
+
+    dc: str
+    bucket: str
+    value: str
+    begun: float
+    changes: bool
+    stamp: Stamp = ""
+    told: float = -1.0
 
 
 @dataclass
@@ -88,6 +109,7 @@ class Model:
         """Items that may have a version with a stamp that no client was told."""
         self.placed = False
         """Rules were made that keep bytes away from some DCs."""
+        self.switches: list[Switch] = []
         self.told = 0
         """Acknowledged operations."""
 

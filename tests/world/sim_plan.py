@@ -9,6 +9,8 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sim_plan_notary import Proving, proving_of, switches
+
 TOPOLOGIES = ("pair", "mesh", "chain", "hub", "ring")
 OPERATIONS = {
     "put": 30,
@@ -100,6 +102,8 @@ class Plan:
     events: list[Event] = field(default_factory=list)
     compaction: tuple[float, int, float, float] | None = None
     """Threshold, bytes a second, grace and how often (seconds); None where nothing is compacted."""
+    proving: Proving | None = None
+    """How the notaries are; None where there are none."""
 
     def only(self, events: list[Event]) -> "Plan":
         return replace(self, events=events)
@@ -109,7 +113,7 @@ class Plan:
             f"seed {self.seed}: {self.dcs} DCs in a {self.topology} {self.edges}, latency"
             f" {self.latency_s * 1000:.0f} ms, stalls {self.stalls:.3f}, shuffle {self.shuffle},"
             f" skews {self.skews_ms} ms, drifts {self.drifts}, {self.knobs}, {self.pace},"
-            f" compaction {self.compaction}"
+            f" compaction {self.compaction}, {self.proving}"
         )
         return "\n".join([head, *map(str, self.events)])
 
@@ -142,6 +146,7 @@ def plan_of(seed: int, also: tuple[str, ...] = ()) -> Plan:
         drifts=[rng.choice([0.0, 0.0, -1e-3, 1e-3]) for _ in range(dcs)],
         edges=_edges(topology, dcs),
         compaction=_compaction(seed),
+        proving=proving_of(seed, dcs),
     )
     if plan.compaction is not None:
         # So that there are many containers, and some that are sealed.
@@ -158,6 +163,7 @@ def plan_of(seed: int, also: tuple[str, ...] = ()) -> Plan:
     numbered += _set_apart(plan, numbered)
     numbered += _contested(plan, numbered)
     numbered += _placed(plan, numbered)
+    numbered += _switched(plan, numbered)
     put_back = {event.dc for event in numbered if event.kind == "old_backup"}
     # Of two that forget at the same time each may wait for what only others know.
     plan.pace["gap"] = GAP_SECONDS if len(put_back) > 1 else 0.0
@@ -395,6 +401,22 @@ def _placed(plan: Plan, events: list[Event]) -> list[Event]:
     return [
         Event(len(events) + n, when, "placement", where, args)
         for n, (when, where, args) in enumerate(drawn)
+    ]
+
+
+def _switched(plan: Plan, events: list[Event]) -> list[Event]:
+    """Where there is a notary, it is switched on and off for buckets."""
+    made = {
+        event.args["bucket"]: event.dc
+        for event in events
+        if event.kind == "bucket_create" and event.at == 0.5
+    }
+    if plan.proving is None or not made:
+        return []
+    drawn = switches(plan.seed, plan.dcs, plan.fault_seconds, list(made.items()))
+    return [
+        Event(len(events) + n, when, kind, where, args)
+        for n, (when, kind, where, args) in enumerate(drawn)
     ]
 
 

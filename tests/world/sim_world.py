@@ -43,6 +43,14 @@ from sim_knowledge import (
 from sim_loop import SimLoop, SimTask, SimulationError
 from sim_model import Model
 from sim_network import Fabric
+from sim_notary_checks import (
+    SETTLE_SECONDS_MAX,
+    check_given,
+    check_notaries,
+    check_speed,
+    limits,
+    unsettled,
+)
 from sim_plan import Plan
 from sim_stranger import check_tokens
 
@@ -142,7 +150,7 @@ def _surroundings(plan: Plan, loop: SimLoop) -> Iterator[list[dict[str, Any]]]:
         "replicator.transfer.RANGE_BYTES": plan.knobs["range"],
         "replicator.feed_stream.FEED_ITEMS": plan.knobs["feed_items"],
         "replicator.feed_stream.PROGRESS_SECONDS": plan.pace["progress"],
-        "replicator.peers.ACK_SECONDS": plan.pace["ack"],
+        "replicator.link.ACK_SECONDS": plan.pace["ack"],
         "replicator.measures.MEASURE_SECONDS": plan.pace["measure"],
         "replicator.service.UPKEEP_SECONDS": plan.pace["upkeep"],
         "replicator.peers.GAP_SECONDS": plan.pace["gap"],
@@ -156,6 +164,8 @@ def _surroundings(plan: Plan, loop: SimLoop) -> Iterator[list[dict[str, Any]]]:
         "asyncio.events._get_running_loop": running,
         "tokens.paseto.bindings.crypto_sign_open": _open_signed,
     }
+    if plan.proving is not None:
+        small |= limits(plan.proving)
     errors = _Errors(loop)
     before = structlog.get_config()
     structlog.configure(
@@ -216,7 +226,15 @@ class World:
         container = plan.knobs["container"]
         compacting = _compacting(plan)
         self.dcs = [
-            Dc(loop, self.fabric, f"dc{n}", str(plan.seed), container, compacting.get(n))
+            Dc(
+                loop,
+                self.fabric,
+                f"dc{n}",
+                str(plan.seed),
+                container,
+                compacting.get(n),
+                plan.proving,
+            )
             for n in range(plan.dcs)
         ]
         self._by_id = {dc.dc_id: dc for dc in self.dcs}
@@ -335,8 +353,15 @@ class World:
             for issuer, token in self.tokens
             if issuer is not dc or self._used_at[token] < copied_at
         ]
+        if dc.proving is not None:
+            dc.proving.rewound.append((copied_at, self.loop.time()))
         since = self.loop.time() - copied_at
         self.loop.note(f"{dc.name} is put back by {since:.1f} s, {count} writes are gone for good")
+
+    def process_ended(self, dc: Dc) -> None:
+        """It was killed, or stopped."""
+        if self.plan.proving is not None and not self.over:
+            check_given(dc, self.dcs, self.fail)
 
     def leave(self, leaver: Dc, how: str) -> None:
         """A DC leaves. What it was told is durable there, and need not have gone anywhere."""
@@ -442,7 +467,7 @@ class World:
             and all(
                 peer.behind == 0
                 and peer.our_behind == 0
-                and peer.state in ("STREAMING", "IDENTICAL")
+                and peer.state in ("STREAMING", "IDENTICAL", "IDLE")
                 for dc in staying
                 for peer in dc.replicator.status().peers
                 if peer.dc_id not in gone
@@ -482,6 +507,8 @@ class World:
         await check_conflict_bytes(self.staying, self.fail)
         await self._check_space()
         await check_tokens(self.tokens, self.staying, str(self.plan.seed), self.fail)
+        if self.plan.proving is not None:
+            await self._check_notaries()
         for row in orphans(state):
             self.fail("bucket", f"the bucket of an object is gone: {row}")
         self.loop.note(f"state {state}")
@@ -499,6 +526,19 @@ class World:
                 self.fail("space", f"nobody points into these containers, and they stay: {left}")
                 return
             await asyncio.sleep(1.0)
+
+    async def _check_notaries(self) -> None:
+        """Once all is published, cosigned and mirrored."""
+        until = self.loop.time() + SETTLE_SECONDS_MAX
+        while lines := unsettled(self.staying):
+            if self.loop.time() > until:
+                self.fail("notary liveness", lines)
+                raise Failed
+            await asyncio.sleep(2.0)
+            self._stop_if_failed()
+        await check_notaries(self.staying, self.dcs, self.model, self.fail)
+        frozen = {f"dc{event.dc}" for event in self.plan.events if event.kind == "freeze"}
+        check_speed(self.model, frozen, self.fail)
 
     async def _go_down(self) -> None:
         """Stop everything in an orderly way: that must end, too."""
@@ -525,6 +565,8 @@ class World:
         self.loop.notes = notes
         for dc in self.dcs:
             dc.tables.close()
+            if dc.proving is not None:
+                dc.proving.tables.close()
 
     async def _bury(self) -> None:
         await self.loop.bury([node for dc in self.dcs for node in dc.dead])

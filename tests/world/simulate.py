@@ -10,9 +10,6 @@ import multiprocessing
 import sys
 import time
 from functools import partial
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from sim_plan import ON_DEMAND, Plan, plan_of
 from sim_shrink import shrink

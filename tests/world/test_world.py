@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from sim_limits import limited
 from sim_plan import plan_of
 from sim_world import run
 
-SEEDS = int(os.environ.get("WORLD_SEEDS", "200"))
-"""About a minute of an idle core."""
+SEEDS = int(os.environ.get("WORLD_SEEDS", "80"))
+"""More are tried by `make simulate`."""
 GROUP = 10
+LIMITED = 10
 KEPT = (
     124,
     232,
@@ -42,6 +44,12 @@ def test_worlds(first: int) -> None:
     for seed in range(first, min(first + GROUP, SEEDS)):
         result = run(plan_of(seed))
         assert not result.check, f"seed {seed}: {result.check}: {result.story}"
+
+
+@pytest.mark.parametrize("seed", range(LIMITED))
+def test_worlds_with_limits_and_pauses(seed: int) -> None:
+    result = run(limited(plan_of(seed)))
+    assert not result.check, f"seed {seed}: {result.check}: {result.story}"
 
 
 @pytest.mark.parametrize("seed", KEPT)

@@ -346,3 +346,6 @@ class RemoteDisk:
 
     def sync_dir(self, path: Path) -> None:
         self._call(wire.SYNC_DIR)
+
+    def room(self, path: Path) -> int:
+        return self._call(wire.ROOM)[0].value

@@ -252,6 +252,8 @@ class NodeServer:
         if ask.what == wire.SYNC_DIR:
             self._disk.sync_dir(inner)
             return Answer(), b""
+        if ask.what == wire.ROOM:
+            return Answer(value=self._disk.room(inner)), b""
         if not wire.NAME.fullmatch(ask.name):
             raise OSError(errno.EINVAL, "there are no files of such a name here")
         return self._of_file(ask, payload, inner)

@@ -31,6 +31,7 @@ NAME = re.compile(r"[0-9a-f]{16}-[0-9]{2}\.fss|\.[0-9a-f]{16}-[0-9]{2}\.fss\.new
 
 CREATE, OPEN, WRITE, SYNC, READ, SIZE = "create", "open", "write", "sync", "read", "size"
 LIST, REMOVE, RENAME, SYNC_DIR, READ_MARK = "list", "remove", "rename", "sync_dir", "mark"
+ROOM = "room"
 GATEWAYS = "gateway"
 """Use this connection, the one numbered `offset` of `length`, to be a gateway, in the session
 `name`. A version of `dc/remote/` follows."""

@@ -71,12 +71,36 @@ async def test_an_older_change_of_the_item_is_not_enough_and_a_later_one_is(
         assert await names.missing([made(11)], 0) == []
 
 
-async def test_what_lost_and_is_kept_as_a_conflict_has_come(tmp_path: Path) -> None:
+async def test_what_lost_has_come_when_what_it_lost_to_has(tmp_path: Path) -> None:
     async with opened(tmp_path / "names.db") as names:
+        # What is here is neither: the winner's body is still on its way.
+        await names.apply([version(BUCKET, "k", made(5).stamp)])
         task = await begun(names, made(10))
         lost = version(BUCKET, "k", made(10).stamp)
-        await names.apply([Conflict(loser=lost, winner=stamp_at(NOW + 20))])
+        told = Conflict(loser=lost, winner=stamp_at(NOW + 20))
+        await names.apply([told])
+        assert await names.missing([made(10)], 0) == [made(10)]
+        assert not task.done()
+        await names.apply([version(BUCKET, "k", told.winner)])
         assert await task == []
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["there", "deleted"])
+async def test_what_lost_to_what_is_here_already_has_come_with_the_conflict(
+    tmp_path: Path, gone: bool
+) -> None:
+    async with opened(tmp_path / "names.db") as names:
+        told = Conflict(loser=version(BUCKET, "k", made(10).stamp), winner=stamp_at(NOW + 20))
+        winner = (tombstone if gone else version)(BUCKET, "k", told.winner)
+        await names.apply([winner])
+        # As if it had come longer ago than is remembered.
+        assert await names.missing([made(10)], 0) == []
+        names.arrivals._latest.clear()
+        task = await begun(names, made(10))
+        await names.apply([told])
+        assert await task == []
+    async with opened(tmp_path / "names.db") as names:
+        assert await names.missing([made(10)], 0) == []
 
 
 async def test_a_bucket_and_each_of_its_settings_is_an_item(tmp_path: Path) -> None:
@@ -118,6 +142,24 @@ async def test_what_came_before_anybody_asked_is_known(tmp_path: Path) -> None:
         assert await names.missing([made(10)], 0) == []
     async with opened(tmp_path / "names.db") as names:
         assert await names.missing([made(10)], 0) == []
+
+
+async def test_the_first_to_ask_has_the_feed_read_back_to_where_all_is_covered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "FEED_PAGE", 4)
+    async with opened(tmp_path / "names.db") as names:
+        for number in range(40):
+            await names.apply([version(BUCKET, f"k{number}", made(number).stamp)])
+        names.cover([Interval(TOKYO, "", made(17).stamp)])
+        assert await names.missing([made(18, "k18"), made(38, "k39")], 0) == []
+        kept = list(names.arrivals._latest)
+        assert made(8, "k8").item not in kept
+        assert kept[-22:] == [made(number, f"k{number}").item for number in range(18, 40)]
+        assert await names.missing([made(40, "k39")], 0) == [made(40, "k39")]
+    monkeypatch.setattr(arrivals, "ITEMS_MAX", 12)
+    async with opened(tmp_path / "names.db") as names:
+        assert await names.missing([made(28, "k28"), made(20, "k20")], 0) == [made(20, "k20")]
 
 
 async def test_what_is_kept_and_who_waits_is_bounded(

@@ -15,6 +15,7 @@ from dc.names.model import (
     Change,
     Conflict,
     Cursor,
+    Extent,
     Inboxed,
     Peer,
     Register,
@@ -29,6 +30,16 @@ from dc.stamps import stamp_ms
 
 BUCKET = bucket_id(OWNER, "one")
 AUSTIN = "3333333333333333"
+TOKYO_PEER = Peer(
+    dc_id=TOKYO,
+    name="tokyo",
+    region="r",
+    endpoints=["x:1"],
+    fingerprint="f",
+    signing_key=b"",
+    sealing_key=b"",
+    paired=stamp_at(1),
+)
 
 
 def sample() -> list[Change]:
@@ -109,18 +120,7 @@ async def test_single_positions(tmp_path: Path) -> None:
 
 async def test_what_fails_is_found_behind_many_that_wait(tmp_path: Path) -> None:
     async with opened(tmp_path / "names.db") as names:
-        await names.add_peer(
-            Peer(
-                dc_id=TOKYO,
-                name="tokyo",
-                region="r",
-                endpoints=["x:1"],
-                fingerprint="f",
-                signing_key=b"",
-                sealing_key=b"",
-                paired=stamp_at(1),
-            )
-        )
+        await names.add_peer(TOKYO_PEER)
         waiting = [Inboxed(peer=TOKYO, seq=seq, change=b"c") for seq in range(1, 200)]
         waiting += [Inboxed(peer=TOKYO, seq=s, change=b"c", error="bad") for s in (300, 400)]
         await names.apply([], peer=TOKYO, cursor=Cursor("e", 500), inbox=waiting)
@@ -129,6 +129,26 @@ async def test_what_fails_is_found_behind_many_that_wait(tmp_path: Path) -> None
         assert failing == [(300, "bad")] and count == 2
         found = await names.inbox(TOKYO, failing=True)
         assert [one.seq for one in found] == [300, 400]
+
+
+async def test_a_change_that_is_fetched_again_keeps_what_is_here_of_its_body(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path / "names.db") as names:
+        await names.add_peer(TOKYO_PEER)
+        extents = [(0, Extent(1, 0, 10)), (10, Extent(1, 10, 10))]
+        entry = Inboxed(peer=TOKYO, seq=7, change=b"c", next_try_ms=9_000, attempts=3, error="bad")
+        await names.apply([], peer=TOKYO, inbox=[entry])
+        await names.inbox_update([msgspec.structs.replace(entry, extents=extents)])
+        again = Inboxed(peer=TOKYO, seq=7, change=b"c", next_try_ms=5_000, restoring=True)
+        await names.apply([], peer=TOKYO, inbox=[again])
+        [found] = await names.inbox(TOKYO)
+        assert found == msgspec.structs.replace(again, extents=extents, attempts=3, error="bad")
+        # Of another change nothing is here.
+        other = Inboxed(peer=TOKYO, seq=7, change=b"other")
+        await names.apply([], peer=TOKYO, inbox=[other])
+        [found] = await names.inbox(TOKYO)
+        assert found == msgspec.structs.replace(other, restoring=True)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from dc.names.model import (
     bucket_id,
 )
 from dc.names.service import SqliteNames
+from dc.notary import NOTARY
 
 BUCKETS = [bucket_id(OWNER, "one"), bucket_id(OWNER, "two")]
 STAMPS = st.builds(
@@ -49,7 +50,11 @@ def written(draw: st.DrawFn, stamp: str) -> Version | Tombstone | Conflict:
         return msgspec.structs.replace(tombstone(bucket, key, stamp, vid), seen=seen)
     kind = Kind.DELETE_MARKER if what == "m" else Kind.OBJECT
     made = version(bucket, key, stamp, vid, kind)
-    made = msgspec.structs.replace(made, seen=seen, registers=draw(REGISTERS))
+    registers = draw(REGISTERS)
+    if draw(st.booleans()):
+        at = draw(st.sampled_from([stamp, stamp, draw(STAMPS)]))
+        registers[NOTARY] = Register(at, draw(st.sampled_from(["aa" * 32, "bb" * 32, "-", ""])))
+    made = msgspec.structs.replace(made, seen=seen, registers=registers)
     if what == "c":
         gone = draw(st.booleans())
         return Conflict(loser=made, winner=max(stamp, draw(STAMPS)), gone=gone)

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from names_kit import OWNER, FixedClock, opened, tombstone, version
 
-from dc.names.model import Kind, ListedVersion
+from dc.names.model import Kind
+from dc.names.pages import ListedVersion
 from dc.stamps import version_id
 
 KEYS = st.sampled_from(["a", "a/", "a/b", "a/c", "a/c/d", "b", "b/x", "c", "\U0001f600/z"])

@@ -124,6 +124,8 @@ class MemoryDisk:
         self.cached = True
         self.short_writes = True
         self.full = False
+        self.room_of: dict[Path, int] = {}
+        """Where there is less than enough."""
         self._fail_at: dict[int, int] = {}
         self._fail_kinds: set[str] = set()
 
@@ -191,6 +193,9 @@ class MemoryDisk:
     def rename(self, path: Path, to: Path) -> None:
         self.names[to] = self.names.pop(path)
         self.happened()
+
+    def room(self, path: Path) -> int:
+        return self.room_of.get(path, 1 << 60)
 
     def sync_dir(self, path: Path) -> None:
         if (fault := self.fault("sync_dir")) is not None:

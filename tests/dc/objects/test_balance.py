@@ -1,5 +1,8 @@
 """Disks that were added get their share of what is there already."""
 
+import errno
+import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -9,11 +12,13 @@ from test_coded_store import coded, folders, one_by_one, store_on
 from test_disks_come_and_go import mend, mender_on
 from test_mending import check_on, renew
 
-from dc.objects.balance import MARGIN, surplus
+from dc.objects.balance import MARGIN, Rest, surplus
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.disk_place import DiskPlace
 from dc.objects.ident import body_ident
 from dc.objects.redundancy import Mode, parse_mode
+from dc.objects.stripes import slot_name
+from dc.system import SystemDisk
 
 MODE = parse_mode("2+1")
 IDENT = body_ident("b" * 16, "k", "", "0" * 32)
@@ -119,3 +124,77 @@ async def test_a_disk_that_takes_nothing_keeps_nothing_from_going_on(
     await mend(mender)
     assert not disks.slots.moves and use(disks)[3] == 0
     await check_on(disk, MODE, stored, 1)
+
+
+async def test_what_is_to_be_mended_comes_first_and_is_not_put_where_the_moved_slot_goes() -> None:
+    """Otherwise two slots of a container could come to be on one disk."""
+    disk, stored = await many_containers(MODE, 20)
+    renew(disk, folders(MODE, 1)[-1])
+    disks = coded(disk, MODE, 1)
+    disks.make_dirs(ROOT)
+    mender = mender_on(disks)
+    for container, places in disks.slots.places.items():
+        for slot, number in places.items():
+            if number == 0:
+                path = disks.disks.places[0].containers / slot_name(container, slot)
+                disk.names[path].content[-50] ^= 1
+    # They cannot be mended where they are.
+    disks.failed(0, OSError(errno.EIO, "dying"))
+    await mend(mender)
+    assert all(len(set(one.values())) == MODE.slots for one in disks.slots.places.values())
+    await check_on(disk, MODE, stored, 1)
+
+
+async def test_a_disk_without_room_gets_nothing_and_another_gets_its_share() -> None:
+    disk, stored = await many_containers(MODE, 20)
+    for folder in folders(MODE, 2)[-2:]:
+        renew(disk, folder)
+    disks = coded(disk, MODE, 2)
+    disks.make_dirs(ROOT)
+    small = folders(MODE, 2)[-2]
+    disk.room_of[small / "containers"] = 100
+    await mend(mender_on(disks))
+    found = use(disks)
+    assert found[3] == 0 and found[4] > 5
+    await check_on(disk, MODE, stored, 2)
+
+
+async def test_scrubbing_goes_on_meanwhile() -> None:
+    disk, _ = await many_containers(MODE, 20)
+    renew(disk, folders(MODE, 1)[-1])
+    disks = coded(disk, MODE, 1)
+    disks.make_dirs(ROOT)
+    mender = mender_on(disks)
+    for _ in range(8):
+        await mender.step()
+    assert mender.mended == 4 and mender.checked == 8
+
+
+async def test_where_nothing_can_be_moved_it_is_looked_seldom() -> None:
+    clock = FixedClock()
+    disk, _ = await many_containers(MODE, 20)
+    renew(disk, folders(MODE, 1)[-1])
+    disks = coded(disk, MODE, 1)
+    disks.make_dirs(ROOT)
+    rest = Rest(clock)
+    looked = []
+    for _ in range(4_000):
+        if not rest.is_on(disks.disks):
+            looked.append(clock.monotonic())
+            rest.begin(disks.disks)
+        clock.now_ms += 1000
+    waits = [after - before for before, after in itertools.pairwise(looked)]
+    assert waits[:4] == [10, 20, 40, 80] and max(waits) == 600
+    assert rest.is_on(disks.disks)
+    disks.disks.draining.add(0)
+    assert not rest.is_on(disks.disks)
+    rest.begin(disks.disks)
+    clock.now_ms += 10_000
+    assert not rest.is_on(disks.disks)
+
+
+def test_the_room_of_a_real_disk_leaves_a_twentieth_free(tmp_path: Path) -> None:
+    found = os.statvfs(tmp_path)
+    room = SystemDisk().room(tmp_path)
+    assert 0 <= room <= found.f_bavail * found.f_frsize
+    assert room <= found.f_blocks * found.f_frsize * 19 / 20

@@ -15,8 +15,10 @@ from object_disks import MemoryDisk
 from dc.names.api import BytesMissing
 from dc.names.inventory import START
 from dc.names.inventory import Place as At
-from dc.names.model import Conflict, Cursor, Extent, Inboxed, Peer
+from dc.names.model import Conflict, Cursor, Extent, Inboxed, Peer, Register
+from dc.names.notary_outbox import REMOVED, WRITTEN
 from dc.names.places import Move
+from dc.notary import NOTARY, TO_BE_READ
 from dc.objects.api import ObjectsError, OutOfSpace
 from dc.objects.compaction import Ask, Compactor
 from dc.objects.format import file_name
@@ -253,6 +255,45 @@ async def test_ranges_that_an_inbox_has(tmp_path: Path) -> None:
         await names.apply([], peer="2" * 16, done=[1])
         await place.rounds(3)
         assert old not in await place.containers()
+
+
+async def test_what_the_notary_is_to_read(tmp_path: Path) -> None:
+    """Stays, overwritten as it is, for as long as there is no entry of it."""
+    async with opened(tmp_path) as place:
+        outbox = place.names.notary_outbox
+        first = await place.stored("proven", noise(900, 1))
+        noted = {NOTARY: Register(first.stamp, TO_BE_READ)}
+        await place.names.put(msgspec.structs.replace(first, registers=noted))
+        await place.put("proven", 900, 2)
+        await place.delete("proven")
+        await place.seal()
+        await place.rounds(4)
+        rows = await outbox.page(10)
+        assert [one.type for _, one in rows] == [WRITTEN, REMOVED]
+        one = rows[0][1]
+        assert one.version is not None and one.version.extents == first.extents
+        assert await place.read(one.version.extents) == noise(900, 1)
+        space = place.compactor.space()
+        assert space is not None and space["bytes_live"] == 0
+        await outbox.done([number for number, _ in rows])
+        await place.rounds(3)
+        assert await place.containers() == set()
+
+
+async def test_what_the_notary_is_to_read_is_not_moved(tmp_path: Path) -> None:
+    async with opened(tmp_path) as place:
+        first = await place.stored("proven", noise(900, 1))
+        noted = {NOTARY: Register(first.stamp, TO_BE_READ)}
+        await place.names.put(msgspec.structs.replace(first, registers=noted))
+        old = await half_garbage(place)
+        await place.rounds(4)
+        assert old in await place.containers()
+        assert place.compactor.progress()["moved_bytes"] == 0
+        ((number, _),) = await place.names.notary_outbox.page(10)
+        await place.names.notary_outbox.done([number])
+        await place.rounds(3)
+        assert old not in await place.containers()
+        assert await place.wrong() == []
 
 
 def peer() -> Peer:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from dc.names.model import Version
 from dc.names.service import SqliteNames, open_names
+from dc.notary import Proofs
 from dc.objects.api import ObjectStore
 from dc.objects.store import ContainerStore
 from dc.ports import Clock
+from dc.read_through import Others
 from dc.remote import wire
 from dc.remote.copies import Copies
 from dc.remote.link import Link
@@ -75,6 +77,8 @@ async def begin(
     clock: Clock | None = None,
     mark: Callable[[Version], str] = no_mark,
     links: int = wire.LINKS,
+    others: Others | None = None,
+    proofs: Proofs | None = None,
 ) -> Pair:
     """A session that is loaded."""
     pairs = [await streams() for _ in range(links)]
@@ -82,7 +86,7 @@ async def begin(
     told = [Link(*theirs, wire.decode_told) for _, theirs in pairs]
     made: Pair
     session = Session(told, clock or SystemClock(), lambda _: made.loaded.set())
-    made = Pair(session, Serving(asked, names, objects, mark, copies))
+    made = Pair(session, Serving(asked, names, objects, mark, copies, others, proofs))
     welcome = Welcome(names.dc_id, SETTINGS, bytes(32))
     made.tasks = [
         spawn(_quiet(made.serving.run(welcome, names.directory)), "serving"),
@@ -98,7 +102,9 @@ async def _quiet(work: object) -> None:
 
 
 @asynccontextmanager
-async def datacenter(root: Path) -> AsyncIterator[tuple[SqliteNames, ContainerStore]]:
+async def datacenter(
+    root: Path, dc_id: str = "00000000000000aa"
+) -> AsyncIterator[tuple[SqliteNames, ContainerStore]]:
     """The names and objects of one, on the machine's disk."""
     clock, randomness = SystemClock(), SystemRandomness()
     names = await open_names(
@@ -106,7 +112,7 @@ async def datacenter(root: Path) -> AsyncIterator[tuple[SqliteNames, ContainerSt
         databases=SystemDatabases(),
         clock=clock,
         randomness=randomness,
-        dc_id="00000000000000aa",
+        dc_id=dc_id,
     )
     objects = ContainerStore(root, disk=SystemDisk(), clock=clock, randomness=randomness)
     await objects.open()
@@ -117,11 +123,15 @@ async def datacenter(root: Path) -> AsyncIterator[tuple[SqliteNames, ContainerSt
 
 @asynccontextmanager
 async def remote_session(
-    names: SqliteNames, objects: ObjectStore, mark: Callable[[Version], str] = no_mark
+    names: SqliteNames,
+    objects: ObjectStore,
+    mark: Callable[[Version], str] = no_mark,
+    others: Others | None = None,
+    proofs: Proofs | None = None,
 ) -> AsyncIterator[Session]:
     copies = Copies(SystemClock())
     names.copies = copies
-    pair = await begin(names, objects, copies, mark=mark)
+    pair = await begin(names, objects, copies, mark=mark, others=others, proofs=proofs)
     try:
         yield pair.session
     finally:

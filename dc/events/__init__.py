@@ -1,0 +1,1 @@
+"""Events: every committed change, told to an MQTT broker (docs/events.md)."""
