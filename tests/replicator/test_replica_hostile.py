@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from awscrt.checksums import crc64nvme
-from replica_kit import Dc, SystemNetwork, eventually
+from replica_kit import Dc, Network, eventually
 
 import replicator.client
 from dc.names.model import Cursor, Peer
@@ -87,7 +87,7 @@ async def attacked(tmp_path: Path) -> AsyncIterator[tuple[Dc, Mallory]]:
     """Paris is up and has Mallory for a peer."""
     mallory = Mallory(tmp_path)
     server = web.Server(mallory.handle, handler_cancellation=True, access_log=None)
-    listener = await SystemNetwork().listen(server, "127.0.0.1", 0, mallory.dc.tls)
+    listener = await Network().listen(server, "127.0.0.1", 0, mallory.dc.tls)
     paris = Dc(tmp_path, "paris")
     await paris.open()
     await paris.names.add_peer(
