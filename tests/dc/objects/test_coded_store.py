@@ -19,6 +19,7 @@ from dc.objects.scan import scan
 from dc.objects.store import ContainerStore
 
 SIZES = [1, 100, 4096, 65_536, 65_537, 1 << 20, (1 << 20) + 5, 3_500_000]
+FEWER_SIZES = [1, 4096, 65_537, (1 << 20) + 5]
 MODES = ["1+1", "1+2", "2+1", "4+2"]
 
 
@@ -65,10 +66,10 @@ async def store_on(
     return store
 
 
-async def fill(store: ContainerStore, seed: int = 0) -> list[Stored]:
+async def fill(store: ContainerStore, seed: int = 0, sizes: Sequence[int] = SIZES) -> list[Stored]:
     """Bodies of all sizes, small ones by `put`, large ones by `writer`."""
     stored = []
-    for size in SIZES:
+    for size in sizes:
         data, ident = noise(size, seed), f"body {size}".encode()
         if size <= 1 << 20:
             stored.append((ident, await store.put(ident, data), data))
@@ -186,10 +187,10 @@ async def test_a_disk_that_fails_is_gone_on_without(kind: str, at: int) -> None:
     mode = parse_mode("4+2")
     disk = MemoryDisk()
     store = await store_on(disk, mode)
-    stored = await fill(store)
+    stored = await fill(store, sizes=FEWER_SIZES)
     disk.fail(at, errno.EIO, (kind,))
     for number in range(4):
-        stored += await fill(store, number + 1)
+        stored += await fill(store, number + 1, FEWER_SIZES)
     await check(store, stored)
     await store.close()
     for folder in folders(mode):
