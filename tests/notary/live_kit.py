@@ -22,6 +22,7 @@ from notary_checker import verify_certificate
 from notary_log_checker import WholeLog, verify_log
 from notary_samples import ALPHA, BETA, DELTA, GAMMA, served, vkeys_of
 from sim_database import DatabaseFaults, SimDatabases, open_memory
+from sim_dc import SimClock, SimRandomness
 from sim_loop import Node, SimLoop
 
 from dc.channel import Answer, ChannelFailed
@@ -50,7 +51,6 @@ from notary.tables import Alarm, Log
 from tokens.identity import Identity
 
 T = TypeVar("T")
-EPOCH_MS = 1_800_000_000_000
 IDENTITIES = {"paris": ALPHA, "tokyo": BETA, "oslo": GAMMA, "lima": DELTA}
 _WORLDS = count(1)
 HANGS = "hangs"
@@ -64,33 +64,6 @@ def sha256(data: bytes) -> str:
 
 class Died(Exception):
     """The process that was to do it is no more."""
-
-
-class SimClock:
-    """Simulated time."""
-
-    def __init__(self, loop: SimLoop) -> None:
-        self._loop = loop
-
-    def wall_ms(self) -> int:
-        return EPOCH_MS + int(self._loop.time() * 1000)
-
-    def monotonic(self) -> float:
-        return self._loop.time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-class SeededChance:
-    def __init__(self, seed: str) -> None:
-        self._rng = random.Random(seed)
-
-    def token(self, count: int) -> bytes:
-        return self._rng.randbytes(count)
-
-    def uniform(self, low: float, high: float) -> float:
-        return self._rng.uniform(low, high)
 
 
 class World:
@@ -178,7 +151,7 @@ class Dc:
             self.folder / "names.db",
             databases=self.databases,
             clock=self.world.clock,
-            randomness=SeededChance(f"{self.name}/{self._boots}"),
+            randomness=SimRandomness(f"{self.name}/{self._boots}"),
             dc_id=self.dc_id,
         )
         self.store = await open_store(self.folder / "log.db", self.databases)
