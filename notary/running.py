@@ -1,8 +1,8 @@
 """The hooks' works: each is told of what its position has not passed, and has a worker of its own.
 
 A position is stored when a call has returned. A call that raises, or lasts longer than the hook
-says, comes again after the worker's back-off. Who waits for a hook is nobody else: its calls are
-tasks of their own, so that not even one that will not be cancelled keeps its worker from ending.
+says, comes again after the worker's back-off. Who waits for a hook is nobody else: its calls run
+apart (`hook_threads.py`), so that not even one that blocks keeps its worker from ending.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from notary import tables
 from notary.certificate import TIMESTAMP_BYTES_MAX, timestamp_text
 from notary.entries import Entry, read_entry
 from notary.errors import HookFailed
+from notary.hook_threads import Call, Calls
 from notary.hooks import Hook
 from notary.note import Checkpoint, log_key, signed_text
 from notary.store import Store
@@ -33,6 +34,8 @@ RETRY_SECONDS_MAX = 3600.0
 """A hook's others are left alone for so long at most, whatever they say."""
 CUT_SECONDS = 1.0
 """What a call that is cut off has to end in."""
+CLOSE_SECONDS = 5.0
+"""What a hook has for its end."""
 UPGRADE_FAILURES_MAX = 3
 """Timestamps that fail to be upgraded, before the rest is left for another time."""
 UPGRADES_MAX = 200
@@ -43,8 +46,11 @@ IDLE_SECONDS = 3600.0
 class HookRunner:
     """Runs one hook."""
 
-    def __init__(self, hook: Hook, store: Store, identity: Identity, clock: Clock) -> None:
+    def __init__(
+        self, hook: Hook, calls: Calls, store: Store, identity: Identity, clock: Clock
+    ) -> None:
         self.hook = hook
+        self._calls = calls
         self._store = store
         self._identity = identity
         self._clock = clock
@@ -57,7 +63,7 @@ class HookRunner:
         self._failed: set[int] = set()
         """The checkpoints whose timestamps failed to be upgraded last."""
         self._not_before = 0.0
-        self._call_made: asyncio.Task[Any] | None = None
+        self._call_made: Call | None = None
         self.position = (0, 0)
         """The entries that it was told of, and the size of the last checkpoint."""
         self.worker = Worker(f"notary hook {hook.name}", clock, self.step, BACKOFF_SECONDS_MAX)
@@ -69,30 +75,40 @@ class HookRunner:
     async def stop(self) -> None:
         """End its work, then the hook itself; what that raises is in the log."""
         await self.worker.stop()
-        if self._call_made is not None:
-            await asyncio.wait({self._call_made}, timeout=CUT_SECONDS)
+        seconds = min(self.hook.seconds, CLOSE_SECONDS)
+        if (last := self._call_made) is not None:
+            await asyncio.wait({last.over}, timeout=CUT_SECONDS)
+            if not last.over.done():
+                self._call_made, seconds = None, CUT_SECONDS
         try:
-            async with asyncio.timeout(self.hook.seconds):
-                await self.hook.close()
+            await self._call(self.hook.close(), seconds)
         except Exception as error:
             log.warning("a hook did not close", hook=self.hook.name, error=repr(error))
+        finally:
+            self._calls.end()
 
-    async def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        """What a call gives. HookFailed when it was cut off."""
-        if self._call_made is not None and not self._call_made.done():
+    async def _call(self, work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
+        """What a call gives, within the hook's seconds. HookFailed when it was cut off."""
+        if self._call_made is not None and not self._call_made.over.done():
             work.close()
             raise HookFailed("the call that was cut off is still not over")
-        task = self._call_made = asyncio.get_running_loop().create_task(work)
-        task.add_done_callback(_heard)
+        seconds = self.hook.seconds if seconds is None else seconds
+        call = self._call_made = self._calls.begin(work)
+        call.over.add_done_callback(_heard)
+        is_late = True
         try:
-            await asyncio.wait({task}, timeout=self.hook.seconds)
+            await asyncio.wait({call.over}, timeout=seconds)
+            is_late = not call.over.done()
         finally:
-            late = not task.done() and task.cancel()
-        if late:
-            await asyncio.wait({task}, timeout=CUT_SECONDS)
-            raise HookFailed(f"it was cut off after {self.hook.seconds:g} seconds")
+            if is_late:
+                call.cancel()
+        if is_late:
+            await asyncio.wait({call.over}, timeout=CUT_SECONDS)
+            raise HookFailed(f"it was cut off after {seconds:g} seconds")
+        if call.over.cancelled():
+            raise HookFailed("it was cancelled by itself")
         try:
-            result: T = task.result()
+            result: T = call.over.result()
             return result
         except HookFailed as error:
             alone = min(error.retry_seconds, RETRY_SECONDS_MAX)
@@ -196,15 +212,21 @@ class HookRunner:
         return tables.open_timestamps(db, own.number, self.hook.name, after, UPGRADES_MAX)
 
     async def _upgrade_one(self, own: Log, checkpoint: Checkpoint, data: bytes) -> None:
-        if not self.hook.is_final(data):
+        if not await self._is_final(data):
             better = await self._call(self.hook.upgrade(checkpoint, data))
             if not better:
                 return
             await self._keep(own, checkpoint, better)
             data = better
-        if self.hook.is_final(data):
+        if await self._is_final(data):
             kind, size = self.hook.name, checkpoint.size
             await self._store.act(lambda db: tables.set_final(db, own.number, kind, size))
+
+    async def _is_final(self, data: bytes) -> bool:
+        async def asked() -> bool:
+            return self.hook.is_final(data)
+
+        return await self._call(asked())
 
     async def _keep(self, own: Log, checkpoint: Checkpoint, data: bytes) -> None:
         """Keep a timestamp, signed by the log."""
@@ -218,7 +240,7 @@ class HookRunner:
         await self._store.act(lambda db: tables.put_timestamp(db, own.number, made))
 
 
-def _heard(task: asyncio.Task[Any]) -> None:
+def _heard(over: asyncio.Future[Any]) -> None:
     """Whatever a call that was cut off ends with, nobody asks for it any more."""
     with suppress(asyncio.CancelledError):
-        task.exception()
+        over.exception()

@@ -1,7 +1,7 @@
 """The notary of one DC, put together: the log, its checkpoints, witnessing, mirrors, hooks."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from sqlite3 import Connection, Error
 from typing import Any
@@ -19,6 +19,7 @@ from notary import tables
 from notary.catching_up import CatchUp, is_used
 from notary.certificate import certificate_of
 from notary.errors import NotaryError, NotaryRefused
+from notary.hook_threads import Calls, HookThread
 from notary.hooks import Hook
 from notary.log import READERS, LogWriter
 from notary.mirror import LOGS_CALL, MIRROR_SECONDS, PULL_CALL, Mirror, MirrorServer
@@ -54,7 +55,9 @@ class Notary:
         channel: Channel,
         clock: Clock,
         hooks: Sequence[Hook] = (),
+        calls: Callable[[str], Calls] = HookThread,
     ) -> None:
+        """`calls`: where those of a hook of that name run."""
         self._names = names
         self._store = store
         self._identity = identity
@@ -70,7 +73,8 @@ class Notary:
         self._idle_until = clock.monotonic()
         self._mirror_errors: dict[str, str] = {}
         self._catching_up = CatchUp(names, store)
-        self._runners = [HookRunner(hook, store, identity, clock) for hook in hooks]
+        self._calls = calls
+        self._runners = [self._runner(hook) for hook in hooks]
         self._changing_hooks = asyncio.Lock()
         self._runs = False
         self._proven = Proven()
@@ -163,10 +167,14 @@ class Notary:
             if hook is None:
                 return
             hook.name = name
-            runner = HookRunner(hook, self._store, self._identity, self._clock)
+            runner = self._runner(hook)
             self._runners.append(runner)
             if self._runs:
                 runner.worker.start()
+
+    def _runner(self, hook: Hook) -> HookRunner:
+        calls = self._calls(hook.name)
+        return HookRunner(hook, calls, self._store, self._identity, self._clock)
 
     async def forget_alarm(self, number: int) -> None:
         """NotaryRefused when there is no such alarm."""

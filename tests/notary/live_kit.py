@@ -43,6 +43,7 @@ from dc.notary import NOTARY, OFF, ON
 from dc.objects.api import ObjectsError
 from dc.stamps import Stamp, version_id
 from notary import tables
+from notary.hook_threads import Inline
 from notary.hooks import Hook
 from notary.note import Checkpoint
 from notary.service import Notary
@@ -163,6 +164,7 @@ class Dc:
             channel=self,
             clock=self.world.clock,
             hooks=self.hooks,
+            calls=lambda _: Inline(),
         )
         await self.notary.open()
         self.notary.log.digest = lambda version: self.digest(version)

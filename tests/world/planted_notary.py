@@ -94,11 +94,11 @@ def hook_is_ahead() -> Any:
     """The position of a hook is stored before it is told."""
     call = HookRunner._call
 
-    async def early(self: HookRunner, work: Any) -> Any:
+    async def early(self: HookRunner, work: Any, seconds: Any = None) -> Any:
         first = work.cr_frame.f_locals.get("first")
         if first is not None:
             await self._move(first + len(work.cr_frame.f_locals["entries"]), self.position[1])
-        return await call(self, work)
+        return await call(self, work, seconds)
 
     return mock.patch.object(running.HookRunner, "_call", early)
 

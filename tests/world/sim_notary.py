@@ -13,6 +13,7 @@ from sim_plan_notary import Proving
 
 from dc.names.model import Version
 from notary.entries import Entry
+from notary.hook_threads import Inline
 from notary.hooks import Hook
 from notary.note import Checkpoint
 from notary.service import Notary
@@ -100,6 +101,7 @@ class ProvingDc:
             channel=dc.replicator,
             clock=dc.clock,
             hooks=hooks,
+            calls=lambda _: Inline(),
         )
 
         async def digest(version: Version) -> tuple[str, bool]:
