@@ -21,6 +21,8 @@ from dc.objects.store import ContainerStore
 from dc.ports import Clock
 
 PROGRESS_SECONDS = 0.5
+COUNT_SECONDS = 2.0
+"""How long who asks for the status waits for a new count; then he is told the last one."""
 _REPORTED = ("moved_bytes", "removed_containers", "freed_bytes")
 
 
@@ -44,6 +46,7 @@ class ObjectsApi:
         ]
 
     async def _status(self, _: web.Request) -> web.Response:
+        await self._compactor.refresh(COUNT_SECONDS)
         return answer(
             {
                 "redundancy": str(self._store.mode),

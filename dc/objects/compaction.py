@@ -52,6 +52,9 @@ MOVED_BYTES_MAX = 8 << 30
 """Alive in the containers of one round: what the disk must have room for."""
 OPEN_BYTES_MIN = 64 << 20
 """A container that is written to is sealed for its garbage when it is larger."""
+FRESH_SECONDS = 5.0
+"""How old a count may be that somebody is shown who asks; and then so many times what it took."""
+FRESH_SHARE = 20
 DAMAGED_SECONDS = 24 * 3600.0
 """After which a container is tried again that has bytes in it which cannot be read."""
 
@@ -97,7 +100,12 @@ class Compactor:
         self._not_before: dict[int, float] = {}
         """Containers that could not be emptied, and when to try again."""
         self._last: Count | None = None
+        self._counted = asyncio.Event()
+        """Set when a count is done, and until another is wanted."""
+        self._counted.set()
+        self._count_took = 0.0
         self._wake = asyncio.Event()
+        self._look_again = asyncio.Event()
         self._asked: Ask | None = None
         self._finished = 0
         self._doing = "idle"
@@ -125,6 +133,17 @@ class Compactor:
     def look(self) -> None:
         """Something was changed that may have to be followed: begin the next round now."""
         self._wake.set()
+
+    async def refresh(self, seconds: float) -> None:
+        """Have it counted again, without anything else, where the last count is old; wait for that
+        so long at most. A count that takes long is made as much more seldom."""
+        age = FRESH_SECONDS + FRESH_SHARE * self._count_took
+        if self._last is not None and self._clock.monotonic() < self._last.began + age:
+            return
+        if self._doing in ("idle", "waiting"):
+            self._counted.clear()
+            self._look_again.set()
+        await first_of(self._counted.wait(), self._clock.sleep(seconds))
 
     def progress(self) -> dict[str, Any]:
         """What runs: `doing` is idle, counting, moving or waiting; `done` of `of` rows or bytes;
@@ -231,9 +250,16 @@ class Compactor:
         return 0.0
 
     async def _wait(self, seconds: float, again: bool) -> None:
-        self._doing, self._done, self._of = "waiting" if again else "idle", 0, 0
         self._waits_until = self._clock.monotonic() + seconds
-        await first_of(self._clock.sleep(seconds), self._wake.wait())
+        while True:
+            self._doing, self._done, self._of = "waiting" if again else "idle", 0, 0
+            left = self._waits_until - self._clock.monotonic()
+            if left <= 0 or self._wake.is_set():
+                return
+            await first_of(self._clock.sleep(left), self._wake.wait(), self._look_again.wait())
+            if self._look_again.is_set():
+                self._look_again.clear()
+                await self._count()
 
     async def round(self, ask: Ask) -> bool:
         """Count, remove, move. Returns whether there is more to do when `grace` is over."""
@@ -280,6 +306,8 @@ class Compactor:
             self._done, place = count.rows, page.after
             await self._pause(began)
         self._last = count
+        self._count_took = self._clock.monotonic() - count.began
+        self._counted.set()
         self._recoded_before = self._recoded_bytes
         return count
 
