@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ class Cluster:
         init(root / "paris", "paris", "--redundancy", mode)
         self.paris = Serving(root / "paris")
         self.nodes: dict[str, Serving] = {}
-        for number in range(nodes):
-            self.join(f"os{number}")
+        with ThreadPoolExecutor(nodes) as pool:
+            list(pool.map(self.join, [f"os{number}" for number in range(nodes)]))
+        self.nodes = dict(sorted(self.nodes.items()))
         until(lambda: self.states() == dict.fromkeys(self.nodes, "ok"), True)
         self.key = self.paris.facts("user", "add", "ann@example.com")
         self.s3 = self.client()
