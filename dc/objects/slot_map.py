@@ -53,6 +53,10 @@ class SlotMap:
 
     # -- what is where ----------------------------------------------------------------------------
 
+    def __len__(self) -> int:
+        """How many containers there are."""
+        return len(self.places)
+
     def containers(self) -> list[int]:
         return sorted(self.places)
 

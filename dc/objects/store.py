@@ -151,10 +151,10 @@ class ContainerStore:
         return read_pieces(self._disk, self._files, self.usage, extents, start, stop)
 
     def stats(self) -> StoreStats:
-        counters = self._counters
-        return StoreStats(
-            counters.containers, counters.bytes_on_disk, counters.appends, counters.syncs
-        )
+        counters, disk = self._counters, self._disk
+        # Nodes come after the start, with what they have.
+        containers = len(disk.slots) if isinstance(disk, CodedDisks) else counters.containers
+        return StoreStats(containers, counters.bytes_on_disk, counters.appends, counters.syncs)
 
     def status(self) -> dict[str, Any]:
         """For the status page: the disks that containers are on, and how they are looked after."""

@@ -185,6 +185,22 @@ async def store_on_again(disk: MemoryDisk, before: ContainerStore) -> ContainerS
 # -- back again -----------------------------------------------------------------------------------
 
 
+async def test_containers_of_disks_that_come_after_the_start_are_counted() -> None:
+    mode = parse_mode("2+1")
+    disk = MemoryDisk()
+    store = await store_on(disk, mode)
+    await fill(store)
+    there = store.stats().containers
+    await store.close()
+    kept = take_away(disk, folders(mode))
+    store = await store_on_what_is_left(disk, mode)
+    assert store.stats().containers == 0 < there
+    disk.names.update(kept)
+    store._disk.look()  # type: ignore[attr-defined]
+    assert store.stats().containers == there
+    await store.close()
+
+
 async def test_what_is_open_is_opened_anew_when_disks_came_back() -> None:
     """Readers keep files open; those of disks that were gone would stay gone with them."""
     mode = parse_mode("2+1")
