@@ -37,6 +37,13 @@ def lab(
             min=0, max=16, help="Gateway nodes of each datacenter.", show_default="as before"
         ),
     ] = None,
+    demo: Annotated[
+        bool,
+        typer.Option(
+            "--demo",
+            help="With nodes: kill some under your eyes, empty a disk, read and mend all, and end.",
+        ),
+    ] = False,
     ready_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Written, as JSON, once all are paired and answer."),
@@ -52,6 +59,7 @@ def lab(
       farshore lab --dcs 3 --dir /tmp/lab
       farshore lab --names berlin,osaka,lima --ready-file ready.json
       farshore lab --nodes 6 --redundancy 4+2
+      farshore lab --nodes 6 --redundancy 4+2 --demo
       farshore lab --dcs 1 --gateways 2
     """
     from admin.lab.run import Wish, run
@@ -59,4 +67,4 @@ def lab(
     given = [name.strip() for name in names.split(",")] if names else []
     if given and dcs not in (None, len(given)):
         raise typer.BadParameter(f"--dcs {dcs}, but --names has {len(given)}")
-    run(folder, Wish(given, dcs, nodes, redundancy, gateways), ready_file)
+    run(folder, Wish(given, dcs, nodes, redundancy, gateways, demo), ready_file)

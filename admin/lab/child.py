@@ -36,6 +36,8 @@ class Child:
         self._log = root.with_name(f"{root.name}.log")
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
+        self._may_run = asyncio.Event()
+        self._may_run.set()
 
     @cached_property
     def client(self) -> AdminClient:
@@ -87,8 +89,11 @@ class Child:
             code = await self._process.wait()
             if self._stopping:
                 return
-            say(f"{self.name} (pid {self.pid}) {_how(code)}; starting it again")
-            await self._clock.sleep(RESTART_SECONDS)
+            if not self._may_run.is_set():
+                await self._may_run.wait()
+            else:
+                say(f"{self.name} (pid {self.pid}) {_how(code)}; starting it again")
+                await self._clock.sleep(RESTART_SECONDS)
             try:
                 await self.start()
             except AdminError as error:
@@ -96,6 +101,16 @@ class Child:
             else:
                 say(f"{self.name} serves again (pid {self.pid})")
                 await again()
+
+    async def kill(self) -> None:
+        """Kill it (SIGKILL), and leave it so until `revive`."""
+        self._may_run.clear()
+        self._signal(signal.SIGKILL)
+        if self._process is not None:
+            await self._process.wait()
+
+    def revive(self) -> None:
+        self._may_run.set()
 
     def end(self) -> None:
         """Ask it to stop."""

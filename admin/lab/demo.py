@@ -1,7 +1,7 @@
 """The lab's demo user: made once, tried out at every datacenter, shown with commands to paste.
 
-`list_buckets` is a signed S3 request of the smallest kind, to see whether a key works somewhere:
-AWS Signature Version 4, as in Amazon's "Create a signed AWS API request".
+`request` is a signed S3 request of the smallest kind: AWS Signature Version 4, as in Amazon's
+"Create a signed AWS API request".
 """
 
 import hashlib
@@ -20,7 +20,8 @@ from admin.errors import AdminError
 
 EMAIL = "demo@example.com"
 BUCKET = "hello"
-_EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+ANSWER_SECONDS = 20.0
+ANSWER_BYTES_MAX = 32 << 20
 
 
 class DemoUser(msgspec.Struct, frozen=True):
@@ -48,11 +49,29 @@ def ensure_user(client: AdminClient, known: DemoUser | None) -> DemoUser:
 
 def list_buckets(address: str, region: str, user: DemoUser, wall_ms: int) -> list[str] | None:
     """The user's buckets at an S3 endpoint, None when the key does not work there yet."""
+    status, answer = request("GET", "/", address, region, user, wall_ms)
+    if status != 200:
+        return None
+    return [rest.partition("</Name>")[0] for rest in answer.decode().split("<Name>")[1:]]
+
+
+def request(
+    method: str,
+    path: str,
+    address: str,
+    region: str,
+    user: DemoUser,
+    wall_ms: int,
+    body: bytes = b"",
+) -> tuple[int, bytes]:
+    """A signed request without a query; `path` needs no encoding. The status and the answer's body.
+    AdminError when there is no answer."""
     moment = datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
+    content = hashlib.sha256(body).hexdigest()
     names = "host;x-amz-content-sha256;x-amz-date"
-    headers = {"host": address, "x-amz-content-sha256": _EMPTY_SHA256, "x-amz-date": moment}
+    headers = {"host": address, "x-amz-content-sha256": content, "x-amz-date": moment}
     lines = "".join(f"{name}:{headers[name]}\n" for name in names.split(";"))
-    canonical = f"GET\n/\n\n{lines}\n{names}\n{_EMPTY_SHA256}"
+    canonical = f"{method}\n{path}\n\n{lines}\n{names}\n{content}"
     scope = f"{moment[:8]}/{region}/s3/aws4_request"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     key = f"AWS4{user.secret_key}".encode()
@@ -64,18 +83,15 @@ def list_buckets(address: str, region: str, user: DemoUser, wall_ms: int) -> lis
         f"AWS4-HMAC-SHA256 Credential={user.access_key}/{scope},"
         f"SignedHeaders={names},Signature={signature}"
     )
-    connection = http.client.HTTPConnection(address, timeout=5.0)
+    connection = http.client.HTTPConnection(address, timeout=ANSWER_SECONDS)
     try:
-        connection.request("GET", "/", headers=headers)
+        connection.request(method, path, body, headers)
         response = connection.getresponse()
-        body = response.read(1 << 20).decode("utf-8", "replace")
+        return response.status, response.read(ANSWER_BYTES_MAX)
     except (OSError, http.client.HTTPException) as error:
         raise AdminError(f"S3 at {address} does not answer: {error}") from None
     finally:
         connection.close()
-    if response.status != 200:
-        return None
-    return [rest.partition("</Name>")[0] for rest in body.split("<Name>")[1:]]
 
 
 def free_bucket(taken: list[str]) -> str:

@@ -12,6 +12,8 @@ from admin.os_node import is_node, join
 from dc.ports import Clock, Disk, Randomness
 from tokens.joining import GATEWAY, OS
 
+DISKS = "os"
+"""What names of nodes with disks begin with, behind the datacenter's."""
 _READY_SECONDS_MAX = 60.0
 _POLL_SECONDS = 0.2
 
@@ -27,7 +29,7 @@ async def start_nodes(
     """So many nodes of a datacenter that runs, those of the last time first; returns when the
     datacenter sees them all."""
     children = []
-    wanted = [(OS, f"os{number}") for number in range(1, disks + 1)]
+    wanted = [(OS, f"{DISKS}{number}") for number in range(1, disks + 1)]
     wanted += [(GATEWAY, f"gw{number}") for number in range(1, gateways + 1)]
     for role, short in wanted:
         name = f"{datacenter.name}-{short}"

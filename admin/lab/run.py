@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from admin.errors import AdminError, UsageError
 from admin.lab.child import Child
 from admin.lab.demo import DemoUser, aws_command, ensure_user, free_bucket, list_buckets
-from admin.lab.nodes import shown, start_nodes
+from admin.lab.nodes import DISKS, shown, start_nodes
 from admin.lab.setup import LabFile, choose_names, ensure_datacenters, load_lab, save_lab
+from admin.lab.tour import Place, Tour
 from admin.layout import PRIVATE, PRIVATE_FOLDER, Lock, shown_json
 from admin.output import print_fields, print_table
 from dc.config import Config
@@ -37,6 +38,8 @@ class Wish(NamedTuple):
     nodes: int | None
     redundancy: str
     gateways: int | None
+    demo: bool = False
+    """Show what the nodes are for, and end."""
 
 
 def run(folder: Path, wish: Wish, ready_file: Path | None) -> None:
@@ -54,6 +57,7 @@ class _Lab:
         self._nodes: list[Child] = []
         self._configs: dict[str, Config] = {}
         self._user: DemoUser | None = None
+        self._bucket = ""
 
     async def run(self, wish: Wish) -> None:
         self._disk.make_dirs(self._folder, PRIVATE_FOLDER)
@@ -69,8 +73,13 @@ class _Lab:
                 self._ready_file.unlink(missing_ok=True)
             await self._start(wish)
             async with TaskGroup() as group:
-                for child in [*self._children.values(), *self._nodes]:
-                    group.create_task(child.keep(_say, self._write_ready))
+                children = [*self._children.values(), *self._nodes]
+                works = [child.keep(_say, self._write_ready) for child in children]
+                kept = [group.create_task(work) for work in works]
+                if wish.demo:
+                    await self._tour()
+                    for task in kept:
+                        task.cancel()
         except asyncio.CancelledError:
             if not ended.is_set():
                 raise
@@ -85,6 +94,8 @@ class _Lab:
         lab.gateways = lab.gateways if wish.gateways is None else wish.gateways
         lab.redundancy = wish.redundancy or lab.redundancy
         _check_nodes(lab)
+        if wish.demo and not lab.nodes:
+            raise UsageError("the demo shows nodes: --nodes 6 --redundancy 4+2")
         lab.names = chosen + [name for name in lab.names if name not in chosen]
         self._configs = ensure_datacenters(
             self._folder, chosen, lab.redundancy, self._clock, self._disk, randomness
@@ -104,7 +115,32 @@ class _Lab:
         save_lab(self._folder, lab, self._disk)
         taken = [await self._until_known(child) for child in self._children.values()]
         await self._write_ready()
-        self._show(free_bucket([name for names in taken for name in names]))
+        self._bucket = free_bucket([name for names in taken for name in names])
+        if not wish.demo:
+            self._show(self._bucket)
+
+    async def _tour(self) -> None:
+        assert self._user is not None
+        places = [
+            Place(name, child.address("s3"), self._configs[name].region)
+            for name, child in self._children.items()
+        ]
+        first = self._children[places[0].name]
+        nodes = [one for one in self._nodes if one.name.startswith(f"{first.name}-{DISKS}")]
+        mode = parse_mode(load_lab(self._folder).redundancy)
+        print(f"{first.name} has {len(nodes)} nodes of one disk each; redundancy {mode}.")
+        tour = Tour(
+            places[0],
+            places[1:],
+            first,
+            nodes,
+            mode,
+            self._user,
+            self._bucket,
+            self._clock,
+            SystemRandomness(),
+        )
+        await tour.run()
 
     async def _until_known(self, child: Child) -> list[str]:
         """The demo user's buckets at a datacenter, once its key works there."""

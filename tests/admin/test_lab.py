@@ -219,3 +219,27 @@ def test_names() -> None:
 def test_the_commands_make_a_bucket_of_their_own() -> None:
     assert free_bucket([]) == "hello"
     assert free_bucket(["hello", "hello-2"]) == "hello-3"
+
+
+@pytest.mark.process
+def test_the_demo_loses_nodes_and_a_disk_and_nothing_else(tmp_path: Path) -> None:
+    args = ["--dir", str(tmp_path / "lab"), "--dcs", "1", "--nodes", "2", "--redundancy", "1+1"]
+    done = subprocess.run(
+        [*FARSHORE, "lab", *args, "--demo"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert told[-1] == "All is as it was put."
+    assert [line for line in told if "killed" in line] == [
+        "paris-os2: killed (SIGKILL).",
+        "paris-os1: killed (SIGKILL).",
+    ]
+    assert "paris: 124 of 124 objects at full redundancy; repair: idle." in told
+    assert "files on its disk removed" in done.stdout
+
+
+def test_the_demo_takes_nodes(tmp_path: Path) -> None:
+    args = [*FARSHORE, "lab", "--dir", str(tmp_path / "lab"), "--demo"]
+    done = subprocess.run(args, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "--nodes 6 --redundancy 4+2" in done.stderr
