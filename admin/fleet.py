@@ -28,15 +28,15 @@ from admin.reply import utc
 from dc.config import Config
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.disk_place import DiskPlace
-from dc.objects.nodes.client import NodeAddress, RemoteDisk, RemoteNode
+from dc.objects.nodes.client import NodeAddress, Prove, RemoteDisk, RemoteNode
 from dc.ports import Clock, Disk, Randomness
 from dc.system import dial
 from replicator import messages
 from replicator.errors import WireError
 from tokens import joining
-from tokens.access import AccessTokens
 from tokens.claims import new_jti
 from tokens.errors import TokenError
+from tokens.hello import sign_answer
 from tokens.identity import Identity
 from tokens.joining import OS
 from tokens.limits import CLOCK_SKEW_SECONDS
@@ -105,21 +105,20 @@ class Fleet:
 
     def _remote(self, node: NodeRecord) -> RemoteNode:
         if node.name not in self._nodes:
-            tokens = self._tokens(node)
-            self._nodes[node.name] = RemoteNode(_address(node), tokens.current, self._clock, dial)
+            prove = self._prove(node)
+            self._nodes[node.name] = RemoteNode(_address(node), prove, self._clock, dial)
         return self._nodes[node.name]
 
-    def _tokens(self, node: NodeRecord) -> AccessTokens:
-        return AccessTokens(
-            self._identity, node.node_id, self._clock.monotonic, self._now, self._randomness.token
-        )
+    def _prove(self, node: NodeRecord) -> Prove:
+        node_id, mark = node.node_id, node.fingerprint
+        return lambda nonce: sign_answer(self._identity, nonce, node_id, mark)
 
     def gateways_at(self) -> list[GatewayAt]:
         """The nodes that are gateways."""
         return [self._gateway(node) for node in self._state.nodes if node.is_gateway]
 
     def _gateway(self, node: NodeRecord) -> GatewayAt:
-        return GatewayAt(_address(node), self._tokens(node).current)
+        return GatewayAt(_address(node), self._prove(node))
 
     def _now(self) -> int:
         """Seconds since 1970."""

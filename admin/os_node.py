@@ -38,9 +38,9 @@ from replicator.channel import server_context
 from replicator.errors import WireError
 from replicator.wire import PROTOCOL
 from tokens import joining
-from tokens.access import AccessVerifier
-from tokens.errors import AccessDenied, PlaceInvalid, TokensError
+from tokens.errors import PlaceInvalid, TokenAltered, TokensError
 from tokens.fingerprint import fingerprint
+from tokens.hello import check_answer
 from tokens.identity import Identity
 from tokens.joining import GATEWAY, OS
 from tokens.place import Place, parse_endpoint
@@ -298,14 +298,13 @@ class OsNode:
             check_private_mode(root / name)
         identity = Identity.load((root / "identity").read_bytes())
         tls = server_context(root / "node.crt", root / "node.key")
-        verifier = AccessVerifier(identity.dc_id)
+        mark = fingerprint((root / "node.crt").read_bytes())
 
-        def verify(token: str) -> bool:
-            now = self._clock.wall_ms() // 1000
+        def check(nonce: bytes, signature: bytes) -> bool:
             try:
-                verifier.verify(token, {config.dc_id: config.dc_key}.get, now)
-            except AccessDenied as error:
-                log.warning("a caller was refused", reason=error.reason)
+                check_answer(config.dc_key, nonce, signature, identity.dc_id, mark)
+            except TokenAltered:
+                log.warning("a caller was refused", reason="it is not the datacenter of this node")
                 return False
             return True
 
@@ -314,9 +313,8 @@ class OsNode:
         if GATEWAY in roles:
             self._gateway = await self._start_gateway(config, run)
         folders = [Path(each) for each in config.disks] if OS in roles else []
-        boot = self._randomness.token(16).hex()
         adopts = {} if self._gateway is None else {self._gateway.protocol: self._gateway.adopt}
-        server = NodeServer(self._disk, folders, verify, boot, keep_alive, adopts)
+        server = NodeServer(self._disk, folders, check, self._randomness.token, keep_alive, adopts)
         host, port = parse_listen(config.listen)
         bound = await server.start(host, port, tls)
         self._server = server

@@ -45,7 +45,8 @@ UNANSWERED_MAX = 256
 more writes."""
 _REMEMBERED = 64
 _READERS = ThreadPoolExecutor(32, thread_name_prefix="remote reads")
-Token = Callable[[], str]
+Prove = Callable[[bytes], bytes]
+"""The datacenter's signature over what a node has drawn (`tokens/hello.py`)."""
 
 
 class NodeAddress(NamedTuple):
@@ -60,15 +61,25 @@ class NodeAddress(NamedTuple):
 class _Connection:
     """One connection, used by one thread at a time."""
 
-    def __init__(self, line: Line, token: str) -> None:
+    def __init__(self, line: Line, prove: Prove) -> None:
         self._line = line
         try:
-            line.send(wire.frame(wire.Hello(token)))
+            line.send(wire.frame(wire.Hello()))
+            line.send(wire.frame(wire.Proof(prove(self._challenged()))))
             answer, _ = self.receive()
+            if answer.error:
+                raise wire.raised(answer)
         except BaseException:
             self.close()
             raise
         self.boot = answer.boot
+
+    def _challenged(self) -> bytes:
+        try:
+            raw = self._line.receive(wire.LENGTHS.size)
+        except ConnectionError:
+            raise wire.ended_at_once() from None
+        return wire.nonce_of(self._line.receive(wire.lengths(raw, payload_max=0)[0]))
 
     def ask(self, ask: Ask, payload: Buffer = b"") -> None:
         self._line.send(wire.frame(ask, payload))
@@ -91,12 +102,12 @@ class _Connection:
 
 
 class RemoteNode:
-    """The connections to one node. `token` gives an access token for it; used from all threads."""
+    """The connections to one node. `prove` shows it who asks; used from all threads."""
 
-    def __init__(self, address: NodeAddress, token: Token, clock: Clock, dial: Dial) -> None:
+    def __init__(self, address: NodeAddress, prove: Prove, clock: Clock, dial: Dial) -> None:
         self.address = address
         self._dial = dial
-        self._token = token
+        self._prove = prove
         self._clock = clock
         self._kept: deque[_Connection] = deque()
         self._lock = threading.Lock()
@@ -141,7 +152,7 @@ class RemoteNode:
         try:
             at = self.address
             line = self._dial(at.endpoints, at.fingerprint, CONNECT_SECONDS_MAX, CALL_SECONDS_MAX)
-            return _Connection(line, self._token())
+            return _Connection(line, self._prove)
         except OSError as error:
             self.failed()
             raise self._named(error) from error
