@@ -10,7 +10,8 @@ from dc.objects.coded_disks import CodedDisks
 
 def shown_disks(coded: CodedDisks) -> list[dict[str, Any]]:
     """For the admin API."""
-    disks, failing = coded.disks, coded.disks.failing()
+    disks = coded.disks
+    failing, slow = disks.failing(), disks.paces.slow()
     found = []
     for number in disks.numbers():
         left = coded.slots.left_on(number)
@@ -21,6 +22,8 @@ def shown_disks(coded: CodedDisks) -> list[dict[str, Any]]:
             state = "draining" if left else "drained"
         elif number in failing:
             state = "failing"
+        elif number in slow:
+            state = "slow"
         place = disks.places[number]
         found.append({"disk": place.label, "host": place.host, "state": state, "slots": left})
     return found

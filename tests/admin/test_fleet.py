@@ -196,6 +196,11 @@ async def test_a_folder_is_no_second_disk_by_another_name(world: World) -> None:
             _check_disks(two, world.paris.dc_id)
 
 
+async def test_a_slow_disk_is_shown(world: World) -> None:
+    world.disks.disks.paces.of("standard", 1, "disk1").is_slow = True
+    assert [one["state"] for one in world.fleet.shown_disks()] == ["ok", "slow", "ok"]
+
+
 async def test_a_disk_that_may_be_written_to_is_not_removed(world: World) -> None:
     label = str(world.root / "disk0")
     with pytest.raises(AdminError, match="drain it first"):

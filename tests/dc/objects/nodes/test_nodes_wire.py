@@ -22,6 +22,7 @@ from dc.objects.nodes import wire
 from dc.objects.nodes.client import NodeAddress, Prove, RemoteDisk, RemoteNode
 from dc.objects.nodes.server import NodeServer
 from dc.objects.nodes.wire import Answer, Ask, Challenge, Hello, Proof
+from dc.objects.pace import PacedFile, Paces
 from dc.objects.stripes import slot_name
 from dc.ports import File
 from dc.system import SystemClock, SystemDisk, dial, keep_alive, pinned
@@ -329,9 +330,9 @@ async def test_bad_frames_end_the_connection(host: Host, number: int) -> None:
     await away(work)
 
 
-async def test_a_slow_read_is_given_up_and_the_node_left_alone(host: Host) -> None:
-    node = host.node()
-    disk = RemoteDisk(node, 0)
+async def test_a_slow_read_is_given_up_and_the_node_is_no_disk_that_fails(host: Host) -> None:
+    paces = Paces(SystemClock())
+    disk = RemoteDisk(host.node(), 0)
 
     def work() -> None:
         file = disk.create(AT)
@@ -339,22 +340,20 @@ async def test_a_slow_read_is_given_up_and_the_node_left_alone(host: Host) -> No
         file.sync()
         file.close()
         host.server._files.close()
-        reader = disk.open(AT)
+        fast, slow = (
+            PacedFile(disk.open(AT), paces.of("standard", number, str(number)))
+            for number in range(2)
+        )
         for _ in range(20):
-            assert reader.read_soon(10, 0) == b"x" * 10  # type: ignore[attr-defined]
-        host.disk.wait_s = 2.0
-        for turn in range(client_module.LATE_MAX):
-            began = time.monotonic()
-            assert reader.read_soon(10, 0) is None, turn  # type: ignore[attr-defined]
-            assert time.monotonic() - began < 1.5
+            assert fast.read_soon(10, 0) == b"x" * 10
+        host.disk.wait_s = 0.6
         began = time.monotonic()
-        assert reader.read_soon(10, 0) is None  # type: ignore[attr-defined]
-        assert time.monotonic() - began < 1.0, "it is not even asked"
+        assert slow.read_soon(10, 0) is None
+        assert time.monotonic() - began < 0.5
         # Who must have it waits for it.
+        assert slow.read(10, 0) == b"x" * 10
         host.disk.wait_s = 0.0
-        time.sleep(client_module.LATE_SECONDS)
-        assert reader.read(10, 0) == b"x" * 10
-        assert reader.read_soon(10, 0) == b"x" * 10  # type: ignore[attr-defined]
+        assert slow.read_soon(10, 0) == b"x" * 10
 
     await away(work)
 
