@@ -20,10 +20,11 @@ import structlog
 
 from admin.disks import apart, check_empty, has_mark, make_disk
 from admin.errors import AdminError
-from admin.fleet_shown import check_here, check_removable, shown_disks, shown_node, without
+from admin.fleet_shown import shown_disks, shown_node
 from admin.fleet_state import FleetState, NodeRecord, read_state, write_state
 from admin.gateways import GatewayAt, Gateways
 from admin.layout import Layout, disk_folders
+from admin.leaving import check_here, check_hosts, check_left, check_removable, without
 from admin.reply import utc
 from dc.config import Config
 from dc.objects.coded_disks import CodedDisks
@@ -295,8 +296,11 @@ class Fleet:
         except OSError as error:
             raise AdminError(f"{folder} cannot be used: {error.strerror}") from None
 
-    async def drain(self, labels: Sequence[str], *, undo: bool = False) -> None:
-        """Let disks become empty, or no more. AdminError when the others would be too few."""
+    async def drain(
+        self, labels: Sequence[str], *, undo: bool = False, fewer_hosts: bool = False
+    ) -> None:
+        """Let disks become empty, or no more. AdminError when the others would be too few, or,
+        without `fewer_hosts`, on too few hosts."""
         async with self._changing:
             disks = self._coded()
             numbers = {self._number(label) for label in labels}
@@ -305,7 +309,9 @@ class Fleet:
             before, asked = set(self._state.draining), set(labels)
             after = before - asked if undo else before | asked
             if not undo:
-                _check_left(disks, numbers)
+                check_left(disks, numbers)
+                if not fewer_hosts:
+                    check_hosts(disks, numbers)
             await self._write(msgspec.structs.replace(self._state, draining=sorted(after)))
             if undo:
                 disks.disks.draining -= numbers
@@ -443,15 +449,3 @@ class Fleet:
 def _address(node: NodeRecord) -> NodeAddress:
     endpoints = tuple((at.host, at.port) for at in map(parse_endpoint, node.endpoints))
     return NodeAddress(node.name, endpoints, node.fingerprint)
-
-
-def _check_left(disks: CodedDisks, numbers: set[int]) -> None:
-    """AdminError when some tier would have too few disks without these."""
-    for tier in disks.tiers.all():
-        left = [one for one in disks.disks.by_use(tier) if one not in numbers]
-        if numbers & set(disks.disks.of_tier(tier)) and len(left) < tier.mode.slots:
-            of_tier = f" of the tier {tier.name}" if len(disks.tiers.all()) > 1 else ""
-            raise AdminError(
-                f"{tier.mode}{of_tier} takes {tier.mode.slots} disks, and {len(left)} would be"
-                " left: add others first"
-            )

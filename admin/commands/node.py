@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from admin.commands.common import AsJson, client, directory, family
+from admin.commands.common import AsJson, FewerHosts, client, directory, family
 from admin.output import print_fields, print_json, print_note, print_table
 
 if TYPE_CHECKING:
@@ -190,12 +190,14 @@ def release(
             help="The datacenter's name, where the node has its last disks: all is destroyed.",
         ),
     ] = "",
+    fewer_hosts: FewerHosts = False,
     as_json: AsJson = False,
 ) -> None:
     """Let a node go: move what is on its disks to the others, then forget it.
 
-    Refused while too few disks would be left. Ctrl-C ends the waiting, not the moving: release it
-    again to go on. The last node goes with all objects, and then the datacenter is deleted, too.
+    Refused while too few disks would be left, or so few hosts that one of them could not be lost.
+    Ctrl-C ends the waiting, not the moving: release it again to go on. The last node goes with all
+    objects, and then the datacenter is deleted, too.
 
     \b
     Examples:
@@ -203,7 +205,8 @@ def release(
       farshore -C paris node release os1 --lost
     """
     asked = client(context)
-    report = _released(asked, {"node": node, "lost": lost, "destroy": destroy}, as_json)
+    wanted = {"node": node, "lost": lost, "destroy": destroy, "fewer_hosts": fewer_hosts}
+    report = _released(asked, wanted, as_json)
     if report["destroyed"]:
         from admin.destroying import destroy as destroy_datacenter
         from dc.system import SystemClock

@@ -9,10 +9,10 @@ import pytest
 from admin import fleet
 from admin.errors import AdminError
 from admin.fleet import Fleet
-from admin.fleet_shown import without
 from admin.fleet_state import read_state
 from admin.gateways import GatewayAt
 from admin.layout import Layout
+from admin.leaving import without
 from admin.os_node import _check_disks
 from dc.config import Config, Objects
 from dc.objects.coded_disks import CodedDisks
@@ -268,6 +268,35 @@ async def test_as_many_disks_are_left_as_it_takes(world: World) -> None:
     await world.fleet.drain(labels[:1], undo=True)
     assert not world.disks.disks.draining
     assert read_state(Layout(world.root / "paris")).draining == []
+
+
+async def test_as_many_hosts_are_left_as_the_loss_of_one_takes(world: World) -> None:
+    """2+1 on three nodes of two disks each, besides the disks of the datacenter, which stay out."""
+    for name in ("os1", "os2", "os3"):
+        token = world.fleet.token(60)[0]
+        assert not await world.join(token, identity(), name, disks=["/mnt/a", "/mnt/b"])
+    archive = Tier("archive", parse_mode("2+1"), ("os*",))
+    open_with(world, archive)
+    world.disks.disks.absent.clear()
+    with pytest.raises(AdminError) as caught:
+        await world.fleet.drain(world.fleet.labels_of("os1"))
+    assert str(caught.value).startswith(
+        "2+1 of the tier archive would be on 2 hosts, 3 now: one of them would have 2 of the 3"
+        " slots of a container, which can lose 1."
+    )
+    assert not world.disks.disks.draining
+    # One disk of each can go, for the host stays; what is not worse than now is not refused.
+    await world.fleet.drain(["os1:/mnt/a"])
+    await world.fleet.drain(world.fleet.labels_of("os1"), fewer_hosts=True)
+    await world.fleet.drain(world.fleet.labels_of("os1"))
+    with pytest.raises(AdminError, match="takes 3 disks, and 2 would be left"):
+        await world.fleet.drain(world.fleet.labels_of("os2"), fewer_hosts=True)
+    await world.fleet.drain(["os2:/mnt/a"])
+
+
+async def test_disks_of_the_datacenter_itself_are_hosts_of_their_own(world: World) -> None:
+    """As ever: two of three are enough for 1+1, so that one can go."""
+    await world.fleet.drain([str(world.root / "disk0")])
 
 
 async def test_a_lost_disk_is_not_let_go_while_a_container_needs_it(world: World) -> None:
