@@ -297,6 +297,7 @@ async def test_as_many_hosts_are_left_as_the_loss_of_one_takes(world: World) -> 
 async def test_disks_of_the_datacenter_itself_are_hosts_of_their_own(world: World) -> None:
     """As ever: two of three are enough for 1+1, so that one can go."""
     await world.fleet.drain([str(world.root / "disk0")])
+    assert world.disks.disks.draining == {0}
 
 
 async def test_a_lost_disk_is_not_let_go_while_a_container_needs_it(world: World) -> None:
