@@ -208,17 +208,8 @@ class Fleet:
             self._coded()
         if not set(asked.roles) <= set(offer.roles):
             raise AdminError(f"the token makes a node {' and '.join(offer.roles)} only")
-        if there is not None and (there.name, there.host, there.disks, there.roles) != (
-            name,
-            asked.host,
-            asked.disks,
-            asked.roles,
-        ):
-            raise AdminError(
-                f"it is the node {there.name} already ({' and '.join(there.roles)}), with host"
-                f" {there.host} and the disks {', '.join(there.disks) or 'none'}: join with"
-                " these, or release it first (--lost)"
-            )
+        if there is not None:
+            _check_same(there, asked)
         if there is None and len(state.nodes) >= NODES_MAX:
             raise AdminError(f"a datacenter has at most {NODES_MAX} nodes")
         now = self._now()
@@ -236,23 +227,32 @@ class Fleet:
         used = {jti: one for jti, one in state.used.items() if one[0] > now}
         used[offer.jti] = (offer.expires_at + CLOCK_SKEW_SECONDS, node.node_id)
         labels = {node.label(number) for number in range(len(node.disks))}
+        if there is not None:
+            labels = {f"{name}:{one}" for one in asked.again}
         await self._write(
             msgspec.structs.replace(
                 state,
                 nodes=[one for one in state.nodes if one.name != name] + [node],
-                removed=[one for one in state.removed if there or one not in labels],
+                removed=[one for one in state.removed if one not in labels],
                 used=used,
             )
         )
-        if there is None and node.disks:
-            for place in self._of_node(node):
-                self._coded().add_place(place)
-        elif node.disks:
+        if node.disks:
             self._remote(node).address = _address(node)
+            self._add_places(node)
         if node.is_gateway and self.gateways is not None:
             self.gateways.add(self._gateway(node))
         if there != node:
             log.info("a node has joined", node=name, disks=len(node.disks))
+
+    def _add_places(self, node: NodeRecord) -> None:
+        """Take the disks of a node that are not known yet."""
+        disks = self._coded()
+        for place in self._of_node(node):
+            is_known = disks.disks.number_of(place.label) is not None
+            if not is_known and place.label not in self._state.removed:
+                disks.add_place(place)
+                log.info("a disk was added", disk=place.label)
 
     async def _write(self, state: FleetState) -> None:
         path = self._layout.disks
@@ -444,6 +444,19 @@ class Fleet:
             if remote is not None:
                 remote.close()
             log.info("a node was released", node=name)
+
+
+def _check_same(there: NodeRecord, asked: joining.JoinRequest) -> None:
+    """AdminError when a node that has joined asks as another one. It may have more disks: behind
+    the others, which are known by their numbers."""
+    before = asked.disks[: len(there.disks)]
+    was = (there.name, there.host, there.disks, there.roles)
+    if was != (asked.place.name, asked.host, before, asked.roles):
+        raise AdminError(
+            f"it is the node {there.name} already ({' and '.join(there.roles)}), with host"
+            f" {there.host} and the disks {', '.join(there.disks) or 'none'}: join with these"
+            " and new ones, or release it first (--lost)"
+        )
 
 
 def _address(node: NodeRecord) -> NodeAddress:

@@ -45,7 +45,7 @@ class World:
     async def join(self, token: str, node: Identity, name: str, **more: object) -> str:
         """What is answered: the problem, or ""."""
         now = SystemClock().wall_ms() // 1000
-        wanted = {"endpoint": "127.0.0.1:7", "host": name, "disks": ["/mnt/a"], **more}
+        wanted = {"endpoint": "127.0.0.1:7", "host": name, "disks": ["/mnt/a"], "again": [], **more}
         place = Place(name, "eu", (str(wanted["endpoint"]),), "0" * 64)
         request = joining.issue_request(
             node,
@@ -53,6 +53,7 @@ class World:
             joining.read(token, now),
             host=str(wanted["host"]),
             disks=list(wanted["disks"]),  # type: ignore[call-overload]
+            again=list(wanted["again"]),  # type: ignore[call-overload]
             now=now,
         )
         body = messages.encode_body(messages.PairCall(offer=token, request=request))
@@ -121,6 +122,35 @@ async def test_a_node_that_joins_again_as_another_one_is_refused(
     problem = await world.join(world.fleet.token(60)[0], os1, **wanted)
     assert "it is the node os1 already (os), with host os1 and the disks /mnt/a" in problem
     assert world.names() == ["os1"] and len(world.disks.disks.places) == 4
+
+
+async def test_a_node_gives_more_disks_behind_those_that_it_gave(world: World) -> None:
+    os1, token = identity(), world.fleet.token(60)[0]
+    assert not await world.join(world.fleet.token(60)[0], os1, "os1")
+    more = ["/mnt/a", "/mnt/b", "/mnt/c"]
+    for _ in range(2):
+        assert not await world.join(token, os1, "os1", disks=more)
+        assert world.fleet.labels_of("os1") == ["os1:/mnt/a", "os1:/mnt/b", "os1:/mnt/c"]
+        assert len(world.disks.disks.places) == 6
+    assert read_state(Layout(world.root / "paris")).nodes[0].disks == more
+    # The same token is of no use for further ones.
+    assert "used already" in await world.join(token, identity(), "os2")
+
+
+async def test_a_disk_that_was_removed_comes_back_only_when_it_is_said_to_be_empty(
+    world: World,
+) -> None:
+    os1, disks = identity(), ["/mnt/a", "/mnt/b"]
+    assert not await world.join(world.fleet.token(60)[0], os1, "os1", disks=disks)
+    await world.fleet.remove_disk("os1:/mnt/a", lost=True)
+    assert not await world.join(world.fleet.token(60)[0], os1, "os1", disks=[*disks, "/mnt/c"])
+    assert world.fleet.labels_of("os1") == ["os1:/mnt/b", "os1:/mnt/c"]
+    asked = {"disks": [*disks, "/mnt/c"], "again": ["/mnt/a"]}
+    assert not await world.join(world.fleet.token(60)[0], os1, "os1", **asked)
+    assert world.fleet.labels_of("os1") == ["os1:/mnt/a", "os1:/mnt/b", "os1:/mnt/c"]
+    assert read_state(Layout(world.root / "paris")).removed == []
+    shown = [one["disk"] for one in world.fleet.shown_disks()]
+    assert shown.count("os1:/mnt/a") == 1 and len(shown) == 6
 
 
 async def test_a_token_is_no_way_back_after_a_release(world: World) -> None:
@@ -193,7 +223,7 @@ async def test_a_folder_is_no_second_disk_by_another_name(world: World) -> None:
         await world.fleet.add_disk(world.root / "link" / "inner")
     for two in ([world.root / "disk0", world.root / "link"], [world.root, world.root / "disk0"]):
         with pytest.raises(AdminError, match=r"same folder|in the other"):
-            _check_disks(two, world.paris.dc_id)
+            _check_disks(two, world.paris.dc_id, two)
 
 
 async def test_a_slow_disk_is_shown(world: World) -> None:

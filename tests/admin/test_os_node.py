@@ -1,20 +1,29 @@
 """A node and its datacenter in one process: clocks that do not agree, and who is somebody else."""
 
+import asyncio
 import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from admin import os_node
+from admin.errors import AdminError
 from admin.fleet import Fleet
 from admin.fleet_state import FleetState, NodeRecord, write_state
 from admin.layout import Layout, shown_json
 from admin.os_node import NODE_FILE, NodeConfig, OsNode, _keys
 from dc.config import Config
+from dc.objects.coded_disks import CodedDisks
 from dc.objects.marks import MARK, mark_of
 from dc.objects.nodes import wire
 from dc.objects.nodes.wire import Answer, Ask
-from dc.system import SystemClock, SystemDisk, SystemRandomness
+from dc.objects.redundancy import parse_mode
+from dc.system import SideBySide, SystemClock, SystemDisk, SystemRandomness
+from replicator import messages
 from tokens.identity import Identity
+from tokens.joining import JoinOffer
+from tokens.place import Place
 
 HOUR_MS = 3_600_000
 DISK, RANDOMNESS = SystemDisk(), SystemRandomness()
@@ -73,6 +82,78 @@ def fleet_of(root: Path, dc: Identity, record: NodeRecord, clock: SystemClock) -
     write_state(layout.disks, FleetState(nodes=[record]), DISK)
     config = Config(name="paris", region="eu")
     return Fleet(layout, config, dc, clock=clock, disk=DISK, randomness=RANDOMNESS)
+
+
+async def test_a_node_gets_more_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, paris = tmp_path / "os1", identity()
+    record = joined(root, paris, "127.0.0.1:7")
+    fleet = fleet_of(tmp_path / "paris", paris, record, SystemClock())
+    fleet.place = lambda: Place("paris", "eu", ("127.0.0.1:9",), "0" * 64)
+    mode = parse_mode("1+1")
+    fleet.opened(
+        CodedDisks(DISK, fleet.places(), paris.dc_id, mode, clock=SystemClock(), side=SideBySide())
+    )
+    loop, cut_off = asyncio.get_running_loop(), True
+
+    def ask(_: JoinOffer, token: str, request: str) -> None:
+        body = messages.encode_body(messages.PairCall(offer=token, request=request))
+        reply = asyncio.run_coroutine_threadsafe(fleet.accept(body), loop).result()
+        assert reply is not None and not reply.problem
+        if cut_off:
+            raise OSError("cut off")
+
+    monkeypatch.setattr(os_node, "_ask", ask)
+
+    async def extend(*disks: str, token: str = "", **more: str) -> NodeConfig:
+        token = token or fleet.token(60)[0]
+        folders = [tmp_path / one for one in disks]
+        return await asyncio.to_thread(
+            partial(
+                os_node.extend,
+                *(root, token),
+                disks=folders,
+                advertise=[],
+                clock=SystemClock(),
+                disk=DISK,
+                randomness=RANDOMNESS,
+                **more,
+            )
+        )
+
+    token = fleet.token(60)[0]
+    with pytest.raises(AdminError, match="cut off"):
+        await extend("more", token=token)
+    cut_off = False
+    config = await extend("more", token=token)
+    assert config.disks == [str(tmp_path / "disk"), str(tmp_path / "more")]
+    assert os_node._config(root) == config and fleet.state.nodes[0].disks == config.disks
+    assert fleet.state.nodes[0].endpoints == ["127.0.0.1:7"]
+    assert (tmp_path / "more" / MARK).read_bytes() == mark_of(paris.dc_id)
+    # One that was removed is no disk again before it is emptied.
+    label = f"os1:{tmp_path / 'disk'}"
+    assert fleet.disks is not None
+    fleet.disks.disks.absent = {0}  # The other one is there.
+    await fleet.remove_disk(label, lost=True)
+    with pytest.raises(AdminError, match=r"is a disk of this node already\. If the datacenter has"):
+        await extend("disk")
+    (tmp_path / "disk" / MARK).unlink()
+    (tmp_path / "disk" / "strange").touch()
+    with pytest.raises(AdminError, match="is not empty"):
+        await extend("disk")
+    (tmp_path / "disk" / "strange").unlink()
+    assert (await extend("disk")).disks == config.disks
+    assert label in [one["disk"] for one in fleet.shown_disks()]
+    assert (tmp_path / "disk" / MARK).read_bytes() == mark_of(paris.dc_id)
+    # Only addresses, nothing at all, and the token of somebody else.
+    assert (await extend(listen="127.0.0.1:8")).listen == "127.0.0.1:8"
+    assert fleet.state.nodes[0].endpoints == ["127.0.0.1:8"]
+    with pytest.raises(AdminError, match="--disk DIR"):
+        await extend()
+    other = fleet_of(tmp_path / "tokyo", identity(), record, SystemClock())
+    other.place, other.disks = fleet.place, fleet.disks
+    with pytest.raises(AdminError, match="a node of paris, and the token is of another"):
+        await extend("b", token=other.token(60)[0])
+    fleet.close()
 
 
 async def test_clocks_need_not_agree(tmp_path: Path) -> None:
