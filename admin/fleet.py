@@ -20,23 +20,24 @@ import structlog
 
 from admin.disks import apart, check_empty, has_mark, make_disk
 from admin.errors import AdminError
-from admin.fleet_shown import check_here, check_removable, shown_disks, shown_node, without
+from admin.fleet_shown import shown_disks, shown_node
 from admin.fleet_state import FleetState, NodeRecord, read_state, write_state
 from admin.gateways import GatewayAt, Gateways
 from admin.layout import Layout, disk_folders
+from admin.leaving import check_here, check_hosts, check_left, check_removable, without
 from admin.reply import utc
 from dc.config import Config
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.disk_place import DiskPlace
-from dc.objects.nodes.client import NodeAddress, RemoteDisk, RemoteNode
+from dc.objects.nodes.client import NodeAddress, Prove, RemoteDisk, RemoteNode
 from dc.ports import Clock, Disk, Randomness
 from dc.system import dial
 from replicator import messages
 from replicator.errors import WireError
 from tokens import joining
-from tokens.access import AccessTokens
 from tokens.claims import new_jti
 from tokens.errors import TokenError
+from tokens.hello import sign_answer
 from tokens.identity import Identity
 from tokens.joining import OS
 from tokens.limits import CLOCK_SKEW_SECONDS
@@ -105,21 +106,20 @@ class Fleet:
 
     def _remote(self, node: NodeRecord) -> RemoteNode:
         if node.name not in self._nodes:
-            tokens = self._tokens(node)
-            self._nodes[node.name] = RemoteNode(_address(node), tokens.current, self._clock, dial)
+            prove = self._prove(node)
+            self._nodes[node.name] = RemoteNode(_address(node), prove, self._clock, dial)
         return self._nodes[node.name]
 
-    def _tokens(self, node: NodeRecord) -> AccessTokens:
-        return AccessTokens(
-            self._identity, node.node_id, self._clock.monotonic, self._now, self._randomness.token
-        )
+    def _prove(self, node: NodeRecord) -> Prove:
+        node_id, mark = node.node_id, node.fingerprint
+        return lambda nonce: sign_answer(self._identity, nonce, node_id, mark)
 
     def gateways_at(self) -> list[GatewayAt]:
         """The nodes that are gateways."""
         return [self._gateway(node) for node in self._state.nodes if node.is_gateway]
 
     def _gateway(self, node: NodeRecord) -> GatewayAt:
-        return GatewayAt(_address(node), self._tokens(node).current)
+        return GatewayAt(_address(node), self._prove(node))
 
     def _now(self) -> int:
         """Seconds since 1970."""
@@ -208,17 +208,8 @@ class Fleet:
             self._coded()
         if not set(asked.roles) <= set(offer.roles):
             raise AdminError(f"the token makes a node {' and '.join(offer.roles)} only")
-        if there is not None and (there.name, there.host, there.disks, there.roles) != (
-            name,
-            asked.host,
-            asked.disks,
-            asked.roles,
-        ):
-            raise AdminError(
-                f"it is the node {there.name} already ({' and '.join(there.roles)}), with host"
-                f" {there.host} and the disks {', '.join(there.disks) or 'none'}: join with"
-                " these, or release it first (--lost)"
-            )
+        if there is not None:
+            _check_same(there, asked)
         if there is None and len(state.nodes) >= NODES_MAX:
             raise AdminError(f"a datacenter has at most {NODES_MAX} nodes")
         now = self._now()
@@ -236,23 +227,32 @@ class Fleet:
         used = {jti: one for jti, one in state.used.items() if one[0] > now}
         used[offer.jti] = (offer.expires_at + CLOCK_SKEW_SECONDS, node.node_id)
         labels = {node.label(number) for number in range(len(node.disks))}
+        if there is not None:
+            labels = {f"{name}:{one}" for one in asked.again}
         await self._write(
             msgspec.structs.replace(
                 state,
                 nodes=[one for one in state.nodes if one.name != name] + [node],
-                removed=[one for one in state.removed if there or one not in labels],
+                removed=[one for one in state.removed if one not in labels],
                 used=used,
             )
         )
-        if there is None and node.disks:
-            for place in self._of_node(node):
-                self._coded().add_place(place)
-        elif node.disks:
+        if node.disks:
             self._remote(node).address = _address(node)
+            self._add_places(node)
         if node.is_gateway and self.gateways is not None:
             self.gateways.add(self._gateway(node))
         if there != node:
             log.info("a node has joined", node=name, disks=len(node.disks))
+
+    def _add_places(self, node: NodeRecord) -> None:
+        """Take the disks of a node that are not known yet."""
+        disks = self._coded()
+        for place in self._of_node(node):
+            is_known = disks.disks.number_of(place.label) is not None
+            if not is_known and place.label not in self._state.removed:
+                disks.add_place(place)
+                log.info("a disk was added", disk=place.label)
 
     async def _write(self, state: FleetState) -> None:
         path = self._layout.disks
@@ -296,8 +296,11 @@ class Fleet:
         except OSError as error:
             raise AdminError(f"{folder} cannot be used: {error.strerror}") from None
 
-    async def drain(self, labels: Sequence[str], *, undo: bool = False) -> None:
-        """Let disks become empty, or no more. AdminError when the others would be too few."""
+    async def drain(
+        self, labels: Sequence[str], *, undo: bool = False, fewer_hosts: bool = False
+    ) -> None:
+        """Let disks become empty, or no more. AdminError when the others would be too few, or,
+        without `fewer_hosts`, on too few hosts."""
         async with self._changing:
             disks = self._coded()
             numbers = {self._number(label) for label in labels}
@@ -306,7 +309,9 @@ class Fleet:
             before, asked = set(self._state.draining), set(labels)
             after = before - asked if undo else before | asked
             if not undo:
-                _check_left(disks, numbers)
+                check_left(disks, numbers)
+                if not fewer_hosts:
+                    check_hosts(disks, numbers)
             await self._write(msgspec.structs.replace(self._state, draining=sorted(after)))
             if undo:
                 disks.disks.draining -= numbers
@@ -441,18 +446,19 @@ class Fleet:
             log.info("a node was released", node=name)
 
 
+def _check_same(there: NodeRecord, asked: joining.JoinRequest) -> None:
+    """AdminError when a node that has joined asks as another one. It may have more disks: behind
+    the others, which are known by their numbers."""
+    before = asked.disks[: len(there.disks)]
+    was = (there.name, there.host, there.disks, there.roles)
+    if was != (asked.place.name, asked.host, before, asked.roles):
+        raise AdminError(
+            f"it is the node {there.name} already ({' and '.join(there.roles)}), with host"
+            f" {there.host} and the disks {', '.join(there.disks) or 'none'}: join with these"
+            " and new ones, or release it first (--lost)"
+        )
+
+
 def _address(node: NodeRecord) -> NodeAddress:
     endpoints = tuple((at.host, at.port) for at in map(parse_endpoint, node.endpoints))
     return NodeAddress(node.name, endpoints, node.fingerprint)
-
-
-def _check_left(disks: CodedDisks, numbers: set[int]) -> None:
-    """AdminError when some tier would have too few disks without these."""
-    for tier in disks.tiers.all():
-        left = [one for one in disks.disks.by_use(tier) if one not in numbers]
-        if numbers & set(disks.disks.of_tier(tier)) and len(left) < tier.mode.slots:
-            of_tier = f" of the tier {tier.name}" if len(disks.tiers.all()) > 1 else ""
-            raise AdminError(
-                f"{tier.mode}{of_tier} takes {tier.mode.slots} disks, and {len(left)} would be"
-                " left: add others first"
-            )

@@ -2,11 +2,11 @@
 
     GET    /disks                       the disks, and what is on them
     POST   /disks {"path"}              an empty folder of this machine becomes one
-    POST   /disks/drain {"disks", "undo"}   let them become empty, or no more
+    POST   /disks/drain {"disks", "undo", "fewer_hosts"}   let them become empty, or no more
     POST   /disks/remove {"disk", "lost"}   forget one that is empty, or lost
     GET    /nodes                       the machines that give disks, or are gateways
     POST   /nodes/token {"lifetime_seconds", "roles"}   a token for one more
-    POST   /nodes/release {"node", "lost", "destroy"}   let one go
+    POST   /nodes/release {"node", "lost", "destroy", "fewer_hosts"}   let one go
 
 The answer to a release is JSON lines: {"progress": {"slots"}} while its disks are emptied, in the
 end {"report": ...} or {"error": code, "message"}. Who hears no more does not end the draining, but
@@ -38,6 +38,7 @@ class AddDisk(msgspec.Struct, forbid_unknown_fields=True):
 class DrainDisks(msgspec.Struct, forbid_unknown_fields=True):
     disks: Annotated[list[Label], Meta(min_length=1, max_length=1024)]
     undo: bool = False
+    fewer_hosts: bool = False
 
 
 class RemoveDisk(msgspec.Struct, forbid_unknown_fields=True):
@@ -56,6 +57,7 @@ class ReleaseNode(msgspec.Struct, forbid_unknown_fields=True):
     node: Label
     lost: bool = False
     destroy: str = ""
+    fewer_hosts: bool = False
 
 
 class FleetApi:
@@ -87,7 +89,7 @@ class FleetApi:
 
     async def _drain(self, request: web.Request) -> web.Response:
         wanted = await body(request, DrainDisks)
-        await self._fleet.drain(wanted.disks, undo=wanted.undo)
+        await self._fleet.drain(wanted.disks, undo=wanted.undo, fewer_hosts=wanted.fewer_hosts)
         return answer({"disks": self._fleet.shown_disks()})
 
     async def _remove(self, request: web.Request) -> web.Response:
@@ -118,7 +120,7 @@ class FleetApi:
             )
         if labels and not wanted.lost and not last:
             self._check_there(labels)
-            await self._fleet.drain(labels)
+            await self._fleet.drain(labels, fewer_hosts=wanted.fewer_hosts)
         response = web.StreamResponse(
             headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"}
         )

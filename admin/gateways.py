@@ -15,7 +15,7 @@ from dc.names.service import SqliteNames
 from dc.notary import Proofs
 from dc.objects.api import ObjectStore
 from dc.objects.nodes import wire as nodes
-from dc.objects.nodes.client import NodeAddress
+from dc.objects.nodes.client import NodeAddress, Prove
 from dc.ports import Clock, Randomness
 from dc.read_through import Others
 from dc.remote import wire
@@ -37,10 +37,10 @@ Connect = Callable[[Sequence[tuple[str, int]], str, float], Awaitable[Streams]]
 
 
 class GatewayAt(NamedTuple):
-    """A node that is a gateway. `token` gives an access token for it."""
+    """A node that is a gateway. `prove` shows it who asks."""
 
     address: NodeAddress
-    token: Callable[[], str]
+    prove: Prove
 
 
 class _Gateway:
@@ -165,7 +165,9 @@ class Gateways:
         )
         try:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
-                writer.write(nodes.frame(nodes.Hello(at.token())))
+                writer.write(nodes.frame(nodes.Hello()))
+                proof = nodes.Proof(at.prove(await _challenged(reader)))
+                writer.write(nodes.frame(proof))
                 await _answer(reader)
                 ask = nodes.Ask(PROTOCOL, 0, session, offset=number, length=wire.LINKS)
                 writer.write(nodes.frame(ask))
@@ -176,11 +178,24 @@ class Gateways:
         return Link(reader, writer, wire.decode_asked)
 
 
+async def _challenged(reader: asyncio.StreamReader) -> bytes:
+    """What the node has drawn. OSError when it sends nothing like that."""
+    try:
+        header = await _header(reader)
+    except (ConnectionError, asyncio.IncompleteReadError):
+        raise nodes.ended_at_once() from None
+    return nodes.nonce_of(header)
+
+
+async def _header(reader: asyncio.StreamReader) -> bytes:
+    header, _ = nodes.lengths(await reader.readexactly(nodes.LENGTHS.size), 0)
+    return await reader.readexactly(header)
+
+
 async def _answer(reader: asyncio.StreamReader) -> None:
     """OSError when it is a refusal, or none."""
-    header, _ = nodes.lengths(await reader.readexactly(nodes.LENGTHS.size), 0)
     try:
-        answer = nodes.decode_answer(await reader.readexactly(header))
+        answer = nodes.decode_answer(await _header(reader))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise OSError(errno.EPROTO, f"no answer: {error}") from None
     if answer.error:

@@ -38,9 +38,9 @@ from replicator.channel import server_context
 from replicator.errors import WireError
 from replicator.wire import PROTOCOL
 from tokens import joining
-from tokens.access import AccessVerifier
-from tokens.errors import AccessDenied, PlaceInvalid, TokensError
+from tokens.errors import PlaceInvalid, TokenAltered, TokensError
 from tokens.fingerprint import fingerprint
+from tokens.hello import check_answer
 from tokens.identity import Identity
 from tokens.joining import GATEWAY, OS
 from tokens.place import Place, parse_endpoint
@@ -69,6 +69,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Where a gateway listens for S3 clients; "" of a node that is none."""
     metrics: str = ""
     """Where a gateway listens for Prometheus; "" when it does not."""
+    advertise: list[str] = []
+    """Where the datacenter reaches it, if not where it listens."""
 
     @property
     def roles(self) -> list[str]:
@@ -107,7 +109,7 @@ def join(
         identity, mark = _keys(root, clock, disk, randomness)
         place = Place(name, offer.place.region, tuple(advertise or [listen]), mark)
         folders = [folder.absolute() for folder in disks]
-        _check_disks(folders, offer.dc.dc_id)
+        _check_disks(folders, offer.dc.dc_id, folders)
         request = joining.issue_request(
             identity,
             place,
@@ -130,14 +132,85 @@ def join(
             dc_key=offer.dc.signing_key,
             s3=s3,
             metrics=metrics,
+            advertise=advertise,
         )
-        text = shown_json(config)
-        disk.write_atomic(root / NODE_FILE, text, PRIVATE)
+        disk.write_atomic(root / NODE_FILE, shown_json(config), PRIVATE)
     except TokensError as error:
         raise AdminError(str(error)) from None
     except OSError as error:
         raise AdminError(os_reason(error, root)) from None
     return config
+
+
+def extend(
+    root: Path,
+    token: str,
+    *,
+    disks: list[Path],
+    listen: str = "",
+    advertise: list[str],
+    clock: Clock,
+    disk: Disk,
+    randomness: Randomness,
+) -> NodeConfig:
+    """Give the datacenter more disks of a node that has joined: folders that are new, or disks of
+    the node that are empty now. Addresses stay, unless they are given. AdminError; it can be tried
+    again."""
+    now = clock.wall_ms() // 1000
+    try:
+        config = _config(root)
+        offer = joining.read(token, now)
+        if offer.dc.signing_key != config.dc_key:
+            raise AdminError(f"{root} is a node of {config.dc_name}, and the token is of another")
+        if not disks and not listen and not advertise:
+            raise AdminError(f"{root} is a node already: name one more folder, --disk DIR")
+        advertise = advertise or ([] if listen else config.advertise)
+        listen = listen or config.listen
+        _check_listen(listen, advertise)
+        _check_apart(listen, config.s3, config.metrics)
+        folders = [folder.absolute() for folder in disks]
+        new = [folder for folder in folders if str(folder) not in config.disks]
+        again = [folder for folder in folders if str(folder) in config.disks]
+        _check_disks([*map(Path, config.disks), *new], offer.dc.dc_id, new)
+        for folder in again:
+            if has_mark(folder, offer.dc.dc_id):
+                raise AdminError(
+                    f"{folder} is a disk of this node already. If the datacenter has removed it,"
+                    " or it is to begin anew: empty the folder first"
+                )
+            check_empty(folder)
+        identity, mark = _keys(root, clock, disk, randomness)
+        place = Place(config.name, offer.place.region, tuple(advertise or [listen]), mark)
+        config = msgspec.structs.replace(
+            config,
+            listen=listen,
+            advertise=advertise,
+            disks=[*config.disks, *map(str, new)],
+        )
+        request = joining.issue_request(
+            identity,
+            place,
+            offer,
+            host=config.host,
+            disks=config.disks,
+            roles=config.roles,
+            again=[str(folder) for folder in again],
+            now=now,
+        )
+        _ask(offer, token.strip(), request)
+        # With the marks last: who was cut off in between asks for the same again.
+        disk.write_atomic(root / NODE_FILE, shown_json(config), PRIVATE)
+        for folder in folders:
+            make_disk(folder, offer.dc.dc_id, disk)
+    except (TokensError, msgspec.MsgspecError) as error:
+        raise AdminError(str(error)) from None
+    except OSError as error:
+        raise AdminError(os_reason(error, root)) from None
+    return config
+
+
+def _config(root: Path) -> NodeConfig:
+    return msgspec.json.decode((root / NODE_FILE).read_bytes(), type=NodeConfig)
 
 
 def _roles(disks: list[Path], s3: str, wanted: list[str]) -> list[str]:
@@ -199,10 +272,11 @@ def _keys(root: Path, clock: Clock, disk: Disk, randomness: Randomness) -> tuple
     return identity, fingerprint(certificate)
 
 
-def _check_disks(folders: list[Path], dc_id: str) -> None:
+def _check_disks(folders: list[Path], dc_id: str, new: list[Path]) -> None:
+    """AdminError when two are one folder, or there is something else in one that is new."""
     for one, two in itertools.combinations(folders, 2):
         apart(one, two)
-    for folder in folders:
+    for folder in new:
         if not has_mark(folder, dc_id):
             check_empty(folder)
 
@@ -293,19 +367,18 @@ class OsNode:
 
     async def _start(self) -> None:
         root = self._root
-        config = msgspec.json.decode((root / NODE_FILE).read_bytes(), type=NodeConfig)
+        config = _config(root)
         for name in ("identity", "node.key"):
             check_private_mode(root / name)
         identity = Identity.load((root / "identity").read_bytes())
         tls = server_context(root / "node.crt", root / "node.key")
-        verifier = AccessVerifier(identity.dc_id)
+        mark = fingerprint((root / "node.crt").read_bytes())
 
-        def verify(token: str) -> bool:
-            now = self._clock.wall_ms() // 1000
+        def check(nonce: bytes, signature: bytes) -> bool:
             try:
-                verifier.verify(token, {config.dc_id: config.dc_key}.get, now)
-            except AccessDenied as error:
-                log.warning("a caller was refused", reason=error.reason)
+                check_answer(config.dc_key, nonce, signature, identity.dc_id, mark)
+            except TokenAltered:
+                log.warning("a caller was refused", reason="it is not the datacenter of this node")
                 return False
             return True
 
@@ -314,9 +387,8 @@ class OsNode:
         if GATEWAY in roles:
             self._gateway = await self._start_gateway(config, run)
         folders = [Path(each) for each in config.disks] if OS in roles else []
-        boot = self._randomness.token(16).hex()
         adopts = {} if self._gateway is None else {self._gateway.protocol: self._gateway.adopt}
-        server = NodeServer(self._disk, folders, verify, boot, keep_alive, adopts)
+        server = NodeServer(self._disk, folders, check, self._randomness.token, keep_alive, adopts)
         host, port = parse_listen(config.listen)
         bound = await server.start(host, port, tls)
         self._server = server

@@ -25,6 +25,7 @@ THREADED = {
     "dc/objects/slot_map.py": {"threading"},
     "dc/objects/coded_file.py": {"threading"},
     "dc/objects/nodes/client.py": {"threading"},
+    "dc/objects/pace.py": {"threading"},
     "dc/objects/nodes/server.py": {"threading"},
     "dc/objects/reader.py": {"threading"},
     "notary/hook_threads.py": {"threading"},

@@ -44,12 +44,17 @@ class _OfferClaims(DescribedClaims, frozen=True, forbid_unknown_fields=True, kw_
     roles: Roles
 
 
-class _RequestClaims(DescribedClaims, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _RequestClaims(
+    DescribedClaims, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
     aud: str
     offer_jti: str
     host: Label
     disks: Annotated[list[Label], msgspec.Meta(max_length=DISKS_MAX)]
     roles: Roles
+    again: Annotated[list[Label], msgspec.Meta(max_length=DISKS_MAX)] = msgspec.field(
+        default_factory=list
+    )
 
 
 _OFFER = TokenKind(
@@ -91,6 +96,8 @@ class JoinRequest:
     disks: list[str]
     offer_jti: str
     roles: list[str]
+    again: list[str]
+    """Those of the disks that were known before, and are empty now: they begin anew."""
 
 
 def issue(
@@ -134,6 +141,7 @@ def issue_request(
     host: str,
     disks: list[str],
     roles: Sequence[str] = (OS,),
+    again: Sequence[str] = (),
     now: int,
 ) -> str:
     """The node's request to the DC that made the offer. TokenMisused for what that would refuse."""
@@ -150,6 +158,7 @@ def issue_request(
         host=host,
         disks=disks,
         roles=_roles(roles),
+        again=list(again),
         iat=now,
         exp=now + EXCHANGE_LIFETIME_SECONDS,
         **describe(identity, place),
@@ -170,8 +179,16 @@ def read_request(request: str, own_dc_id: str, now: int) -> JoinRequest:
     if node.dc_id == own_dc_id:
         raise TokenMisused("a datacenter cannot be its own node")
     _check(claims.host, claims.disks, claims.roles)
+    if not set(claims.again) <= set(claims.disks):
+        raise TokenMisused("a disk that begins anew is none of the node's")
     return JoinRequest(
-        node, place, claims.host, list(claims.disks), claims.offer_jti, list(claims.roles)
+        node,
+        place,
+        claims.host,
+        list(claims.disks),
+        claims.offer_jti,
+        list(claims.roles),
+        list(claims.again),
     )
 
 

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from admin.client import AdminClient
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
+FewerHosts = Annotated[
+    bool,
+    typer.Option("--fewer-hosts", help="Accept that one of the hosts left could not be lost."),
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the datacenter.")]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from admin.commands.common import AsJson, client, family
+from admin.commands.common import AsJson, FewerHosts, client, family
 from admin.output import print_json, print_table
 
 app = family("The disks that objects are spread over.")
@@ -75,17 +75,19 @@ def drain(
     context: typer.Context,
     disk: Disk,
     undo: Annotated[bool, typer.Option("--undo", help="Keep it after all.")] = False,
+    fewer_hosts: FewerHosts = False,
     as_json: AsJson = False,
 ) -> None:
     """Let a disk become empty: what is on it is moved to the others, and nothing new goes there.
-    `disk list` tells when it is drained. Refused while the others are too few.
+    `disk list` tells when it is drained. Refused while the others are too few, or on so few hosts
+    that one of them could not be lost.
 
     \b
     Examples:
       farshore -C rome disk drain /mnt/a/rome
       farshore -C rome disk drain os1:/mnt/a/os1 --undo
     """
-    asked = {"disks": [disk], "undo": undo}
+    asked = {"disks": [disk], "undo": undo, "fewer_hosts": fewer_hosts}
     disks = client(context).post("disks", "drain", body=asked)["disks"]
     if as_json:
         print_json(disks)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from admin.commands.common import AsJson, client, directory, family
+from admin.commands.common import AsJson, FewerHosts, client, directory, family
 from admin.output import print_fields, print_json, print_note, print_table
 
 if TYPE_CHECKING:
     from admin.client import AdminClient
+    from admin.os_node import NodeConfig
 
 Name = Annotated[str, typer.Argument(metavar="NODE", help="The node's name.")]
 
@@ -69,7 +70,11 @@ _S3 = Annotated[
 _Metrics = Annotated[
     str, typer.Option(metavar="HOST:PORT", help="Where a gateway listens for Prometheus.")
 ]
-_Listen = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the datacenter connects.")]
+_LISTEN = "127.0.0.1:7100"
+_Listen = Annotated[
+    str,
+    typer.Option(metavar="HOST:PORT", help="Where the datacenter connects.", show_default=_LISTEN),
+]
 _Advertise = Annotated[
     list[str] | None,
     typer.Option(
@@ -94,42 +99,69 @@ def join(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A new folder for the node's keys.")
     ],
-    name: Annotated[str, typer.Option(help="The node's name.")],
+    name: Annotated[str, typer.Option(help="The node's name.", show_default=False)] = "",
     disk: _Disks = None,
     s3: _S3 = "",
     metrics: _Metrics = "",
-    listen: _Listen = "127.0.0.1:7100",
+    listen: _Listen = "",
     advertise: _Advertise = None,
     host: _Host = "",
     as_json: AsJson = False,
 ) -> None:
-    """Make this machine a node of the datacenter that made the token.
+    """Make this machine a node of the datacenter that made the token; or, where DIR is a node of it
+    already, give it more disks.
 
     \b
     Examples:
       farshore node join TOKEN /srv/os1 --name os1 --listen 10.0.0.11:7100 --disk /mnt/a/os1
       farshore serve /srv/os1
 
+      farshore node join TOKEN /srv/os1 --disk /mnt/c/os1
+
       farshore node join TOKEN /srv/gw1 --name gw1 --listen 10.0.0.21:7100 --s3 0.0.0.0:8000
       farshore serve /srv/gw1
     """
-    from admin.os_node import join as join_node
+    from admin import os_node
     from dc.system import SystemClock, SystemDisk, SystemRandomness
 
-    config = join_node(
-        folder,
-        token,
-        name=name,
-        listen=listen,
-        advertise=advertise or [],
-        host=host or name,
-        disks=disk or [],
-        s3=s3,
-        metrics=metrics,
-        clock=SystemClock(),
-        disk=SystemDisk(),
-        randomness=SystemRandomness(),
-    )
+    clock, system_disk, randomness = SystemClock(), SystemDisk(), SystemRandomness()
+    more = os_node.is_node(folder)
+    if more:
+        if name or host or s3 or metrics:
+            raise typer.BadParameter(
+                f"{folder} is a node already: only disks and addresses can be given"
+            )
+        config = os_node.extend(
+            folder,
+            token,
+            disks=disk or [],
+            listen=listen,
+            advertise=advertise or [],
+            clock=clock,
+            disk=system_disk,
+            randomness=randomness,
+        )
+    elif not name:
+        raise typer.BadParameter("say what the node is called: --name NAME")
+    else:
+        config = os_node.join(
+            folder,
+            token,
+            name=name,
+            listen=listen or _LISTEN,
+            advertise=advertise or [],
+            host=host or name,
+            disks=disk or [],
+            s3=s3,
+            metrics=metrics,
+            clock=clock,
+            disk=system_disk,
+            randomness=randomness,
+        )
+    _tell(config, folder, more, as_json)
+
+
+def _tell(config: "NodeConfig", folder: Path, more: bool, as_json: bool) -> None:
     facts = {
         "name": config.name,
         "datacenter": config.dc_name,
@@ -143,7 +175,8 @@ def join(
         print_json(facts)
         return
     print_fields(facts)
-    print(f"\nStart it with: farshore serve {folder}")
+    again = " anew, so that it gives its new disks," if more else ""
+    print(f"\nStart it{again} with: farshore serve {folder}")
 
 
 @app.command("list")
@@ -190,12 +223,14 @@ def release(
             help="The datacenter's name, where the node has its last disks: all is destroyed.",
         ),
     ] = "",
+    fewer_hosts: FewerHosts = False,
     as_json: AsJson = False,
 ) -> None:
     """Let a node go: move what is on its disks to the others, then forget it.
 
-    Refused while too few disks would be left. Ctrl-C ends the waiting, not the moving: release it
-    again to go on. The last node goes with all objects, and then the datacenter is deleted, too.
+    Refused while too few disks would be left, or so few hosts that one of them could not be lost.
+    Ctrl-C ends the waiting, not the moving: release it again to go on. The last node goes with all
+    objects, and then the datacenter is deleted, too.
 
     \b
     Examples:
@@ -203,7 +238,8 @@ def release(
       farshore -C paris node release os1 --lost
     """
     asked = client(context)
-    report = _released(asked, {"node": node, "lost": lost, "destroy": destroy}, as_json)
+    wanted = {"node": node, "lost": lost, "destroy": destroy, "fewer_hosts": fewer_hosts}
+    report = _released(asked, wanted, as_json)
     if report["destroyed"]:
         from admin.destroying import destroy as destroy_datacenter
         from dc.system import SystemClock

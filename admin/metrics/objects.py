@@ -10,7 +10,7 @@ from dc.objects.store import ContainerStore
 
 _REPAIR = ("idle", "scrubbing", "rebalancing", "repairing")
 _COMPACTION = ("idle", "counting", "moving", "waiting")
-_DISKS = ("ok", "missing", "failing", "draining", "drained")
+_DISKS = ("ok", "missing", "failing", "slow", "draining", "drained")
 _NODES = ("ok", "degraded", "leaving", "unreachable")
 
 

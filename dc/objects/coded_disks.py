@@ -269,7 +269,7 @@ class CodedDisks:
         except BaseException:
             self._discard(container, slot, number, file)
             raise
-        files[slot] = file
+        files[slot] = self.disks.paced(file, self.form(container).tier, number)
 
     def _header(self, container: int, slot: int) -> bytes:
         if not self.slots.is_known(container):
@@ -318,7 +318,8 @@ class CodedDisks:
 
     def _open(self, container: int, slot: int, number: int) -> File | None:
         try:
-            return self._place(number).disk.open(self._path(container, slot, number))
+            file = self._place(number).disk.open(self._path(container, slot, number))
+            return self.disks.paced(file, self.form(container).tier, number)
         except OSError as error:
             log.warning("a slot cannot be read", container=file_name(container), error=str(error))
             return None

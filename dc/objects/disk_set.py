@@ -6,8 +6,9 @@ from typing import NamedTuple
 import structlog
 
 from dc.objects.disk_place import DiskPlace
+from dc.objects.pace import PacedFile, Paces
 from dc.objects.tiers import Tier
-from dc.ports import Clock
+from dc.ports import Clock, File
 
 log = structlog.get_logger("objects")
 
@@ -39,6 +40,7 @@ class DiskSet:
         """Disks that are not there."""
         self.draining: set[int] = set()
         """Disks that are to become empty: nothing new goes there."""
+        self.paces = Paces(clock)
         self._removed: set[int] = set()
         self._bad_until: dict[int, float] = {}
 
@@ -55,9 +57,16 @@ class DiskSet:
         self.draining.discard(number)
         self.absent.discard(number)
         self.good_again(number)
+        self.paces.forget(number)
 
     def is_removed(self, number: int) -> bool:
         return number in self._removed
+
+    def paced(self, file: File, tier: str, number: int) -> File:
+        """The same file of a disk, which is not waited for when the disk is slow."""
+        if self.is_removed(number):
+            return file
+        return PacedFile(file, self.paces.of(tier, number, self.places[number].label))
 
     def numbers(self) -> list[int]:
         """All that were not removed."""

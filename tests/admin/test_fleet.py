@@ -9,10 +9,10 @@ import pytest
 from admin import fleet
 from admin.errors import AdminError
 from admin.fleet import Fleet
-from admin.fleet_shown import without
 from admin.fleet_state import read_state
 from admin.gateways import GatewayAt
 from admin.layout import Layout
+from admin.leaving import without
 from admin.os_node import _check_disks
 from dc.config import Config, Objects
 from dc.objects.coded_disks import CodedDisks
@@ -45,7 +45,7 @@ class World:
     async def join(self, token: str, node: Identity, name: str, **more: object) -> str:
         """What is answered: the problem, or ""."""
         now = SystemClock().wall_ms() // 1000
-        wanted = {"endpoint": "127.0.0.1:7", "host": name, "disks": ["/mnt/a"], **more}
+        wanted = {"endpoint": "127.0.0.1:7", "host": name, "disks": ["/mnt/a"], "again": [], **more}
         place = Place(name, "eu", (str(wanted["endpoint"]),), "0" * 64)
         request = joining.issue_request(
             node,
@@ -53,6 +53,7 @@ class World:
             joining.read(token, now),
             host=str(wanted["host"]),
             disks=list(wanted["disks"]),  # type: ignore[call-overload]
+            again=list(wanted["again"]),  # type: ignore[call-overload]
             now=now,
         )
         body = messages.encode_body(messages.PairCall(offer=token, request=request))
@@ -121,6 +122,35 @@ async def test_a_node_that_joins_again_as_another_one_is_refused(
     problem = await world.join(world.fleet.token(60)[0], os1, **wanted)
     assert "it is the node os1 already (os), with host os1 and the disks /mnt/a" in problem
     assert world.names() == ["os1"] and len(world.disks.disks.places) == 4
+
+
+async def test_a_node_gives_more_disks_behind_those_that_it_gave(world: World) -> None:
+    os1, token = identity(), world.fleet.token(60)[0]
+    assert not await world.join(world.fleet.token(60)[0], os1, "os1")
+    more = ["/mnt/a", "/mnt/b", "/mnt/c"]
+    for _ in range(2):
+        assert not await world.join(token, os1, "os1", disks=more)
+        assert world.fleet.labels_of("os1") == ["os1:/mnt/a", "os1:/mnt/b", "os1:/mnt/c"]
+        assert len(world.disks.disks.places) == 6
+    assert read_state(Layout(world.root / "paris")).nodes[0].disks == more
+    # The same token is of no use for further ones.
+    assert "used already" in await world.join(token, identity(), "os2")
+
+
+async def test_a_disk_that_was_removed_comes_back_only_when_it_is_said_to_be_empty(
+    world: World,
+) -> None:
+    os1, disks = identity(), ["/mnt/a", "/mnt/b"]
+    assert not await world.join(world.fleet.token(60)[0], os1, "os1", disks=disks)
+    await world.fleet.remove_disk("os1:/mnt/a", lost=True)
+    assert not await world.join(world.fleet.token(60)[0], os1, "os1", disks=[*disks, "/mnt/c"])
+    assert world.fleet.labels_of("os1") == ["os1:/mnt/b", "os1:/mnt/c"]
+    asked = {"disks": [*disks, "/mnt/c"], "again": ["/mnt/a"]}
+    assert not await world.join(world.fleet.token(60)[0], os1, "os1", **asked)
+    assert world.fleet.labels_of("os1") == ["os1:/mnt/a", "os1:/mnt/b", "os1:/mnt/c"]
+    assert read_state(Layout(world.root / "paris")).removed == []
+    shown = [one["disk"] for one in world.fleet.shown_disks()]
+    assert shown.count("os1:/mnt/a") == 1 and len(shown) == 6
 
 
 async def test_a_token_is_no_way_back_after_a_release(world: World) -> None:
@@ -193,7 +223,12 @@ async def test_a_folder_is_no_second_disk_by_another_name(world: World) -> None:
         await world.fleet.add_disk(world.root / "link" / "inner")
     for two in ([world.root / "disk0", world.root / "link"], [world.root, world.root / "disk0"]):
         with pytest.raises(AdminError, match=r"same folder|in the other"):
-            _check_disks(two, world.paris.dc_id)
+            _check_disks(two, world.paris.dc_id, two)
+
+
+async def test_a_slow_disk_is_shown(world: World) -> None:
+    world.disks.disks.paces.of("standard", 1, "disk1").is_slow = True
+    assert [one["state"] for one in world.fleet.shown_disks()] == ["ok", "slow", "ok"]
 
 
 async def test_a_disk_that_may_be_written_to_is_not_removed(world: World) -> None:
@@ -263,6 +298,36 @@ async def test_as_many_disks_are_left_as_it_takes(world: World) -> None:
     await world.fleet.drain(labels[:1], undo=True)
     assert not world.disks.disks.draining
     assert read_state(Layout(world.root / "paris")).draining == []
+
+
+async def test_as_many_hosts_are_left_as_the_loss_of_one_takes(world: World) -> None:
+    """2+1 on three nodes of two disks each, besides the disks of the datacenter, which stay out."""
+    for name in ("os1", "os2", "os3"):
+        token = world.fleet.token(60)[0]
+        assert not await world.join(token, identity(), name, disks=["/mnt/a", "/mnt/b"])
+    archive = Tier("archive", parse_mode("2+1"), ("os*",))
+    open_with(world, archive)
+    world.disks.disks.absent.clear()
+    with pytest.raises(AdminError) as caught:
+        await world.fleet.drain(world.fleet.labels_of("os1"))
+    assert str(caught.value).startswith(
+        "2+1 of the tier archive would be on 2 hosts, 3 now: one of them would have 2 of the 3"
+        " slots of a container, which can lose 1."
+    )
+    assert not world.disks.disks.draining
+    # One disk of each can go, for the host stays; what is not worse than now is not refused.
+    await world.fleet.drain(["os1:/mnt/a"])
+    await world.fleet.drain(world.fleet.labels_of("os1"), fewer_hosts=True)
+    await world.fleet.drain(world.fleet.labels_of("os1"))
+    with pytest.raises(AdminError, match="takes 3 disks, and 2 would be left"):
+        await world.fleet.drain(world.fleet.labels_of("os2"), fewer_hosts=True)
+    await world.fleet.drain(["os2:/mnt/a"])
+
+
+async def test_disks_of_the_datacenter_itself_are_hosts_of_their_own(world: World) -> None:
+    """As ever: two of three are enough for 1+1, so that one can go."""
+    await world.fleet.drain([str(world.root / "disk0")])
+    assert world.disks.disks.draining == {0}
 
 
 async def test_a_lost_disk_is_not_let_go_while_a_container_needs_it(world: World) -> None:

@@ -36,7 +36,7 @@ async def test_from_the_beginning_leases_of_an_earlier_process_count() -> None:
     """Before it listens to anybody: who is answered early is not answered too early."""
     for there in (True, False):
         names, clock = Names(), Moved()
-        at = GatewayAt(NodeAddress("gw1", (("127.0.0.1", 1),), "0" * 64), lambda: "")
+        at = GatewayAt(NodeAddress("gw1", (("127.0.0.1", 1),), "0" * 64), lambda nonce: nonce)
         made = Gateways(
             names,  # type: ignore[arg-type]
             None,  # type: ignore[arg-type]

@@ -5,23 +5,20 @@ import os
 import signal
 import socket
 import ssl
-import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 from gateways_kit import Cluster, status_of, tls_to
 from process_kit import Dc, eventually, farshore, free_port
 
 from dc.objects.nodes import wire
 from dc.remote.calls import PROTOCOL
-from dc.system import SystemClock, SystemRandomness
-from tokens.access import AccessTokens
 from tokens.certificate import make_certificate
+from tokens.fingerprint import fingerprint
+from tokens.hello import sign_answer
 from tokens.identity import Identity
 
 BUCKET = "photos"
@@ -166,45 +163,41 @@ def test_a_token_makes_what_it_says_and_once(cluster: Cluster, tmp_path: Path) -
     cluster.paris.cli("node", "release", "x", "--lost")
 
 
-def token_of(identity: Identity, node: dict[str, Any]) -> str:
-    """An access token of a datacenter for a node."""
-    clock = SystemClock()
-
-    def now() -> int:
-        return clock.wall_ms() // 1000
-
-    token = SystemRandomness().token
-    return AccessTokens(identity, node["id"], clock.monotonic, now, token).current()
-
-
 def test_strangers_are_told_nothing(cluster: Cluster, tmp_path: Path) -> None:
-    """Not without a token, nor with one of another datacenter, or for another node."""
+    """But for what was drawn: not who signs as another datacenter, or for another node."""
     shown = cluster.nodes_shown()
     port = int(shown["os1"]["endpoints"][0].rpartition(":")[2])
+    mark = fingerprint((cluster.nodes["os1"].folder / "node.crt").read_bytes())
     paris = Identity.load((cluster.paris.folder / "identity").read_bytes())
     tokyo = Identity.load((Dc(tmp_path / "tokyo", "tokyo").folder / "identity").read_bytes())
-    for said in (
-        b"",
-        b"GET / HTTP/1.1\r\n\r\n",
-        wire.frame(wire.Hello("")),
-        wire.frame(wire.Hello("v4.public.abc")),
-        wire.frame(wire.Hello(token_of(tokyo, shown["os1"]))),
-        wire.frame(wire.Hello(token_of(paris, shown["os0"]))),
-        wire.frame(wire.Ask(PROTOCOL, 0, "a" * 32, offset=0, length=1)),
+    ask = wire.frame(wire.Ask(PROTOCOL, 0, "b" * 32, length=1))
+    for said in (b"", b"GET / HTTP/1.1\r\n\r\n", ask):
+        with tls_to(port) as stranger:
+            assert heard_by(stranger, said + ask) == b"", said
+    for who, node, is_known in (
+        (tokyo, shown["os1"], False),
+        (paris, shown["os0"], False),
+        (paris, shown["os1"], True),  # The test asks as it should.
     ):
-        heard = b""
-        with tls_to(port) as stranger, suppress(OSError):
-            stranger.sendall(said + wire.frame(wire.Ask(PROTOCOL, 0, "b" * 32, length=1)))
-            stranger.settimeout(12)
-            while data := stranger.recv(4096):
-                heard += data
-        assert heard == b"", said
-    # Who has one is answered: the test asks as it should.
-    with tls_to(port) as known:
-        known.sendall(wire.frame(wire.Hello(token_of(paris, shown["os1"]))))
-        known.settimeout(5)
-        header, _ = struct.unpack(">II", known.recv(8))
-        assert msgspec.msgpack.decode(known.recv(header))
+        with tls_to(port) as caller:
+            caller.sendall(wire.frame(wire.Hello()))
+            header, _ = wire.lengths(caller.recv(wire.LENGTHS.size))
+            nonce = wire.nonce_of(caller.recv(header))
+            proof = wire.Proof(sign_answer(who, nonce, node["id"], mark))
+            caller.settimeout(5)
+            caller.sendall(wire.frame(proof))
+            with suppress(OSError):
+                assert bool(caller.recv(4096)) == is_known
+
+
+def heard_by(stranger: ssl.SSLSocket, said: bytes) -> bytes:
+    heard = b""
+    with suppress(OSError):
+        stranger.sendall(said)
+        stranger.settimeout(12)
+        while data := stranger.recv(4096):
+            heard += data
+    return heard
 
 
 def test_who_listens_in_the_place_of_a_gateway_is_told_nothing(

@@ -5,18 +5,16 @@ are kept and used again; a file that is written has one of its own, on which wri
 waiting for their answers: `sync` waits for all of them, and tells of what failed.
 
 A node that cannot be reached, or lets a call wait for too long, is a disk that fails: OSError. It
-is left alone for some seconds then, so that what can be decoded without it need not wait. Reads are
-given up early (`read_soon`) when they take much longer than most do.
+is left alone for some seconds then, so that what can be decoded without it need not wait.
 """
 
 import errno
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,27 +23,17 @@ from dc.objects.nodes import wire
 from dc.objects.nodes.wire import Answer, Ask
 from dc.ports import Buffer, Clock, Dial, File, Line
 
-T = TypeVar("T")
-
 CONNECT_SECONDS_MAX = 3.0
 CALL_SECONDS_MAX = 6.0
 """What a disk may take for one call. A write waits for the slowest of its disks."""
 AWAY_SECONDS = 5.0
 """How long a node that did not answer is not asked."""
 CONNECTIONS_KEPT = 16
-SOON_SECONDS_MIN = 0.03
-SOON_TIMES = 4.0
-"""A read is late when it takes so many times as long as nine of ten did lately."""
-LATE_MAX = 4
-"""So many late reads in a row, and none is tried there for a second. What must be done there is
-asked for all the same: a slow node is no disk that fails."""
-LATE_SECONDS = 1.0
 UNANSWERED_MAX = 256
 """Writes whose answers were not taken yet: a node that cannot get rid of its answers takes no
 more writes."""
-_REMEMBERED = 64
-_READERS = ThreadPoolExecutor(32, thread_name_prefix="remote reads")
-Token = Callable[[], str]
+Prove = Callable[[bytes], bytes]
+"""The datacenter's signature over what a node has drawn (`tokens/hello.py`)."""
 
 
 class NodeAddress(NamedTuple):
@@ -60,15 +48,25 @@ class NodeAddress(NamedTuple):
 class _Connection:
     """One connection, used by one thread at a time."""
 
-    def __init__(self, line: Line, token: str) -> None:
+    def __init__(self, line: Line, prove: Prove) -> None:
         self._line = line
         try:
-            line.send(wire.frame(wire.Hello(token)))
+            line.send(wire.frame(wire.Hello()))
+            line.send(wire.frame(wire.Proof(prove(self._challenged()))))
             answer, _ = self.receive()
+            if answer.error:
+                raise wire.raised(answer)
         except BaseException:
             self.close()
             raise
         self.boot = answer.boot
+
+    def _challenged(self) -> bytes:
+        try:
+            raw = self._line.receive(wire.LENGTHS.size)
+        except ConnectionError:
+            raise wire.ended_at_once() from None
+        return wire.nonce_of(self._line.receive(wire.lengths(raw, payload_max=0)[0]))
 
     def ask(self, ask: Ask, payload: Buffer = b"") -> None:
         self._line.send(wire.frame(ask, payload))
@@ -91,19 +89,16 @@ class _Connection:
 
 
 class RemoteNode:
-    """The connections to one node. `token` gives an access token for it; used from all threads."""
+    """The connections to one node. `prove` shows it who asks; used from all threads."""
 
-    def __init__(self, address: NodeAddress, token: Token, clock: Clock, dial: Dial) -> None:
+    def __init__(self, address: NodeAddress, prove: Prove, clock: Clock, dial: Dial) -> None:
         self.address = address
         self._dial = dial
-        self._token = token
+        self._prove = prove
         self._clock = clock
         self._kept: deque[_Connection] = deque()
         self._lock = threading.Lock()
         self._away_until = 0.0
-        self._late_until = 0.0
-        self._late = 0
-        self._took: deque[float] = deque(maxlen=_REMEMBERED)
         self._closed = False
 
     def call(self, ask: Ask, payload: Buffer = b"") -> tuple[Answer, bytes]:
@@ -141,7 +136,7 @@ class RemoteNode:
         try:
             at = self.address
             line = self._dial(at.endpoints, at.fingerprint, CONNECT_SECONDS_MAX, CALL_SECONDS_MAX)
-            return _Connection(line, self._token())
+            return _Connection(line, self._prove)
         except OSError as error:
             self.failed()
             raise self._named(error) from error
@@ -176,42 +171,12 @@ class RemoteNode:
         number = error.errno or (errno.ETIMEDOUT if isinstance(error, TimeoutError) else errno.EIO)
         return OSError(number, f"node {self.address.name}: {error.strerror or error}")
 
-    # -- reads that are given up ------------------------------------------------------------------
-
-    def soon(self, work: Callable[[], T]) -> T | None:
-        """What `work` gives, None when it takes much longer than such things do."""
-        began = self._clock.monotonic()
-        if began < max(self._away_until, self._late_until):
-            return None
-        future: Future[T] = _READERS.submit(work)
-        try:
-            result = future.result(self._threshold())
-        except TimeoutError:
-            if not future.done():
-                self._was_late(future)
-                return None
-            raise
-        self._late = 0
-        self._took.append(self._clock.monotonic() - began)
-        return result
-
-    def _threshold(self) -> float:
-        """Seconds after which a read is late."""
-        took = sorted(self._took.copy())
-        if not took:
-            return CALL_SECONDS_MAX
-        return max(SOON_SECONDS_MIN, SOON_TIMES * took[len(took) * 9 // 10])
-
-    def _was_late(self, future: Future[T]) -> None:
-        future.cancel()
-        self._late += 1
-        if self._late >= LATE_MAX:
-            self._late = 0
-            self._late_until = self._clock.monotonic() + LATE_SECONDS
-
 
 class RemoteFile:
     """A file on a disk of a node (`dc.ports.File`). `writer`: it was created here and now."""
+
+    is_elsewhere = True
+    """Reads can take long, and are not to be waited for (`dc/objects/pace.py`)."""
 
     def __init__(
         self, node: RemoteNode, disk: int, name: str, writer: _Connection | None = None
@@ -277,10 +242,6 @@ class RemoteFile:
 
     def read(self, length: int, offset: int) -> bytes:
         return self._node.call(self._ask(wire.READ, length=length, offset=offset))[1]
-
-    def read_soon(self, length: int, offset: int) -> bytes | None:
-        """The same, None when the node is slow."""
-        return self._node.soon(lambda: self.read(length, offset))
 
     def read_cached(self, length: int, offset: int) -> bytes | None:
         return None

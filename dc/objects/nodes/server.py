@@ -23,16 +23,19 @@ from dc.objects.nodes import wire
 from dc.objects.nodes.wire import Answer, Ask
 from dc.ports import Disk, File
 from dc.worker import spawn
+from tokens.hello import NONCE_BYTES
 
 log = structlog.get_logger("node")
 
 FILES_MAX = 512
 HELLO_SECONDS = 10.0
+_BOOT_BYTES = 16
 CONNECTIONS_MAX = 256
 STRANGERS_MAX = 32
-"""Connections that have not said yet who they are. With one more the oldest of them is ended: so
+"""Connections that have not shown yet who they are. With one more the oldest of them is ended: so
 they take little, and nobody can keep out the datacenter by being many."""
-Verify = Callable[[str], bool]
+Check = Callable[[bytes, bytes], bool]
+"""Whether a signature over a nonce is the datacenter's for this node (`tokens/hello.py`)."""
 Gateway = Callable[[asyncio.StreamReader, asyncio.StreamWriter, Ask], Awaitable[None]]
 """Makes what it can of a connection that is meant for a gateway; returns when it has ended."""
 Keep = Callable[[Any], None]
@@ -125,29 +128,30 @@ class _Files:
 
 
 class NodeServer:
-    """`folders` are the disks; `verify` says whether a token is one of the datacenter's; `boot` is
-    drawn at each start; `keep` makes a socket one that stays, however long nothing is said. All of
-    `disk` is done in its threads."""
+    """`folders` are the disks; `check` says whether it is the datacenter that calls; `token` gives
+    so many random bytes; `keep` makes a socket one that stays, however long nothing is said. All
+    of `disk` is done in its threads."""
 
     def __init__(
         self,
         disk: Disk,
         folders: Sequence[Path],
-        verify: Verify,
-        boot: str,
+        check: Check,
+        token: Callable[[int], bytes],
         keep: Keep,
         gateways: Mapping[str, Gateway] = {},
     ) -> None:
         self._disk = disk
         self._folders = list(folders)
-        self._verify = verify
-        self._boot = boot
+        self._check = check
+        self._token = token
+        self._boot = token(_BOOT_BYTES).hex()
         self._keep = keep
         self._gateways = gateways
         self._files = _Files(disk)
         self._connections: set[asyncio.Task[None]] = set()
         self._strangers: dict[asyncio.Task[None], None] = {}
-        """Those of them that have not shown a token, the oldest first."""
+        """Those of them that have not shown who they are, the oldest first."""
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext) -> int:
@@ -204,8 +208,8 @@ class NodeServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(HELLO_SECONDS):
-                header, _ = await _read(reader, payload_max=0)
-            if not self._verify(wire.decode_hello(header).token):
+                known = await self._meet(reader, writer)
+            if not known:
                 return
             task = asyncio.current_task()
             assert task is not None
@@ -227,6 +231,21 @@ class NodeServer:
             log.warning("a connection was ended", reason=f"{type(error).__name__}: {error}")
         finally:
             writer.transport.abort()
+
+    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Whether it is the datacenter that calls."""
+        said = wire.decode_hello((await _read(reader, payload_max=0))[0])
+        if said.version != wire.VERSION:
+            what = f"this node speaks version {wire.VERSION}, and is asked in {said.version}"
+            log.warning("a caller was refused", reason=what)
+            refusal = wire.Challenge(error=errno.EPROTO, text=f"{what}: upgrade the older one")
+            writer.write(wire.frame(refusal))
+            await writer.drain()
+            return False
+        nonce = self._token(NONCE_BYTES)
+        writer.write(wire.frame(wire.Challenge(nonce)))
+        proof = wire.decode_proof((await _read(reader, payload_max=0))[0])
+        return self._check(nonce, proof.signature)
 
     # -- in disk threads --------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from moved_clock import MovedClock
 from object_checks import FOLDER, noise
-from object_disks import ROOT, FixedClock, MemoryDisk, MemoryFile
+from object_disks import ROOT, FixedClock, MemoryDisk
 from test_coded_store import coded, folders, one_by_one, store_on
 from test_disks_come_and_go import mend, mender_on
 from test_mending import check_on, renew, slots, some_bodies
@@ -17,6 +18,7 @@ from dc.objects.coded_disks import CodedDisks, ContainerRemoved
 from dc.objects.disk_place import DiskPlace, local_places
 from dc.objects.disk_set import DiskSet
 from dc.objects.format import file_name
+from dc.objects.pace import Pace
 from dc.objects.redundancy import Mode, parse_mode
 from dc.ports import File
 
@@ -261,8 +263,47 @@ def test_slots_go_to_different_hosts_first() -> None:
 async def test_disks_that_are_all_slow_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     mode = parse_mode("2+1")
     disk, stored = await some_bodies(mode)
-    monkeypatch.setattr(MemoryFile, "read_soon", lambda *_: None, raising=False)
+    monkeypatch.setattr(Pace, "read", lambda *_: None)
     await check_on(disk, mode, stored)
+
+
+async def test_a_disk_that_was_always_slow_is_read_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    mode, clock = parse_mode("2+1"), MovedClock()
+    disk, _ = await some_bodies(mode)
+    disks = CodedDisks(
+        disk, local_places(disk, folders(mode)), "dc", mode, clock=clock, side=one_by_one
+    )
+    disks.make_dirs(ROOT)
+    container = disks.slots.containers()[0]
+    slow = disks.slots.places[container][0]
+    real, asked = MemoryDisk.open, 0
+
+    def opened(self: MemoryDisk, path: Path) -> File:
+        file = real(self, path)
+        read = file.read
+
+        def slowly(length: int, offset: int) -> bytes:
+            nonlocal asked
+            if disks.disks.places[slow].folder in path.parents:
+                asked += 1
+                clock.now += 0.5
+            return read(length, offset)
+
+        file.read = slowly  # type: ignore[method-assign]
+        return file
+
+    monkeypatch.setattr(MemoryDisk, "open", opened)
+    file = disks.coded(container)
+    whole = file.read(file.size(), 0)
+    for _ in range(20):
+        assert file.read(len(whole), 0) == whole
+    assert disks.disks.paces.slow() == {slow}
+    before, began = asked, clock.now
+    assert file.read(len(whole), 0) == whole
+    assert asked == before and clock.now == began
+    file.close()
+    disks.remove_place(slow)
+    assert disks.disks.paces.slow() == set()
 
 
 async def test_what_cannot_be_decoded_is_moved_as_it_is() -> None:

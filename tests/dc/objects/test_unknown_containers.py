@@ -12,7 +12,7 @@ from test_disks_come_and_go import mend, mender_on, take_away
 from test_mending import check_on, slots, some_bodies
 from tier_kit import DISKS, choose, lose, tier, tiered
 
-from admin.fleet_shown import without
+from admin.leaving import without
 from dc.objects.api import MissingData, ObjectsError
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.disk_set import BAD_SECONDS

@@ -134,23 +134,6 @@ def test_an_answer_that_comes_by_drops_is_given_up() -> None:
     theirs.close()
 
 
-async def test_a_slow_node_is_no_disk_that_fails(host: Host) -> None:
-    """Reads that need not wait are not tried there for a while; all else is."""
-    node = host.node()
-
-    def work() -> None:
-        node.call(Ask(wire.LIST, 0))
-        node._took.append(0.001)
-        ended = threading.Event()
-        for _ in range(client_module.LATE_MAX):
-            assert node.soon(ended.wait) is None
-        ended.set()
-        assert node.soon(lambda: 1) is None
-        assert node.call(Ask(wire.LIST, 0))[0] == Answer()
-
-    await away(work)
-
-
 # -- files ----------------------------------------------------------------------------------------
 
 
