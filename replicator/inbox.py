@@ -6,7 +6,8 @@ in the transaction that applies its change, or when its item has a later state: 
 the peer, from where it then comes by the feed.
 
 Small bodies and large ones have slots of their own, so neither waits for the other; how many ranges
-of large bodies come at once is bounded for all together. An entry that fails is tried again after a
+of large bodies come at once is bounded for all together, and so is all of it by what the line
+carries (`replicator/appetite.py`). An entry that fails is tried again after a
 back-off that doubles up to five minutes, with jitter, and is shown with its reason. When a stream
 to the peer opens, everything is tried at once.
 
@@ -30,6 +31,7 @@ from dc.placement import elsewhere, is_elsewhere
 from dc.stamps import stamp_origin
 from dc.worker import Worker, spawn
 from replicator import messages, wire
+from replicator.appetite import Appetite
 from replicator.client import PeerClient
 from replicator.errors import ReplicatorError, WireError, printable
 from replicator.home import Home
@@ -42,7 +44,6 @@ from replicator.limits import (
     INBOX_POLL_SECONDS,
     INLINE_BYTES_MAX,
     LARGE_AT_ONCE,
-    LARGE_RANGES_AT_ONCE,
     RETRY_FIRST_SECONDS,
     SMALL_AT_ONCE,
 )
@@ -62,7 +63,7 @@ class Inbox:
         self._peer = peer
         self._client = client
         self._inbound = inbound
-        self._slots = asyncio.Semaphore(LARGE_RANGES_AT_ONCE)
+        self._appetite = Appetite()
         self._running: dict[int, tuple[asyncio.Task[None], bool]] = {}
         self._taken = {False: 0, True: 0}
         """How many slots of small and of large ones."""
@@ -291,7 +292,7 @@ class Inbox:
             self._home,
             self._client,
             wanted,
-            slots=self._slots,
+            appetite=self._appetite,
             save=progress.save,
             took=self._inbound.took_bytes,
             known=self._pieces.setdefault(progress.entry.seq, {}),
