@@ -75,6 +75,7 @@ class Consumer:
             epoch_before = cursor.epoch if cursor else ""
             cursor = await self._meet(hello, cursor)
             await self._home.meet()
+            self._inbound.unfinished = await self._inbox.unfinished()
             self._inbound.started(cursor, hello.end)
             self._seed_end = hello.end
             self._inbox.link_is_up(again=was_idle and cursor.epoch == epoch_before)

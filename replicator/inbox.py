@@ -38,6 +38,7 @@ from replicator.home import Home
 from replicator.limits import (
     CHANGE_RETRY_MAX_SECONDS,
     ERROR_CHARACTERS_MAX,
+    FAILING_TOLD_MAX,
     INBOX_IDLE_SECONDS,
     INBOX_LOOKED_MAX,
     INBOX_PAGE,
@@ -46,10 +47,11 @@ from replicator.limits import (
     LARGE_AT_ONCE,
     RETRY_FIRST_SECONDS,
     SMALL_AT_ONCE,
+    UNFINISHED_TOLD_MAX,
 )
 from replicator.placing import Placing
 from replicator.records import body_asked, incoming, incoming_absent, incoming_write, stamps
-from replicator.status import Inbound
+from replicator.status import Inbound, Unfinished
 from replicator.transfer import Extents, Piece, Transfer
 
 log = structlog.get_logger("inbox")
@@ -116,6 +118,15 @@ class Inbox:
         self.moved.set()
         if added:
             self._wake.set()
+
+    async def unfinished(self) -> Unfinished:
+        """What is not finished now."""
+        names, peer = self._home.names, self._peer.dc_id
+        count, lowest = await names.inbox_state(peer)
+        if not count:
+            return Unfinished(0, 0, [], [], 0)
+        found = await names.inbox_open(peer, UNFINISHED_TOLD_MAX, FAILING_TOLD_MAX)
+        return Unfinished(count, lowest, *found)
 
     async def forget(self, cursor: Cursor, exchanged: Exchanged | None = None) -> None:
         """Drop everything, and start over at `cursor` of another feed of the peer; `exchanged`: and
