@@ -1,7 +1,9 @@
 """What peers lacked of this DC's writes when they lost it (`docs/failover.md`).
 
-Before anything that peers have made since can supersede what they lack, it is noted: whenever a
-stream opens, in either direction, for each peer that does not have our feed open. That peer's
+Before anything can supersede what they lack, it is noted: when this DC starts, before clients are
+served, and whenever a stream opens, in either direction, for each peer that does not have our feed
+open. What is overwritten before it is noted, here, by a later write that is noted itself, is not in
+the list; where that may be so the list says so (`replaced`). That peer's
 cursor, which it brings when it opens the feed, and its first acknowledgement then say what it
 really lacked: positions after the cursor, and those before it whose bodies it did not have yet.
 
@@ -45,6 +47,8 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
     cursor: int | None
     exact: bool
     at_least: bool
+    replaced: bool
+    """Some that it lacked may have been replaced here before they were noted."""
     writes: int
     bytes: int
 
@@ -84,7 +88,7 @@ class _Peer:
     def __init__(self) -> None:
         self.is_away = True
         self.looked = False
-        self.noted = 0
+        self.noted = self.gap = 0
         self.absence: Absence | None = None
         self.came_with: int | None = None
 
@@ -135,12 +139,13 @@ class Absences:
             known.noted = known.absence.end if known.absence else 0
         end = self._names.feed_end
         absence = known.absence or Absence(
-            peer=dc_id, since_ms=progress.heard_ms, acked=progress.acked
+            peer=dc_id, since_ms=progress.heard_ms, acked=progress.acked, gap=known.gap
         )
         after = max(known.noted, progress.acked)
         if after < end:
             absence = await self._names.unshipped.note(absence, after, end)
         known.noted = end
+        known.gap = absence.gap
         known.absence = absence if absence.id else None
 
     async def opened(self, dc_id: str, after: int, recognised: bool) -> None:
@@ -204,6 +209,7 @@ class Absences:
                     cursor=one.cursor,
                     exact=one.exact,
                     at_least=one.at_least,
+                    replaced=one.replaced,
                     writes=count,
                     bytes=size,
                 )

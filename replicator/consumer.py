@@ -50,6 +50,8 @@ class Consumer:
         self._inbox = inbox
         self._inbound = inbound
         self._seed_end = 0
+        self._broke: Exception | None = None
+        """What ended the stream that is taken in to its end."""
         self._intake = Intake(home, peer, inbound, told)
 
     async def run(self) -> None:
@@ -73,6 +75,7 @@ class Consumer:
             epoch_before = cursor.epoch if cursor else ""
             cursor = await self._meet(hello, cursor)
             await self._home.meet()
+            self._inbound.unfinished = await self._inbox.unfinished()
             self._inbound.started(cursor, hello.end)
             self._seed_end = hello.end
             self._inbox.link_is_up(again=was_idle and cursor.epoch == epoch_before)
@@ -103,6 +106,7 @@ class Consumer:
         return fresh
 
     async def _pipeline(self, content: aiohttp.StreamReader, cursor: Cursor) -> None:
+        self._broke = None
         received: asyncio.Queue[wire.Batch | None] = asyncio.Queue(1)
         prepared: asyncio.Queue[Prepared | None] = asyncio.Queue(1)
         async with TaskGroup() as group:
@@ -111,6 +115,8 @@ class Consumer:
             apply = group.create_task(self._apply(prepared))
             watch = group.create_task(self._watch())
             apply.add_done_callback(lambda _: watch.cancel())
+        if self._broke is not None:
+            raise self._broke
 
     async def _watch(self) -> None:
         """Nothing but a new stream helps when one of the three waits for ever, here or there."""
@@ -132,6 +138,12 @@ class Consumer:
         while True:
             try:
                 frame = await _frame(content, self._inbound)
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                # What has come is taken in all the same: on a line that breaks all the time little
+                # comes, and none of it may be thrown away.
+                self._broke = error
+                await received.put(None)
+                return
             except asyncio.IncompleteReadError as error:
                 if error.partial:
                     raise WireError("the stream ended inside a frame") from None

@@ -25,7 +25,6 @@ from dc.stamps import stamp_origin
 from replicator import wire
 from replicator.home import Home
 from replicator.limits import (
-    BATCH_BYTES,
     BATCH_GAP_SECONDS,
     COLD_READS_MAX,
     FEED_ITEMS,
@@ -71,6 +70,7 @@ class FeedStream:
         self._peer = peer
         self._direct = direct
         self._outbound = outbound
+        self._batches = outbound.batches = outbound.batches.next(after)
         self._their_epoch = their_epoch
         self._packer = Packer() if packed else None
         self._patience = patience
@@ -143,7 +143,7 @@ class FeedStream:
             if entry.seq > self._give_back_until and self._told_us(entry.change):
                 continue
             weight = self._weight(entry)
-            if group and size + weight > BATCH_BYTES:
+            if group and size + weight > self._batches.limit:
                 await self._tell(send, group[-1].seq, group)
                 group, size = [], 0
             group.append(entry)
@@ -167,7 +167,8 @@ class FeedStream:
         return goes_to(self._home, self._peer.name, version)
 
     def _is_inline(self, version: Version) -> bool:
-        if version.size > INLINE_BYTES_MAX or is_elsewhere(version.extents):
+        most = min(INLINE_BYTES_MAX, self._batches.limit)
+        if version.size > most or is_elsewhere(version.extents):
             return False
         origin = stamp_origin(version.stamp)
         if origin == self._peer.dc_id and self._after >= self._give_back_until:
@@ -195,6 +196,7 @@ class FeedStream:
             self._outbound.sends(self, group[-1].seq)
         end = max(self._home.names.feed_end, last)
         frame = wire.encode_batch(self._told, last, end, records, self._packer)
+        self._batches.sent(last, len(frame))
         await self._send(send, frame)
         self._outbound.records += len(records)
         self._told = last

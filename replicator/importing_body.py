@@ -4,7 +4,6 @@ It is a `Transfer` whose bytes are handed to it: ranges, what is read back after
 check of the whole are the same. Pieces come in their order; what is here already passes by.
 """
 
-import asyncio
 from collections import deque
 
 import msgspec
@@ -13,6 +12,7 @@ from awscrt.checksums import crc64nvme
 from dc.names.model import Extent, Inboxed
 from dc.objects.api import BodyWriter
 from replicator import wire
+from replicator.appetite import Appetite
 from replicator.client import PeerClient
 from replicator.errors import FileRefused
 from replicator.home import Home
@@ -35,7 +35,7 @@ class FiledBody(Transfer):
             home,
             client,
             wanted,
-            slots=asyncio.Semaphore(1),
+            appetite=Appetite(),
             save=self._keep,
             took=lambda _: None,
         )

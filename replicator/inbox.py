@@ -6,7 +6,8 @@ in the transaction that applies its change, or when its item has a later state: 
 the peer, from where it then comes by the feed.
 
 Small bodies and large ones have slots of their own, so neither waits for the other; how many ranges
-of large bodies come at once is bounded for all together. An entry that fails is tried again after a
+of large bodies come at once is bounded for all together, and so is all of it by what the line
+carries (`replicator/appetite.py`). An entry that fails is tried again after a
 back-off that doubles up to five minutes, with jitter, and is shown with its reason. When a stream
 to the peer opens, everything is tried at once.
 
@@ -30,25 +31,27 @@ from dc.placement import elsewhere, is_elsewhere
 from dc.stamps import stamp_origin
 from dc.worker import Worker, spawn
 from replicator import messages, wire
+from replicator.appetite import Appetite
 from replicator.client import PeerClient
 from replicator.errors import ReplicatorError, WireError, printable
 from replicator.home import Home
 from replicator.limits import (
     CHANGE_RETRY_MAX_SECONDS,
     ERROR_CHARACTERS_MAX,
+    FAILING_TOLD_MAX,
     INBOX_IDLE_SECONDS,
     INBOX_LOOKED_MAX,
     INBOX_PAGE,
     INBOX_POLL_SECONDS,
     INLINE_BYTES_MAX,
     LARGE_AT_ONCE,
-    LARGE_RANGES_AT_ONCE,
     RETRY_FIRST_SECONDS,
     SMALL_AT_ONCE,
+    UNFINISHED_TOLD_MAX,
 )
 from replicator.placing import Placing
 from replicator.records import body_asked, incoming, incoming_absent, incoming_write, stamps
-from replicator.status import Inbound
+from replicator.status import Inbound, Unfinished
 from replicator.transfer import Extents, Piece, Transfer
 
 log = structlog.get_logger("inbox")
@@ -62,7 +65,7 @@ class Inbox:
         self._peer = peer
         self._client = client
         self._inbound = inbound
-        self._slots = asyncio.Semaphore(LARGE_RANGES_AT_ONCE)
+        self._appetite = Appetite()
         self._running: dict[int, tuple[asyncio.Task[None], bool]] = {}
         self._taken = {False: 0, True: 0}
         """How many slots of small and of large ones."""
@@ -115,6 +118,15 @@ class Inbox:
         self.moved.set()
         if added:
             self._wake.set()
+
+    async def unfinished(self) -> Unfinished:
+        """What is not finished now."""
+        names, peer = self._home.names, self._peer.dc_id
+        count, lowest = await names.inbox_state(peer)
+        if not count:
+            return Unfinished(0, 0, [], [], 0)
+        found = await names.inbox_open(peer, UNFINISHED_TOLD_MAX, FAILING_TOLD_MAX)
+        return Unfinished(count, lowest, *found)
 
     async def forget(self, cursor: Cursor, exchanged: Exchanged | None = None) -> None:
         """Drop everything, and start over at `cursor` of another feed of the peer; `exchanged`: and
@@ -291,7 +303,7 @@ class Inbox:
             self._home,
             self._client,
             wanted,
-            slots=self._slots,
+            appetite=self._appetite,
             save=progress.save,
             took=self._inbound.took_bytes,
             known=self._pieces.setdefault(progress.entry.seq, {}),

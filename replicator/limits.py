@@ -15,6 +15,12 @@ FRAME_BYTES_MAX: Final = 8 * MIB
 RECORD_BYTES_MAX: Final = FRAME_BYTES_MAX - KIB
 # A batch is closed when it has this much, so that no frame comes near the limit.
 BATCH_BYTES: Final = 2 * MIB
+# What it may shrink to on a line that breaks before it has carried a batch: a change or some.
+BATCH_BYTES_MIN: Final = 4 * KIB
+# A batch may have this fraction of what the line carried before it broke.
+BATCH_SHARE: Final = 8
+# Batches whose way is known; more are not under way.
+BATCHES_REMEMBERED: Final = 4096
 RECORDS_MAX: Final = 2000
 # Between batches, when the stream is at the feed's end: single changes are not held up, and a load
 # of thousands a second comes in fifty batches.
@@ -80,6 +86,9 @@ RANGES_PER_BODY_MAX: Final = 2000
 RANGES_AT_ONCE: Final = 4
 # Of a range that was cut, less than this is fetched anew: each piece is an extent of the object.
 CUT_BYTES_MIN: Final = 256 * KIB
+# On a line that breaks often less is kept (`replicator/appetite.py`), but no more such pieces: the
+# list of a body's pieces is written again and again.
+CUT_PIECES_MAX: Final = 8192
 # How often such pieces are recorded: each time the list of all of them is written.
 CUT_SAVE_SECONDS: Final = 1.0
 # How long the other ranges of a body may go on when one has given up.

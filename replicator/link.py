@@ -38,7 +38,6 @@ from replicator.limits import (
     ACK_SECONDS,
     DRAW_ACK_SECONDS,
     ERROR_CHARACTERS_MAX,
-    FAILING_TOLD_MAX,
     FIRST_ENDPOINT_SECONDS,
     OFFLINE_RETRY_SECONDS,
     PACE_SECONDS,
@@ -311,20 +310,16 @@ class Link:
             return 0
         self._inbox.moved.clear()
         cursor = self.inbound.cursor
-        positions: list[int] = []
-        failing: list[tuple[int, str]] = []
-        names, dc_id = self._home.names, self.peer.dc_id
+        at_first = self.inbound.unfinished
         try:
-            count, lowest = await names.inbox_state(dc_id)
-            if count:
-                positions, failing, self.inbound.failing = await names.inbox_open(
-                    dc_id, UNFINISHED_TOLD_MAX, FAILING_TOLD_MAX
-                )
+            found = await self._inbox.unfinished()
         except NamesError:
             # The worker comes again, and must find that there is something to tell.
             self._inbox.moved.set()
             raise
-        self.inbound.inbox_is(count)
+        self.inbound.failing = found.failing_count
+        self.inbound.inbox_is(found.entries)
+        found = found.and_of(at_first, UNFINISHED_TOLD_MAX)
         now = self.inbound.cursor
         if cursor is None or now is None or not self.inbound.connected:
             return 0
@@ -332,15 +327,15 @@ class Link:
             # Meanwhile the feed was opened anew, and may be another one: this says nothing of it.
             self._inbox.moved.set()
             return 0
-        position = taken_effect(cursor.seq, count, lowest)
+        position = taken_effect(cursor.seq, found.entries, found.lowest)
         self._settled(position)
-        taken, unfinished = open_positions(cursor.seq, positions, UNFINISHED_TOLD_MAX)
+        taken, unfinished = open_positions(cursor.seq, found.positions, UNFINISHED_TOLD_MAX)
         ack = messages.Ack(
             epoch=cursor.epoch,
             position=position,
             taken=taken,
             unfinished=unfinished,
-            failing=failing,
+            failing=found.failing,
         )
         try:
             await self.client.ack(ack)
@@ -350,6 +345,11 @@ class Link:
             self._inbox.moved.set()
             return RETRY_MAX_SECONDS if self.inbound.idle else 1.0
         self._acked_at = self._home.clock.monotonic()
+        if at_first is not None and self.inbound.unfinished is at_first:
+            self.inbound.unfinished = None
+            if at_first.entries:
+                # Some of it may be finished by now.
+                self._inbox.moved.set()
         return ACK_SECONDS
 
     def _settled(self, position: int) -> None:

@@ -11,6 +11,7 @@ from dc.names.knowledge import Knowledge
 from dc.names.model import Backlog
 from dc.ports import Clock
 from replicator import messages
+from replicator.batching import Batches
 from replicator.limits import DRAW_LATE_SECONDS, ENDED_EPOCHS_MAX
 from replicator.told import Told
 
@@ -22,6 +23,8 @@ class Outbound:
         self._knowledge = knowledge
         self._peer = peer
         self.told = Told(peer)
+        self.batches = Batches()
+        """Of the stream that was opened last."""
         self._stream: object = None
         self._epoch = ""
         """Of the peer's process that opened our feed last."""
@@ -154,6 +157,7 @@ class Outbound:
     def acknowledged(self, ack: messages.Ack) -> None:
         """One that was long on its way may come after a later one."""
         self._knowledge.note_progress(self._peer, max(self.acked or 0, ack.position))
+        self.batches.taken(ack.taken)
         if ack.taken >= self.taken:
             self.taken, self.unfinished = ack.taken, frozenset(ack.unfinished)
             self.failing = dict(ack.failing)

@@ -127,6 +127,8 @@ class Replicator:
 
     async def start(self, host: str, port: int) -> int:
         """Listen for peers and follow those there are; returns the port. OSError."""
+        # Before clients are served: what they overwrite can be noted no more.
+        await self._server.absences.meet()
         server = accepting(self._web)
         self._listener = await self._home.network.listen(server, host, port, self._tls)
         self._home.port = self._listener.port

@@ -1,5 +1,7 @@
 """What the replicator tells of itself: shapes for the admin API and the command line."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from dc.names.exchanges import Exchanged
@@ -215,6 +217,25 @@ class ReplicationStatus(msgspec.Struct, frozen=True, kw_only=True):
     peers: list[PeerStatus]
 
 
+class Unfinished(NamedTuple):
+    """What of a peer's changes is in the inbox: how many, the lowest position or 0, the lowest
+    ones; the first that were tried in vain, with the reasons, and how many of these there are."""
+
+    entries: int
+    lowest: int
+    positions: list[int]
+    failing: list[tuple[int, str]]
+    failing_count: int
+
+    def and_of(self, earlier: "Unfinished | None", limit: int) -> "Unfinished":
+        """With what was not finished earlier, the first so many of both."""
+        if earlier is None or not earlier.entries:
+            return self
+        positions = sorted({*self.positions, *earlier.positions})[:limit]
+        entries = max(self.entries, earlier.entries)
+        return self._replace(entries=entries, lowest=positions[0], positions=positions)
+
+
 class Inbound:
     """What is known of our progress in a peer's feed, in memory."""
 
@@ -245,6 +266,9 @@ class Inbound:
         this DC may have forgotten, and the peer knew, is here again."""
         self.missed_deletions = False
         """The peer collected tombstones that this DC had not seen: the trees are to be compared."""
+        self.unfinished: Unfinished | None = None
+        """What was not finished when the stream opened: the first acknowledgement says it, for the
+        peer lists what this DC lacked (`replicator/absences.py`)."""
         self.coverage: list[wire.Covered] = []
         """What the peer said it covers, and this DC has not yet taken over."""
 

@@ -12,7 +12,8 @@ durable and recorded like a range, unless it is next to nothing. It is asked for
 as long as each attempt brings something. When one range gives up, the others are let come to their
 end first: a line that is cut often brings little at a time, and none of it may be thrown away. Such
 a part has no CRC of its sender; if one is wrong, the CRC of the whole tells, and all is fetched
-anew.
+anew. On a line that breaks before it has carried what is worth keeping less is fetched at once, and
+less is worth keeping; then small bodies, too, are fetched by ranges (`replicator/appetite.py`).
 
 Each range comes with the CRC-64/NVME that its sender computed while reading. When all are here the
 CRCs are combined, and must give the one the object got when it was written in its origin. Only
@@ -30,11 +31,13 @@ from dc.names.model import Extent
 from dc.objects.api import BodyWriter, ObjectsError
 from dc.worker import TaskGroup
 from replicator import messages, wire
+from replicator.appetite import Appetite
 from replicator.client import PeerClient
 from replicator.errors import BodyCorrupt, BodyUnavailable, ReplicatorError
 from replicator.home import Home
 from replicator.limits import (
     CUT_BYTES_MIN,
+    CUT_PIECES_MAX,
     CUT_SAVE_SECONDS,
     INLINE_BYTES_MAX,
     MIB,
@@ -46,6 +49,8 @@ from replicator.limits import (
 from replicator.records import check_body, ident_of, incoming_version, range_ident
 
 _CRC_BYTES = 8
+_CUT = (aiohttp.ClientError, OSError, TimeoutError)
+"""What breaks a connection raises, when the head of the answer has come."""
 Extents = list[tuple[int, Extent]]
 Save = Callable[[Extents], Awaitable[None]]
 
@@ -70,7 +75,7 @@ class _Got:
 
 
 class Transfer:
-    """One body from one peer. `slots` bounds the ranges of all transfers together; `save` makes
+    """One body from one peer. `appetite` bounds the ranges of all transfers together; `save` makes
     progress durable; `took` is told of bytes that arrived."""
 
     def __init__(
@@ -79,7 +84,7 @@ class Transfer:
         client: PeerClient,
         record: wire.VersionRecord,
         *,
-        slots: asyncio.Semaphore,
+        appetite: Appetite,
         save: Save,
         took: Callable[[int], None],
         known: dict[int, "Piece"] | None = None,
@@ -89,7 +94,8 @@ class Transfer:
         self._home = home
         self._client = client
         self._record = record
-        self._slots = slots
+        self._appetite = appetite
+        self._large = record.size > INLINE_BYTES_MAX
         self._save = save
         self._took = took
         self._known = {} if known is None else known
@@ -104,7 +110,7 @@ class Transfer:
     async def run(self, there: Extents) -> list[Extent] | None:
         """The extents of the whole body, durable and checked; None when the peer has a newer
         state. `there` are the ranges recorded by an earlier attempt."""
-        if self._record.size <= INLINE_BYTES_MAX:
+        if not self._large and not (self._appetite.is_small or there):
             return await self._small()
         self._pieces = await self._verified(there)
         self._saved = len(self._pieces)
@@ -122,11 +128,16 @@ class Transfer:
 
     async def _small(self) -> list[Extent] | None:
         size = self._record.size
-        async with self._client.body(self._ask(0, size)) as content:
-            if content is None:
-                return None
-            body = await _exactly(content, size)
-            self._took(size)
+        async with self._appetite.slot(large=False) as began:
+            try:
+                async with self._client.body(self._ask(0, size)) as content:
+                    if content is None:
+                        return None
+                    body = await _exactly(content, size)
+                    self._took(size)
+            except _CUT:
+                self._appetite.cut(began)
+                raise
         check_body(self._record, body)
         ident = ident_of(incoming_version(self._record, []))
         return await self._home.objects.put(ident, body, tier=self._tier())
@@ -143,12 +154,15 @@ class Transfer:
         for start, stop in missing:
             reached = start
             while reached < stop and not self._superseded and self._problem is None:
-                async with self._slots:
+                async with self._appetite.slot(large=self._large) as began:
                     if self._superseded or self._problem is not None:
                         return
+                    upto = min(stop, reached + self._range_bytes())
                     try:
-                        piece = await self._range(reached, stop)
-                    except (ReplicatorError, aiohttp.ClientError, OSError, TimeoutError) as error:
+                        piece = await self._range(reached, upto)
+                    except (ReplicatorError, *_CUT) as error:
+                        if isinstance(error, _CUT):
+                            self._appetite.cut(began)
                         self._gave_up(error)
                         return
                 if piece is None:
@@ -156,11 +170,18 @@ class Transfer:
                     return
                 self._pieces.append(piece)
                 reached = piece.stop
-                await self._record_progress(reached == stop)
+                await self._record_progress(reached == upto)
 
     def _gave_up(self, error: Exception) -> None:
         if self._problem is None:
             self._problem, self._problem_at = error, self._home.clock.monotonic()
+
+    def _range_bytes(self) -> int:
+        return max(self._appetite.range_bytes, self._record.size // RANGES_PER_BODY_MAX)
+
+    def _is_worth_keeping(self, length: int) -> bool:
+        least = max(self._appetite.kept_bytes, self._record.size // CUT_PIECES_MAX)
+        return length >= min(least, CUT_BYTES_MIN)
 
     async def _range(self, start: int, stop: int) -> Piece | None:
         """The range, or its beginning when the connection was cut; None when it is superseded.
@@ -173,9 +194,10 @@ class Transfer:
                     if content is None:
                         return None
                     await self._stream(content, stop - start, writer, got)
-            except (BodyUnavailable, aiohttp.ClientError, OSError, TimeoutError):
-                if got.length < CUT_BYTES_MIN:
+            except (BodyUnavailable, *_CUT):
+                if not self._is_worth_keeping(got.length):
                     raise
+            self._appetite.brought(got.length)
             extents = await writer.finish()
         finally:
             writer.abort()

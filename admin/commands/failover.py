@@ -85,8 +85,10 @@ def _absence(one: dict[str, Any]) -> str:
     count = f"{one['writes']:,} write{'' if one['writes'] == 1 else 's'} ({size(one['bytes'])})"
     if one["at_least"]:
         count = f"at least {count}"
-    elif not one["exact"]:
+    elif not one["exact"] and not (one["replaced"] and one["back_ms"]):
         count = f"at most {count}"
+    if one["replaced"]:
+        count += ", and perhaps some that later writes here had replaced"
     return f"{one['name']} was away from {_utc(one['since_ms'])} to {until}, and lacked {count}"
 
 

@@ -38,6 +38,11 @@ _STRETCH = """
 SELECT max(seq), count(*) FROM (SELECT seq FROM feed WHERE seq > ? AND seq <= ?
     ORDER BY seq LIMIT ?)
 """
+_GAP = """
+SELECT max(seq), max(CASE WHEN seq - before > 1 THEN seq - 1 END) FROM (
+    SELECT seq, lag(seq, 1, ?1) OVER (ORDER BY seq) AS before FROM feed
+    WHERE seq > ?1 AND seq <= ?2)
+"""
 _WRITES = f"""
 SELECT u.stamp, u.absence, u.kind, u.seq, b.id, b.name, u.key, u.vid, u.size,
     v.stamp, v.seq, t.stamp, t.seq, c.gone
@@ -70,6 +75,13 @@ class Absence(msgspec.Struct, frozen=True, kw_only=True):
     """All writes in the list were not there, and no others; else they are the most there can be."""
     at_least: bool = False
     """There are more: only so many are noted."""
+    gap: int = 0
+    """The last position whose change was replaced before it could be noted; 0: there is none."""
+
+    @property
+    def replaced(self) -> bool:
+        """Whether something that the peer lacked may have been replaced before it was noted."""
+        return self.gap > (self.cursor or 0)
 
 
 class Write(msgspec.Struct, frozen=True, array_like=True):
@@ -121,7 +133,9 @@ class Unshipped:
         """The peer is back, had taken all up to `cursor`, and everything up to `taken` has taken
         effect there but what is `unfinished`. The absence, if anything of it is left."""
         known = min(cursor, taken)
-        settled = msgspec.structs.replace(absence, cursor=cursor, exact=taken >= cursor)
+        settled = msgspec.structs.replace(absence, cursor=cursor)
+        exact = taken >= cursor and not settled.replaced
+        settled = msgspec.structs.replace(settled, exact=exact)
 
         def act(transaction: Transaction) -> Absence | None:
             db = transaction.db
@@ -186,6 +200,10 @@ class _Page:
         db, absence = transaction.db, self._absence
         last, count = db.execute(_STRETCH, (self._after, self._end, PAGE)).fetchone()
         looked = self._end if count < PAGE else int(last)
+        newest, gap = db.execute(_GAP, (self._after, looked)).fetchone()
+        if (newest or self._after) < looked:
+            gap = looked
+        absence = msgspec.structs.replace(absence, gap=gap or absence.gap)
         there = 0
         is_new = not absence.id
         if is_new:
@@ -199,7 +217,7 @@ class _Page:
             _NOTE, (absence.id, self._after, looked, PAGE, transaction.dc_id)
         ).rowcount
         if is_new and not added:
-            return msgspec.structs.replace(self._absence, end=looked), looked
+            return msgspec.structs.replace(absence, id=0, end=looked), looked
         absence = msgspec.structs.replace(
             absence, end=looked, at_least=there + added >= WRITES_MAX and looked < self._end
         )

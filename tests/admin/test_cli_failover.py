@@ -13,6 +13,7 @@ ABSENCE: dict[str, Any] = {
     "back_ms": 1_796_052_745_000,
     "exact": True,
     "at_least": False,
+    "replaced": False,
     "writes": 1,
     "bytes": 6,
 }
@@ -22,7 +23,8 @@ class Api:
     """An admin API that knows of one absence, in which nothing was written lately."""
 
     def get(self, *_: str, query: dict[str, str]) -> dict[str, Any]:
-        known = [] if query["peer"] == "oslo" else [ABSENCE, ABSENCE | {"writes": 2}]
+        replaced = ABSENCE | {"exact": False, "replaced": True}
+        known = [] if query["peer"] == "oslo" else [ABSENCE, ABSENCE | {"writes": 2}, replaced]
         return {"absences": known, "writes": [], "next": ""}
 
 
@@ -37,5 +39,6 @@ def test_what_is_said_when_nothing_was_written(
     assert capsys.readouterr().out.splitlines() == [
         f"{away} 1 write (6 B)",
         f"{away} 2 writes (6 B)",
+        f"{away} 1 write (6 B), and perhaps some that later writes here had replaced",
         "nothing was acknowledged here since 2026-12-01T08:00 that others lacked",
     ]

@@ -339,3 +339,41 @@ async def test_absences_without_a_loss_are_not_kept(tmp_path: Path) -> None:
         await settled(paris, tokyo)
         await eventually(lambda: _settled(paris))
         assert await whole(paris) == LossReport(absences=[], writes=[], next="")
+
+
+async def test_what_is_overwritten_after_a_start_was_noted_at_the_start(tmp_path: Path) -> None:
+    async with in_step(tmp_path) as (paris, tokyo, bucket):
+        await tokyo.down()
+        await paris.put(bucket, "lacked", b"1")
+        await paris.down()
+        await paris.up()
+        await paris.put(bucket, "lacked", b"22")
+        await tokyo.up()
+        await settled(paris, tokyo)
+        await eventually(lambda: _settled_with_one(paris))
+        found = await whole(paris)
+        assert [(write.key, write.size, write.state) for write in found.writes] == [
+            ("lacked", 1, "superseded"),
+            ("lacked", 2, "shipped"),
+        ]
+
+
+async def test_what_was_replaced_before_it_was_noted_makes_the_list_not_exact(
+    tmp_path: Path,
+) -> None:
+    async with in_step(tmp_path) as (paris, tokyo, bucket):
+        await tokyo.down()
+        await paris.down()
+        await paris.up()
+        for number in range(3):
+            await paris.put(bucket, "lacked", bytes(number))
+        await tokyo.up()
+        await settled(paris, tokyo)
+
+        async def is_back() -> bool:
+            return all(one.back_ms and one.cursor for one in (await whole(paris)).absences)
+
+        await eventually(is_back)
+        found = await whole(paris)
+        (absence,) = found.absences
+        assert (absence.replaced, absence.exact, absence.writes) == (True, False, 1)

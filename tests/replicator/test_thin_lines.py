@@ -1,0 +1,134 @@
+"""Lines that break before they have carried much, again and again."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from replica_kit import Dc, datacenters, eventually, pair, settled
+from replica_proxy import Proxy
+
+import replicator.inbox
+import replicator.link
+from replicator.appetite import Appetite
+from replicator.batching import Batches
+from replicator.limits import BATCH_BYTES, BATCH_BYTES_MIN, CUT_BYTES_MIN, KIB, MIB
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicator.inbox, "CHANGE_RETRY_MAX_SECONDS", 0.1)
+    monkeypatch.setattr(replicator.link, "RETRY_FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(replicator.link, "RETRY_MAX_SECONDS", 0.1)
+
+
+async def _cut_after(
+    tmp_path: Path, each: int, seconds: float, write: Callable[[Dc], Awaitable[None]]
+) -> int:
+    """Paris's peer Tokyo takes what `write` wrote over a line that is cut each time after `each`
+    bytes; the bytes that went over it."""
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        proxy = Proxy()
+        await proxy.start()
+        proxy.target = paris.port
+        paris.advertised = [f"127.0.0.1:{proxy.port}"]
+        try:
+            await pair(paris, tokyo)
+            await settled(paris, tokyo)
+            proxy.from_target, proxy.allow = 0, 0
+            proxy.cut()
+            await write(paris)
+            end = paris.names.feed_end
+            there = asyncio.ensure_future(
+                eventually(lambda: (paris.peer(tokyo).our_acked or 0) >= end, seconds)
+            )
+            while not there.done():
+                if (proxy.allow or 0) < 0 or not proxy.open:
+                    proxy.allow = each
+                await asyncio.sleep(0.005)
+            await there
+            carried = proxy.from_target
+            proxy.allow = None
+            await settled(paris, tokyo)
+            return carried
+        finally:
+            await proxy.stop()
+
+
+async def test_small_objects_pass_a_line_that_carries_less_than_a_batch(tmp_path: Path) -> None:
+    bodies = {f"k{number}": os.urandom(6000) for number in range(300)}
+
+    async def write(paris: Dc) -> None:
+        bucket = await paris.bucket()
+        for key, body in bodies.items():
+            await paris.put(bucket, key, body)
+
+    carried = await _cut_after(tmp_path, 200 * KIB, 12, write)
+    assert carried < 3 * sum(map(len, bodies.values()))
+
+
+async def test_a_body_passes_a_line_that_carries_little_of_each_range(tmp_path: Path) -> None:
+    async def write(paris: Dc) -> None:
+        bucket = await paris.bucket()
+        await paris.put(bucket, "large", os.urandom(3 * MIB))
+        await paris.put(bucket, "inline", os.urandom(200 * KIB))
+
+    carried = await _cut_after(tmp_path, 150 * KIB, 12, write)
+    assert carried < 3 * 3 * MIB
+
+
+def test_batches_are_an_eighth_of_what_the_line_carries() -> None:
+    batches = Batches()
+    assert batches.limit == BATCH_BYTES
+    batches.sent(10, MIB)
+    batches.sent(20, MIB)
+    batches = batches.next(0)
+    assert batches.limit == BATCH_BYTES // 4, "nothing was carried"
+    batches.sent(5, 400 * KIB)
+    batches.sent(9, 100 * KIB)
+    batches = batches.next(5)
+    assert batches.limit == 50 * KIB
+    batches.taken(9)
+    assert batches.limit == 50 * KIB, "of another stream"
+    for last in range(10, 110):
+        batches.sent(last, 50 * KIB)
+        batches.taken(last)
+    assert batches.limit == 625 * KIB
+    assert batches.next(109).limit == 625 * KIB, "nothing was lost"
+    batches.sent(110, 100)
+    assert batches.next(109).limit == 625 * KIB, "next to nothing was lost"
+    batches.sent(111, 200 * MIB)
+    batches = batches.next(111)
+    assert batches.limit == BATCH_BYTES
+    for _ in range(20):
+        batches.sent(120, MIB)
+        batches = batches.next(111)
+    assert batches.limit == BATCH_BYTES_MIN
+    assert batches.next(0).limit == BATCH_BYTES_MIN, "it reads anew"
+
+
+async def test_the_appetite_shrinks_once_for_what_was_cut_together() -> None:
+    appetite = Appetite()
+    async with appetite.slot(large=True) as one, appetite.slot(large=False) as other:
+        appetite.cut(one)
+        appetite.cut(other)
+    assert appetite.is_small and appetite.kept_bytes == 64 * KIB
+    async with appetite.slot(large=True) as one:
+        appetite.cut(one)
+        appetite.cut(one)
+        assert appetite.kept_bytes == 16 * KIB
+        waits = asyncio.ensure_future(anext(aiter(_slots(appetite))))
+        given_up = asyncio.ensure_future(anext(aiter(_slots(appetite))))
+        await asyncio.sleep(0)
+        assert not waits.done(), "one at a time"
+        given_up.cancel()
+        for _ in range(64):
+            appetite.brought(MIB)
+        assert not appetite.is_small and appetite.kept_bytes == CUT_BYTES_MIN
+    await waits
+
+
+async def _slots(appetite: Appetite) -> AsyncIterator[int]:
+    async with appetite.slot(large=True) as began:
+        yield began
