@@ -259,6 +259,7 @@ class Node:
             "version": version("farshore"),
             "pid": os.getpid(),
             "up_seconds": round(self._clock.monotonic() - self._started, 1),
+            **self._parts.watch.status(),
             "s3": f"http://{self.url('s3')}" if self._is_gateway else "",
             "peer": self.url("peer"),
             "advertise": files.config.advertised(self.addresses["peer"]["port"]),

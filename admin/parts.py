@@ -20,6 +20,7 @@ from admin.proving import hook_settings, open_notary
 from admin.s3 import Outside, make_gateway
 from dc import config as configuration
 from dc.accounts import Accounts
+from dc.clock_watch import ClockWatch
 from dc.config import Config, ConfigError
 from dc.events.publisher import Publisher
 from dc.events.records import Records
@@ -94,6 +95,7 @@ class Parts:
     notary: Notary
     hooks: HookSettings
     """What plug-ins of the notary are made with."""
+    watch: ClockWatch
 
 
 def read_files(layout: Layout) -> Files:
@@ -337,7 +339,9 @@ async def open_parts(
     )
     compactor = Compactor(names, objects, clock, config.compaction)
     events = _events(files, names, clock)
+    watch = ClockWatch(clock, lambda: names.clock.last)
     steps = {"journal": journal.step, "compaction": compactor.step, "events": events.step}
+    steps["clock"] = watch.step
     return Parts(
         files,
         names,
@@ -353,4 +357,5 @@ async def open_parts(
         gateways,
         notary,
         hooks,
+        watch,
     )
