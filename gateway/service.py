@@ -26,7 +26,7 @@ from dc.names.api import (
     StampTooOld,
 )
 from dc.names.model import Peer, Version
-from dc.objects.api import ObjectsError, ObjectStore, OutOfSpace
+from dc.objects.api import ObjectsError, ObjectStore, OutOfSpace, TooFewDisks
 from dc.ports import Clock, Randomness
 from gateway.access.gate import Access
 from gateway.access_logs.delivery import AccessLogs
@@ -346,6 +346,9 @@ class Gateway:
         if isinstance(error, OutOfSpace | NamesFull):
             log.error("disk is full", request=request.id, error=str(error))
             return S3Error("InsufficientStorage", "The disk is full.")
+        if isinstance(error, TooFewDisks):
+            log.error("too few disks can be written", request=request.id, error=str(error))
+            return S3Error("ServiceUnavailable", "Too few disks can be written. Try again later.")
         known = isinstance(error, ObjectsError)
         log.error(
             "request failed",

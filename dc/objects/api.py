@@ -37,6 +37,10 @@ class OutOfSpace(ObjectsError):
     """The disk is full. Nothing of the failed write counts."""
 
 
+class TooFewDisks(ObjectsError):
+    """So few disks can be written that nothing would be as redundant as it is to be. It passes."""
+
+
 class BodyWriter(Protocol):
     """A body of any size as it streams in."""
 

@@ -251,7 +251,7 @@ class CodedDisks:
             self._discard(container, slot, number, files.pop(slot))
         all_disks = len(self.disks.of_tier(tier))
         raise OSError(
-            errno.EIO if full is None else full.errno,
+            errno.ENODEV if full is None else full.errno,
             f"{len(places)} of {all_disks} disks can be written, and a container of the tier"
             f" {tier.name} ({code}) takes {code.slots_min}",
         )

@@ -147,7 +147,8 @@ class CodedFile:
             self._on_failure(slot, error)
         # Those that failed another thread count as well: they were left out here.
         if len(self._slots) - len(self._failed) < self._coder.mode.slots_min:
-            raise OSError(self._error.errno, self._error.strerror)
+            full = self._error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise OSError(self._error.errno if full else errno.ENODEV, self._error.strerror)
 
     # -- reading ----------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ from pathlib import Path
 import structlog
 
 from dc.names.model import Extent
-from dc.objects.api import ObjectsError, OutOfSpace
+from dc.objects.api import ObjectsError, OutOfSpace, TooFewDisks
 from dc.objects.budget import ByteBudget
 from dc.objects.container import Append, ContainerDisk, ContainerIds, OpenContainer
 from dc.objects.format import IDENT_MAX_BYTES, RECORD_HEADER_BYTES, table_bytes
@@ -434,6 +434,8 @@ def _translate(error: BaseException | None) -> ObjectsError:
     """A new exception for each who waits."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         translated: ObjectsError = OutOfSpace(f"the disk is full: {error}")
+    elif isinstance(error, OSError) and error.errno == errno.ENODEV:
+        translated = TooFewDisks(f"{error}")
     else:
         translated = ObjectsError(f"the write failed: {type(error).__name__}: {error}")
     translated.__cause__ = error

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dc.names.api import NamesFull
+from dc.objects.api import TooFewDisks
 from gateway.errors import S3Error
 from gateway.ranges import parse_range
 from gateway.target import bucket_of_host, parse_target
@@ -404,6 +405,19 @@ async def test_corrupt_bytes_are_never_served(house: House, tmp_path: Any) -> No
     copied = await house.ask("PUT", "/photos/c", headers={"x-amz-copy-source": "photos/large"})
     assert (copied.status, copied.code) == (500, "InternalError")
     assert await house.keys() == ["large", "small"]
+
+
+async def test_too_few_disks_are_a_503_that_clients_try_again_after(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.bucket()
+
+    async def away(*_body: object, **_options: object) -> None:
+        raise TooFewDisks("4 of 6 disks can be written")
+
+    monkeypatch.setattr(house.objects, "put", away)
+    answer = await house.ask("PUT", "/photos/k", b"x")
+    assert (answer.status, answer.code) == (503, "ServiceUnavailable")
 
 
 async def test_a_full_disk_of_the_name_server_is_said(

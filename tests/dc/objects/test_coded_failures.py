@@ -21,6 +21,7 @@ from test_coded_store import (
 )
 from test_container_failures import KINDS, small_frames, work
 
+from dc.objects.api import TooFewDisks
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.coded_file import CodedFile
 from dc.objects.disk_place import local_places
@@ -199,4 +200,17 @@ async def test_after_a_failure_the_next_container_is_begun_on_other_disks(kind: 
     assert before.container != after.container
     assert len(disks.slots.missing(before.container)) == 1
     assert not disks.slots.missing(after.container)
+    await store.close()
+
+
+async def test_too_few_disks_are_said_to_be_that() -> None:
+    """Before a container is begun, and while one is written to."""
+    disk = MemoryDisk()
+    store = await store_on(disk, MODE)
+    await store.put(b"ident", b"x" * K)
+    disk.fail(1, errno.EIO, ("write",))
+    disk._fail_at = dict.fromkeys(range(1, 100), errno.EIO)
+    for _ in range(2):
+        with pytest.raises(TooFewDisks):
+            await store.put(b"ident", b"x" * K)
     await store.close()
