@@ -134,8 +134,9 @@ class CodedFile:
                 if isinstance(file, PacedFile) and slot not in self._failed
             }
             late = self._syncs.late(seconds)
-            # All of it is durable: only what comes next goes elsewhere.
-            self.worn = late is not None and self._leave(late)
+            if late is not None and self._leave(late):
+                # All of it is durable: only what comes next goes elsewhere.
+                self.worn = True
 
     def settle(self) -> None:
         """What was written arrives in all slots that are left, which may be too few to count as
