@@ -24,13 +24,14 @@ def check_hosts(disks: CodedDisks, numbers: set[int]) -> None:
     for tier in _tiers_of(disks, numbers):
         now = disks.disks.by_use(tier)
         left = [one for one in now if one not in numbers]
-        most = _most_on_one(disks, tier, left)
-        if most > tier.mode.m and most > _most_on_one(disks, tier, now):
+        slots = tier.mode.slots
+        most = disks.disks.most_on_one(left, slots)
+        if most > tier.mode.m and most > disks.disks.most_on_one(now, slots):
             hosts = len(_hosts(disks, left))
             raise AdminError(
                 f"{_named(disks, tier)} would be on {hosts} {'host' if hosts == 1 else 'hosts'},"
                 f" {len(_hosts(disks, now))} now: one of them would have {most} of the"
-                f" {tier.mode.slots} slots of a container, which can lose {tier.mode.m}. Add"
+                f" {slots} slots of a container, which can lose {tier.mode.m}. Add"
                 " hosts first, or say --fewer-hosts"
             )
 
@@ -48,13 +49,6 @@ def _named(disks: CodedDisks, tier: Tier) -> str:
 def _hosts(disks: CodedDisks, numbers: Iterable[int]) -> list[str]:
     """The failure domains of disks, one for each of them."""
     return sorted({disks.disks.places[number].domain for number in numbers})
-
-
-def _most_on_one(disks: CodedDisks, tier: Tier, numbers: list[int]) -> int:
-    """How many slots of one container are on the same host, where it has most of them."""
-    chosen = disks.disks.spread(numbers)[: tier.mode.slots]
-    domains = [disks.disks.places[number].domain for number in chosen]
-    return max(map(domains.count, domains), default=0)
 
 
 def check_removable(disks: CodedDisks, number: int, label: str, lost: bool) -> None:

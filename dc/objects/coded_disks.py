@@ -249,11 +249,10 @@ class CodedDisks:
             return places
         for slot, number in places.items():
             self._discard(container, slot, number, files.pop(slot))
-        all_disks = len(self.disks.of_tier(tier))
         raise OSError(
             errno.ENODEV if full is None else full.errno,
-            f"{len(places)} of {all_disks} disks can be written, and a container of the tier"
-            f" {tier.name} ({code}) takes {code.slots_min}",
+            f"{len(places)} of {len(self.disks.of_tier(tier))} disks can be written, and a"
+            f" container of the tier {tier.name} ({code}) takes {code.slots_min}",
         )
 
     def _create(
@@ -471,6 +470,7 @@ class CodedDisks:
             lambda slot, error: self._slot_failed(container, slot, places[slot], error),
             closed,
             others,
+            lambda slot: self.disks.leave_slow(places[slot], self.slots.tier_of(container)),
         )
 
     def _slot_failed(self, container: int, slot: int, number: int, error: OSError) -> None:

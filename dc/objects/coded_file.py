@@ -24,6 +24,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 from dc.objects.format import HEADER_BYTES
+from dc.objects.pace import PacedFile, Syncs
 from dc.objects.redundancy import LIBRARY_HEADER_BYTES, Coder
 from dc.objects.stripes import (
     HEAD_BYTES,
@@ -55,7 +56,8 @@ class Side(Protocol):
 class CodedFile:
     """See the head of the file. `slots` are the files by the number of the slot, None where there
     is none, `others` more files of slots, to be read where those will not do; `failed` is told of
-    a slot that cannot be written, `closed` of the end. One thread writes, and one may sync beside
+    a slot that cannot be written, `closed` of the end; `leave` says whether a slot that is much
+    slower than the others can be left for other disks. One thread writes, and one may sync beside
     it; any may read."""
 
     def __init__(
@@ -67,6 +69,7 @@ class CodedFile:
         failed: Callable[[int, OSError], None],
         closed: Callable[[], None] = lambda: None,
         others: Sequence[tuple[int, File]] = (),
+        leave: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self._coder = coder
         self._container = container
@@ -77,6 +80,8 @@ class CodedFile:
         self._side = side
         self._on_failure = failed
         self._on_close = closed
+        self._leave = leave
+        self._syncs = Syncs()
         self._seeds = [slot_seed(container, slot) for slot in range(coder.mode.slots)]
         self._failed = {slot for slot, file in enumerate(slots) if file is None}
         self._error = OSError(errno.EIO, "too few slots can be written")
@@ -89,7 +94,7 @@ class CodedFile:
         """Where the next stripe stands in the slots."""
         self._lock = threading.Lock()
         self.worn = False
-        """Whether some slot has failed since the file was opened."""
+        """Whether some slot has failed since the file was opened, or is much slower than others."""
         self.unsure = False
         """Whether it was not to be told, at the last look, where the stripes end."""
 
@@ -122,6 +127,16 @@ class CodedFile:
 
     def sync(self) -> None:
         self._on_all(lambda file, _: file.sync())
+        if not self.worn:
+            seconds = {
+                slot: file.sync_seconds
+                for slot, file in enumerate(self._slots)
+                if isinstance(file, PacedFile) and slot not in self._failed
+            }
+            late = self._syncs.late(seconds)
+            if late is not None and self._leave(late):
+                # All of it is durable: only what comes next goes elsewhere.
+                self.worn = True
 
     def settle(self) -> None:
         """What was written arrives in all slots that are left, which may be too few to count as

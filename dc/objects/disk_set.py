@@ -1,5 +1,6 @@
 """The disks of a datacenter: which there are, which can be written, and in which order."""
 
+import errno
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -124,6 +125,12 @@ class DiskSet:
         # Sorting is stable: within a turn those with the fewest slots stay first.
         return [number for _, number in sorted(turns, key=lambda turn: turn[0])]
 
+    def most_on_one(self, numbers: Sequence[int], slots: int) -> int:
+        """How many of so many slots of one container are on the same host, if these disks are
+        those that there are."""
+        domains = [self.places[number].domain for number in self.spread(numbers)[:slots]]
+        return max(map(domains.count, domains), default=0)
+
     # -- failures -------------------------------------------------------------------------------
 
     def failed(self, number: int, error: OSError) -> None:
@@ -132,6 +139,18 @@ class DiskSet:
         if self._bad_until.get(number, now) <= now:
             log.error("a disk failed", disk=self.places[number].label, error=str(error))
         self._bad_until[number] = now + BAD_SECONDS
+
+    def leave_slow(self, number: int, tier: Tier | None) -> bool:
+        """Leave a disk out for a while that takes much longer than others, if new containers are
+        as safe without it. Whether it is."""
+        if tier is None:
+            return False
+        now, slots = self.candidates(tier), tier.mode.slots
+        others = [one for one in now if one != number]
+        if len(others) < slots or self.most_on_one(others, slots) > self.most_on_one(now, slots):
+            return False
+        self.failed(number, OSError(errno.ETIMEDOUT, "it takes much longer than the others"))
+        return True
 
     def good_again(self, number: int) -> None:
         self._bad_until.pop(number, None)

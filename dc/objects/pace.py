@@ -12,13 +12,16 @@ as long as it does nothing else is read from that disk: so a slow disk has one l
 or a few that were under way together. After `LATE_MAX` late ones in a row the disk is *slow*, and
 only tried once a second, with a read that nobody waits for, till one is in time.
 
+Syncs are compared with those of the other slots of the same container at the same moment
+(`Syncs`), and a container of which one is late for some time is left for one on other disks.
+
 Reads of disks on other machines are done by threads of their own, so that they can be left. Those
 of this machine's disks are not left while they last, but a disk that is slow is avoided, too.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import structlog
@@ -32,6 +35,9 @@ LIMIT_SECONDS_MIN = 0.03
 TIMES = 4.0
 LATE_MAX = 4
 AGAIN_SECONDS = 1.0
+SYNC_SECONDS_MIN = 0.2
+"""No sync is late before."""
+SYNC_TIMES = 8.0
 READS_MAX = 8
 """Reads under way at once from a disk of another machine. Others wait for these."""
 _LARGE_BYTES = 64 << 10
@@ -62,7 +68,7 @@ class Pace:
 
     def __init__(self, clock: Clock, label: str, others: Callable[[], Sequence["Pace"]]) -> None:
         """`others`: the other disks of the tier."""
-        self._clock = clock
+        self.clock = clock
         self._label = label
         self._others = others
         self._times = (_Times(), _Times())
@@ -114,20 +120,20 @@ class Pace:
 
     def _try_again(self, work: Callable[[], bytes]) -> None:
         with self._lock:
-            now = self._clock.monotonic()
+            now = self.clock.monotonic()
             if now >= self._again_at:
                 self._again_at = now + AGAIN_SECONDS
                 self._left = _READERS.submit(work)
 
     def _measured(self, read: Read, length: int, offset: int, limit: float | None) -> bytes:
-        began = self._clock.monotonic()
+        began = self.clock.monotonic()
         try:
             data = read(length, offset)
         except OSError:
             if self._is_late(began, limit):
                 self._was_late()
             raise
-        self._times[length > _LARGE_BYTES].add(self._clock.monotonic() - began)
+        self._times[length > _LARGE_BYTES].add(self.clock.monotonic() - began)
         if self._is_late(began, limit):
             self._was_late()
         else:
@@ -135,14 +141,14 @@ class Pace:
         return data
 
     def _is_late(self, began: float, limit: float | None) -> bool:
-        return limit is not None and self._clock.monotonic() - began > limit
+        return limit is not None and self.clock.monotonic() - began > limit
 
     def _was_late(self) -> None:
         with self._lock:
             self._late += 1
             if self._late >= LATE_MAX and not self.is_slow:
                 self.is_slow = True
-                self._again_at = self._clock.monotonic() + AGAIN_SECONDS
+                self._again_at = self.clock.monotonic() + AGAIN_SECONDS
                 log.warning("a disk is slow: others are read", disk=self._label)
 
     def _was_in_time(self) -> None:
@@ -195,6 +201,23 @@ class _Others:
         return [pace for one, pace in self._there.copy().items() if one != self._number]
 
 
+class Syncs:
+    """How long the slots of one container take to be synced."""
+
+    def __init__(self) -> None:
+        self._late: dict[int, int] = {}
+
+    def late(self, seconds: Mapping[int, float]) -> int | None:
+        """Given what each slot took this time: one that took much longer than the others do (by
+        their median), `LATE_MAX` times in a row; None when there is none."""
+        for slot, took in seconds.items():
+            others = sorted(one for other, one in seconds.items() if other != slot)
+            limit = SYNC_TIMES * others[(len(others) - 1) // 2] if others else took
+            is_late = took > max(SYNC_SECONDS_MIN, limit)
+            self._late[slot] = self._late.get(slot, 0) + 1 if is_late else 0
+        return next((slot for slot in seconds if self._late[slot] >= LATE_MAX), None)
+
+
 class PacedFile:
     """A slot (`dc.ports.File`) that can also be read without waiting for it: `read_soon`."""
 
@@ -202,6 +225,8 @@ class PacedFile:
         self._file = file
         self._pace = pace
         self._elsewhere: bool = getattr(file, "is_elsewhere", False)
+        self.sync_seconds = 0.0
+        """What the last sync took."""
 
     def read_soon(self, length: int, offset: int) -> bytes | None:
         """None when the disk is slow. OSError."""
@@ -211,7 +236,9 @@ class PacedFile:
         self._file.writev(buffers, offset)
 
     def sync(self) -> None:
+        began = self._pace.clock.monotonic()
         self._file.sync()
+        self.sync_seconds = self._pace.clock.monotonic() - began
 
     def read(self, length: int, offset: int) -> bytes:
         return self._file.read(length, offset)

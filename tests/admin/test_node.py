@@ -52,6 +52,7 @@ async def test_it_starts_and_stops_and_starts_again(tmp_path: Path) -> None:
         addresses = [node.url(what) for what in ("s3", "peer", "admin")]
         assert all(map(listens, addresses))
         assert node.status()["advertise"] == [node.url("peer")]
+        assert node.status()["clock"] == "ok"
         await node.stop()
         assert not any(map(listens, addresses))
         assert running_pid(layout) == 0

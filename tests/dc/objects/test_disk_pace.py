@@ -8,7 +8,15 @@ import pytest
 from moved_clock import MovedClock
 
 from dc.objects import pace as pace_module
-from dc.objects.pace import AGAIN_SECONDS, LATE_MAX, LIMIT_SECONDS_MIN, READS_MAX, Pace, Paces
+from dc.objects.pace import (
+    AGAIN_SECONDS,
+    LATE_MAX,
+    LIMIT_SECONDS_MIN,
+    READS_MAX,
+    Pace,
+    Paces,
+    Syncs,
+)
 
 SMALL, LARGE = 4096, 1 << 20
 
@@ -186,6 +194,30 @@ def test_what_fails_late_counts_and_what_fails_at_once_does_not() -> None:
             with pytest.raises(OSError, match="broken"):
                 disks.of(1).read(fails, SMALL, 0, elsewhere=False)
         assert disks.paces.slow() == slow
+
+
+@pytest.mark.parametrize(
+    ("seconds", "late"),
+    [
+        ((0.01, 0.01, 0.9), 2),
+        ((0.9, 0.01, 0.01, 0.9, 0.01), 0),
+        ((0.01, 0.01, 0.19), None),  # Not worth it.
+        ((0.5, 0.5, 0.9), None),  # All are slow.
+        ((0.01, 0.9), 1),
+        ((0.9,), None),
+    ],
+)
+def test_syncs_are_late_by_those_of_the_other_slots(
+    seconds: tuple[float, ...], late: int | None
+) -> None:
+    syncs, took = Syncs(), dict(enumerate(seconds))
+    assert [syncs.late(took) for _ in range(LATE_MAX)] == [None] * (LATE_MAX - 1) + [late]
+
+
+def test_a_sync_in_time_begins_the_count_anew() -> None:
+    syncs, slow, fast = Syncs(), {0: 0.01, 1: 0.9}, {0: 0.01, 1: 0.01}
+    turns = [slow] * (LATE_MAX - 1) + [fast] + [slow] * (LATE_MAX - 1)
+    assert [syncs.late(took) for took in turns] == [None] * len(turns)
 
 
 def test_a_disk_that_was_removed_is_forgotten() -> None:

@@ -10,7 +10,7 @@ import pytest
 from moved_clock import MovedClock
 from object_checks import FOLDER, noise
 from object_disks import ROOT, FixedClock, MemoryDisk
-from test_coded_store import coded, folders, one_by_one, store_on
+from test_coded_store import coded, disks_on, folders, one_by_one, store_on
 from test_disks_come_and_go import mend, mender_on
 from test_mending import check_on, renew, slots, some_bodies
 
@@ -18,7 +18,7 @@ from dc.objects.coded_disks import CodedDisks, ContainerRemoved
 from dc.objects.disk_place import DiskPlace, local_places
 from dc.objects.disk_set import DiskSet
 from dc.objects.format import file_name
-from dc.objects.pace import Pace
+from dc.objects.pace import LATE_MAX, Pace
 from dc.objects.redundancy import Mode, parse_mode
 from dc.ports import File
 
@@ -304,6 +304,50 @@ async def test_a_disk_that_was_always_slow_is_read_around(monkeypatch: pytest.Mo
     file.close()
     disks.remove_place(slow)
     assert disks.disks.paces.slow() == set()
+
+
+@pytest.mark.parametrize(
+    ("more", "hosts", "is_left"), [(1, "abcd", True), (0, "abc", False), (1, "abbc", False)]
+)
+async def test_a_container_with_a_slow_slot_is_left_where_others_are_as_safe(
+    monkeypatch: pytest.MonkeyPatch, more: int, hosts: str, is_left: bool
+) -> None:
+    """Its bytes are durable in all slots; what comes next goes to other disks, if there are so many
+    of them, and on so many hosts, as before."""
+    mode, clock, disk = parse_mode("2+1"), MovedClock(), MemoryDisk()
+    disks_on(disk, mode, more)
+    places = [
+        DiskPlace(str(folder), folder, disk, host)
+        for folder, host in zip(folders(mode, more), hosts, strict=True)
+    ]
+    disks = CodedDisks(disk, places, "dc", mode, clock=clock, side=one_by_one)
+    disks.make_dirs(ROOT)
+    slow, real = places[0].folder, MemoryDisk.create
+
+    def created(self: MemoryDisk, path: Path, mode: int = 0o644) -> File:
+        file = real(self, path, mode)
+        sync = file.sync
+
+        def slowly() -> None:
+            clock.now += 0.5 * (slow in path.parents)
+            sync()
+
+        file.sync = slowly  # type: ignore[method-assign]
+        return file
+
+    monkeypatch.setattr(MemoryDisk, "create", created)
+    file = disks.begin(Path(file_name(1 << 16)), disks.tiers.standard)
+    for turn in range(LATE_MAX):
+        assert not file.worn  # type: ignore[attr-defined]
+        file.writev([b"x" * 100], turn * 100)
+        file.sync()
+    assert file.worn == is_left  # type: ignore[attr-defined]
+    assert disks.disks.failing() == ({0} if is_left else set())
+    assert not disks.slots.unfinished
+    file.close()
+    disks.begin(Path(file_name(2 << 16)), disks.tiers.standard).close()
+    assert len(disks.slots.places[2 << 16]) == 3
+    assert (0 in disks.slots.places[2 << 16].values()) != is_left
 
 
 async def test_what_cannot_be_decoded_is_moved_as_it_is() -> None:
