@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from structlog.testing import capture_logs
 
 from dc.objects.marks import MARK, mark_of
 from dc.objects.nodes import client as client_module
@@ -297,6 +298,34 @@ async def test_a_node_of_another_version_says_so(
             host.node().call(Ask(wire.LIST, 0))
         # What a node of version 1 does: it knows no hello of this kind.
         assert "node os1" in str(caught.value) and "upgrade the node" in str(caught.value)
+        assert "upgrade the node" in host.nodes[-1].problem
+
+    await away(work)
+
+
+async def test_it_is_told_once_why_a_node_is_not_connected(host: Host) -> None:
+    now = [0.0]
+
+    class Clock(SystemClock):
+        def monotonic(self) -> float:
+            return now[0]
+
+    node, port = host.node(), host.port
+    node._clock = Clock()
+
+    def work() -> None:
+        with capture_logs() as logs:
+            node.address = node.address._replace(endpoints=(("127.0.0.1", 1),))
+            for _ in range(3):
+                with pytest.raises(OSError):
+                    node.call(Ask(wire.LIST, 0))
+                now[0] += client_module.AWAY_SECONDS
+            assert "refused" in node.problem
+            node.address = node.address._replace(endpoints=(("127.0.0.1", port),))
+            node.call(Ask(wire.LIST, 0))
+            assert node.problem == ""
+        events = [(one["event"], one["node"]) for one in logs]
+        assert events == [("a node is not connected", "os1"), ("a node is connected again", "os1")]
 
     await away(work)
 
