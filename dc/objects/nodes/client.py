@@ -144,9 +144,8 @@ class RemoteNode:
             connection = _Connection(line, self._prove)
         except OSError as error:
             self.failed()
-            named = self._named(error)
-            self._tell(str(named.strerror))
-            raise named from error
+            self._tell(str(error.strerror or error))
+            raise self._named(error) from error
         self._tell("")
         return connection
 
