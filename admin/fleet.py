@@ -154,8 +154,14 @@ class Fleet:
         by_label = {one["disk"]: one for one in self.shown_disks()}
         return [
             shown_node(node, by_label, self.gateways.state(node.name) if self.gateways else "")
+            | {"problem": self._problem(node.name)}
             for node in self._state.nodes
         ]
+
+    def _problem(self, name: str) -> str:
+        """Why the disks of a node cannot be asked, if that is so."""
+        remote = self._nodes.get(name)
+        return remote.problem if remote is not None else ""
 
     # -- joining --------------------------------------------------------------------------------
 

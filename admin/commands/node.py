@@ -205,6 +205,8 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
     }
     print_table(rows, columns)
     for node in nodes:
+        if node["problem"]:
+            print_note(f"{node['name']} is not connected: {node['problem']}")
         if Role.gateway in node["roles"] and node["gateway"] != "connected":
             print_note(f"the gateway of {node['name']} is not connected: {node['gateway']}")
 

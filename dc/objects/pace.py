@@ -32,6 +32,8 @@ log = structlog.get_logger("objects")
 
 LIMIT_SECONDS_MIN = 0.03
 """No read is late before."""
+UNKNOWN_SECONDS = 1.0
+"""How long a read is waited for as long as nothing is known of other disks."""
 TIMES = 4.0
 LATE_MAX = 4
 AGAIN_SECONDS = 1.0
@@ -106,12 +108,13 @@ class Pace:
             return None
         if not elsewhere:
             return work()
-        if not self._free.acquire(timeout=limit):
+        wait = UNKNOWN_SECONDS if limit is None else limit
+        if not self._free.acquire(timeout=wait):
             return None
         future = _READERS.submit(work)
         future.add_done_callback(lambda _: self._free.release())
         try:
-            return future.result(limit)
+            return future.result(wait)
         except TimeoutError:
             if future.done():
                 raise

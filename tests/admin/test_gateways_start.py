@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from admin.gateways import GatewayAt, Gateways
 from dc.objects.nodes.client import NodeAddress
 from dc.remote.copies import MARGIN_SECONDS
@@ -26,6 +28,39 @@ class Moved(SystemClock):
 
     def monotonic(self) -> float:
         return super().monotonic() + self.ahead
+
+
+class Unwritten:
+    """Of a connection: where nothing that is written arrives."""
+
+    transport = property(lambda self: self)
+
+    def write(self, data: bytes) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+async def test_a_gateway_of_an_older_version_is_to_be_upgraded() -> None:
+    """It takes the hello for nothing that it knows, and ends the connection."""
+
+    async def ended(*_: object) -> tuple[asyncio.StreamReader, Unwritten]:
+        reader = asyncio.StreamReader()
+        reader.feed_eof()
+        return reader, Unwritten()
+
+    at = GatewayAt(NodeAddress("gw1", (("127.0.0.1", 1),), "0" * 64), lambda nonce: nonce)
+    made = Gateways(
+        Names(),  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+        lambda _: "",
+        SETTINGS,
+        bytes(32),
+        SystemClock(),
+        SystemRandomness(),
+        ended,  # type: ignore[arg-type]
+    )
+    with pytest.raises(OSError, match="upgrade the node"):
+        await made._dial(at, "session", 0)
 
 
 class Names:

@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import structlog
 
 from dc.objects.marks import MARK
 from dc.objects.nodes import wire
 from dc.objects.nodes.wire import Answer, Ask
 from dc.ports import Buffer, Clock, Dial, File, Line
+
+log = structlog.get_logger("nodes")
 
 CONNECT_SECONDS_MAX = 3.0
 CALL_SECONDS_MAX = 6.0
@@ -100,6 +103,8 @@ class RemoteNode:
         self._lock = threading.Lock()
         self._away_until = 0.0
         self._closed = False
+        self.problem = ""
+        """Why the last try to connect failed, if it did."""
 
     def call(self, ask: Ask, payload: Buffer = b"") -> tuple[Answer, bytes]:
         """The answer to one call; OSError when it fails there or on the way."""
@@ -136,10 +141,21 @@ class RemoteNode:
         try:
             at = self.address
             line = self._dial(at.endpoints, at.fingerprint, CONNECT_SECONDS_MAX, CALL_SECONDS_MAX)
-            return _Connection(line, self._prove)
+            connection = _Connection(line, self._prove)
         except OSError as error:
             self.failed()
+            self._tell(str(error.strerror or error))
             raise self._named(error) from error
+        self._tell("")
+        return connection
+
+    def _tell(self, problem: str) -> None:
+        """In the log, once; while the datacenter runs it is asked again and again."""
+        before, self.problem = self.problem, problem
+        if problem and problem != before:
+            log.warning("a node is not connected", node=self.address.name, reason=problem)
+        elif before and not problem:
+            log.info("a node is connected again", node=self.address.name)
 
     def _kept_one(self) -> _Connection | None:
         with self._lock:

@@ -150,7 +150,29 @@ def test_one_late_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     ended.set()
     left = disks.of(1)._left
     assert left is not None and left.result() == b"x"
+    monkeypatch.setattr(pace_module, "LIMIT_SECONDS_MIN", 5.0)
     assert disks.of(1).read(hangs, SMALL, 21, elsewhere=True) == b"x"
+
+
+def test_a_read_that_hangs_at_the_beginning_is_left_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is known of other disks: so it says nothing of this one."""
+    disks, ended = Disks(), threading.Event()
+    monkeypatch.setattr(pace_module, "UNKNOWN_SECONDS", 0.05)
+
+    def hangs(length: int, offset: int) -> bytes:
+        ended.wait(10)
+        disks.clock.now += 5
+        return b"x"
+
+    for _ in range(LATE_MAX):
+        ended.clear()
+        assert disks.of(0).read(hangs, SMALL, 0, elsewhere=True) is None
+        ended.set()
+        left = disks.of(0)._left
+        assert left is not None and left.result() == b"x"
+    assert not disks.paces.slow()
 
 
 def test_reads_under_way_on_one_disk_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,8 +95,11 @@ async def test_strangers_without_number_do_not_keep_out_the_datacenter(
         lines = []
         node = host.node()
         node.call(Ask(wire.LIST, 0))
-        for _ in range(20):
+        for number in range(20):
             lines.append(host.line())
+            if number % 2:
+                # To be asked who one is, and not to say it, is no more.
+                lines[-1].sendall(wire.frame(wire.Hello()))
         assert node.call(Ask(wire.LIST, 0))[0] == Answer()
         assert host.node().call(Ask(wire.LIST, 0))[0] == Answer()
         with contextlib.suppress(ConnectionError):
