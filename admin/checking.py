@@ -24,6 +24,7 @@ from dc.objects.api import ObjectsError
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.container import ContainerDisk
 from dc.objects.format import container_of
+from dc.objects.settings import UNBOUNDED
 from dc.objects.store import ContainerStore
 from dc.placement import is_elsewhere
 from dc.ports import Clock, Database, Databases, Disk, Randomness
@@ -31,8 +32,6 @@ from dc.ports import Clock, Database, Databases, Disk, Randomness
 DEFECTS_SHOWN_MAX = 1000
 _PAGE = 500
 _TELL_SECONDS = 1.0
-_MEND_BYTES_PER_SECOND = 1 << 40
-"""Nobody else needs the disks."""
 
 
 class Defect(msgspec.Struct, frozen=True):
@@ -134,7 +133,7 @@ async def _check(
 
 async def _mend(store: ContainerStore) -> int:
     """Look through all containers once, and write anew what is missing or wrong; how many slots."""
-    mender = store.mender(_MEND_BYTES_PER_SECOND)
+    mender = store.mender(UNBOUNDED)
     while not await mender.step():
         pass
     return mender.mended

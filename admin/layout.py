@@ -10,6 +10,7 @@
     names.old-N/      one that `farshore names rebuild --force` has put aside
     names.rebuild/    one that is being made
     containers/       the objects' bytes
+    scrub.json        how far the round of scrubbing is
     disks.json        disks and machines that were added since `init`
     farshore.lock     locked by the process that serves DIR; says its pid
     run.json          pid and bound addresses of the last process that served DIR
@@ -78,6 +79,10 @@ class Layout:
     @property
     def containers(self) -> Path:
         return self.root / "containers"
+
+    @property
+    def scrub_round(self) -> Path:
+        return self.root / "scrub.json"
 
     @property
     def disks(self) -> Path:

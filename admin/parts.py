@@ -33,6 +33,7 @@ from dc.objects.format import container_of
 from dc.objects.journal import Journal
 from dc.objects.one_disk import OneDisk
 from dc.objects.redundancy import parse_mode
+from dc.objects.rounds import RoundFile
 from dc.objects.store import ContainerStore
 from dc.ports import Clock, Disk, Network, Randomness
 from dc.remote.wire import Settings
@@ -292,6 +293,20 @@ def _replicator(
     )
 
 
+def _store(
+    files: Files, containers: ContainerDisk, clock: Clock, disk: Disk, randomness: Randomness
+) -> ContainerStore:
+    layout = files.layout
+    return ContainerStore(
+        layout.root,
+        disk=containers,
+        clock=clock,
+        randomness=randomness,
+        scrub=files.config.scrub,
+        round_file=RoundFile(disk, layout.scrub_round, files.identity.dc_id),
+    )
+
+
 async def open_parts(
     files: Files, *, clock: Clock, disk: Disk, randomness: Randomness, network: Network
 ) -> Parts:
@@ -305,7 +320,7 @@ async def open_parts(
     if isinstance(containers, CodedDisks):
         await disk.run(lambda: note_disks(layout, disk))
     names = await _open_names(files, clock, randomness)
-    objects = ContainerStore(layout.root, disk=containers, clock=clock, randomness=randomness)
+    objects = _store(files, containers, clock, disk, randomness)
     journal = Journal(names, objects, clock)
     try:
         await objects.open()

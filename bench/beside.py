@@ -85,8 +85,9 @@ def _loads(
 
 
 def _restart(datacenter: Datacenter) -> None:
-    """A round of scrubbing begins with it."""
+    """A round of scrubbing begins with it, since none is known of."""
     datacenter.stop()
+    (datacenter.folder / "scrub.json").unlink(missing_ok=True)
     datacenter.start()
 
 

@@ -14,6 +14,7 @@ from dc.objects.coded_disks import CodedDisks
 from dc.objects.disk_place import local_places
 from dc.objects.marks import MARK, mark_of
 from dc.objects.redundancy import Mode
+from dc.objects.settings import UNBOUNDED
 from dc.objects.store import ContainerStore
 from dc.system import SideBySide, SystemClock, SystemDisk, SystemRandomness
 
@@ -120,7 +121,7 @@ async def _mend(folders: list[Path]) -> tuple[float, int]:
     store = _store(folders)
     await store.open()
     began = time.perf_counter()
-    mender = store.mender(1 << 50)
+    mender = store.mender(UNBOUNDED)
     while not await mender.step():
         pass
     seconds = time.perf_counter() - began

@@ -34,9 +34,10 @@ from dc.config_tables import Objects as Objects
 from dc.config_tables import Peer as Peer
 from dc.config_tables import Section
 from dc.config_tables import TierTable as TierTable
+from dc.durations import parse_duration
 from dc.objects.api import STANDARD
 from dc.objects.redundancy import Mode, parse_mode
-from dc.objects.settings import CompactionSettings
+from dc.objects.settings import CompactionSettings, ScrubSettings
 from dc.objects.tiers import NAME_RULE as TIER_RULE
 from dc.objects.tiers import TIERS_MAX, is_tier_name
 
@@ -50,8 +51,6 @@ RATE_MAX = 100_000
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]", re.ASCII)
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
-_DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
-_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATIONS = {
     "conflict_retention": ("1m", "3650d"),
     "peer_absence_max": ("1h", "3650d"),
@@ -59,6 +58,7 @@ _DURATIONS = {
     "s3.access_log_every": ("1s", "1d"),
     "objects.compaction_every": ("1s", "7d"),
     "objects.compaction_grace": ("1s", "1d"),
+    "objects.scrub_every": ("1m", "365d"),
 }
 """The least and the most. A peer that is not waited for is compared, item by item, when it comes
 back: not after every lunch."""
@@ -130,6 +130,12 @@ class Config(Section, frozen=True):
         )
 
     @property
+    def scrub(self) -> ScrubSettings:
+        objects = self.objects
+        every = parse_duration(objects.scrub_every) / 1000
+        return ScrubSettings(objects.scrub_rate << 20, objects.repair_rate << 20, every)
+
+    @property
     def access_log_ms(self) -> int:
         return parse_duration(self.s3.access_log_every)
 
@@ -169,14 +175,6 @@ def parse_listen(text: str) -> tuple[str, int]:
     if not _HOST.fullmatch(host) or not _PORT.fullmatch(port) or int(port) > 65_535:
         raise ValueError(f"{text[:80]!r} is not HOST:PORT, for instance 127.0.0.1:8000")
     return host.strip("[]"), int(port)
-
-
-def parse_duration(text: str) -> int:
-    """Milliseconds; ValueError for what is no duration."""
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text[:80]!r} is no duration, for instance 30d, 12h, 90m or 45s")
-    return int(found[1]) * _UNITS_MS[found[2]]
 
 
 def is_any_address(host: str) -> bool:
@@ -403,8 +401,9 @@ def _check_objects(objects: Objects, lines: _Lines) -> None:
         raise lines.error("objects.redundancy", str(error)) from None
     if not 0.05 <= objects.compaction_threshold <= 1:
         raise lines.error("objects.compaction_threshold", "must be from 0.05 to 1")
-    if not 0 <= objects.compaction_rate <= RATE_MAX:
-        raise lines.error("objects.compaction_rate", f"must be from 0 to {RATE_MAX}")
+    for name, least in (("compaction_rate", 0), ("scrub_rate", 0), ("repair_rate", 1)):
+        if not least <= getattr(objects, name) <= RATE_MAX:
+            raise lines.error(f"objects.{name}", f"must be from {least} to {RATE_MAX}")
     disks = objects.disks
     _check_disks("objects.disks", disks, lines)
     if disks and not mode.m:

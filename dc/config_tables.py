@@ -131,6 +131,26 @@ class Objects(Section, frozen=True):
             " to begin or to end: 1m, 10s."
         ),
     ] = "1m"
+    scrub_rate: Annotated[
+        int,
+        Meta(
+            description="With several disks: megabytes (MiB) of all disks together that are read a"
+            " second, at most, to find what has rotted. 0: nothing is."
+        ),
+    ] = 64
+    scrub_every: Annotated[
+        str,
+        Meta(
+            description="How often a round of that through all containers begins, at most: 1d, 7d."
+        ),
+    ] = "1d"
+    repair_rate: Annotated[
+        int,
+        Meta(
+            description="Megabytes (MiB) that are read and written a second, at most, to write anew"
+            " what is lost or has rotted, and to move it off disks."
+        ),
+    ] = 64
     tiers: Annotated[
         dict[str, TierTable],
         Meta(

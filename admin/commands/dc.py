@@ -190,7 +190,7 @@ def link(
       farshore -C ship dc link harbour --doorbell mqtt --poll 15m
       farshore -C ship dc link harbour --doorbell stream
     """
-    from dc.config import parse_duration
+    from dc.durations import parse_duration
 
     try:
         seconds = parse_duration(poll) // 1000

@@ -1,6 +1,7 @@
 """`farshore objects`: how the bytes of objects are kept, and giving back space."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -103,11 +104,25 @@ def _shown(facts: dict[str, Any]) -> dict[str, Any]:
         if repair["containers_left"]:
             shown["repair"] += f", {repair['containers_left']} containers to go"
             shown["repair"] += f", {repair['seconds_left']:.0f} s left"
+        shown["scrub"] = _scrub(repair["scrub"])
     doing = facts["compaction"]
     shown["compaction"] = _compaction(doing)
     shown["freed"] = f"{size(doing['freed_bytes'])}, {doing['removed_containers']} containers"
     shown["damaged"] = doing["damaged_containers"] or "none"
     return shown
+
+
+def _scrub(scrub: dict[str, Any]) -> str:
+    """How far the round of scrubbing is, in a line."""
+    if scrub["state"] == "none yet":
+        return "no round has begun" if scrub["bytes_per_second"] else "turned off"
+    began = datetime.fromtimestamp(scrub["began_ms"] / 1000, UTC)
+    text = f"round {scrub['round']}, {scrub['percent']:.0f} %, began {began:%Y-%m-%d %H:%M:%SZ}"
+    if not scrub["bytes_per_second"]:
+        return f"{text}, turned off"
+    if scrub["state"] == "on":
+        return f"{text}, {scrub['seconds_left']:.0f} s left"
+    return f"{text}, the next one in {scrub['next_in_seconds']:.0f} s"
 
 
 def _recoding(left: dict[str, Any] | None) -> str:

@@ -6,7 +6,8 @@ the others: on the disk they were on, or, if that is gone, on one that has no sl
 The new file takes the place of the old one when it is durable, so a crash leaves the old one or the
 new one.
 
-Containers of which a slot is missing come first, then all in turn, the newest first, for ever.
+Containers of which a slot is missing come first, then all in turn, the newest first, for ever
+(`dc/objects/rounds.py`).
 Those that are being written are left alone; they are sealed when they lack a slot, or are full.
 
 A stripe of which more fragments are wrong than there are to spare is lost, or, at the end of a
@@ -30,15 +31,13 @@ from dc.objects.coded_disks import CodedDisks, ContainerRemoved
 from dc.objects.coded_file import CodedFile
 from dc.objects.format import file_name
 from dc.objects.learning import form_in
+from dc.objects.rounds import RoundFile, Rounds
+from dc.objects.settings import ScrubSettings
 from dc.ports import Clock, File
 from dc.worker import spawn
 
 log = structlog.get_logger("objects")
 
-BYTES_PER_SECOND = 64 << 20
-"""Read and written by scrub and repair: an eighth of what a slow SSD gives."""
-ROUND_SECONDS = 24 * 3600.0
-"""From the beginning of a round of scrubbing to that of the next."""
 _BATCH_BYTES = 4 << 20
 """In one visit to a disk thread."""
 _IDLE_SECONDS = 10.0
@@ -56,24 +55,26 @@ class _State(NamedTuple):
 
 class Mender:
     """`step` is the work of a `dc.worker.Worker`; `forget` is told of a container whose files were
-    replaced; `seal` ends the writing of containers."""
+    replaced; `seal` ends the writing of containers; `file` says how far scrubbing is."""
 
     def __init__(
         self,
         disks: CodedDisks,
         clock: Clock,
         forget: Callable[[int], None],
-        bytes_per_second: int = BYTES_PER_SECOND,
+        settings: ScrubSettings,
         seal: Callable[[Collection[int]], Awaitable[None]] | None = None,
+        file: RoundFile | None = None,
     ) -> None:
         self._disks = disks
         self._clock = clock
         self._forget = forget
         self._seal = seal
-        self.bytes_per_second = bytes_per_second
-        self._cursor: int | None = None
-        """The container that was scrubbed last in this round."""
-        self._next_round = self._next_look = clock.monotonic()
+        self.settings = settings
+        self._rate = settings.repair_rate
+        """Of what is done now, in bytes a second."""
+        self._rounds = Rounds(clock, settings.every, file)
+        self._next_look = clock.monotonic()
         self._rest = Rest(clock)
         self._scrub_now = False
         """Scrubbing and rebalancing take turns."""
@@ -118,10 +119,13 @@ class Mender:
         if not self._rest.found_none and (more := surplus(disks.disks, disks.tiers.all())):
             # Of which containers the slots will be is not known, but how many.
             return "rebalancing", list(islice(cycle(sealed), more))
-        cursor = self._cursor
-        if cursor is None:
-            return "idle", []
-        return "scrubbing", [one for one in sealed if one <= cursor]
+        left = self._rounds.left(sealed)
+        return ("scrubbing" if left else "idle"), left
+
+    def round(self) -> tuple[dict[str, int | float | str], list[int]]:
+        """How far the round of scrubbing is, and the containers that are left of it."""
+        left = self._rounds.left(self._disks.slots.sealed())
+        return self._rounds.shown(len(left)), left
 
     def forget_lost(self, container: int) -> None:
         """A container was removed: nothing in it is lost."""
@@ -167,7 +171,7 @@ class Mender:
             # It cannot be ended while a thread is at it.
             await asyncio.wait([job])
             raise
-        wait_s = size / self.bytes_per_second - (self._clock.monotonic() - began)
+        wait_s = size / self._rate - (self._clock.monotonic() - began)
         if more and wait_s > 0:
             await self._clock.sleep(wait_s)
         return more
@@ -181,6 +185,7 @@ class Mender:
             self._next_look = now + _IDLE_SECONDS
             for container in self._disks.look():
                 self._forget(container)
+        self._rate = self.settings.repair_rate
         if (worst := self._worst()) is not None:
             return worst
         self._scrub_now = not self._scrub_now
@@ -226,13 +231,12 @@ class Mender:
 
     def _next(self) -> int | None:
         """The next one of this round."""
-        if self._clock.monotonic() < self._next_round:
+        if not self.settings.scrub_rate:
             return None
-        cursor, sealed = self._cursor, self._disks.slots.sealed()
-        self._cursor = max((one for one in sealed if cursor is None or one < cursor), default=None)
-        if self._cursor is None:
-            self._next_round = self._clock.monotonic() + ROUND_SECONDS
-        return self._cursor
+        container = self._rounds.next(self._disks.slots.sealed())
+        if container is not None:
+            self._rate = self.settings.scrub_rate
+        return container
 
     def _mend(self, container: int) -> Generator[int]:
         """Check a container, and write anew what is wrong; yields the bytes that it took."""
@@ -366,6 +370,7 @@ class Mender:
         self, file: CodedFile, container: int, bad: set[int]
     ) -> Generator[int, None, bool]:
         """Write slots anew, on all disks that can take them. Returns whether that were all."""
+        self._rate = self.settings.repair_rate
         places: dict[int, int] = {}
         for slot in sorted(bad):
             number = self._disks.place_for(container, slot, frozenset(places.values()))

@@ -20,7 +20,7 @@ from dc.objects.container import Append, ContainerDisk, ContainerIds
 from dc.objects.disk_set import DisksState
 from dc.objects.format import CONTAINER_LIMIT_BYTES, FLAG_LAST, container_of, file_name
 from dc.objects.lane import GROUP_MAX_BYTES, Counters, Lane, Shared
-from dc.objects.mending import BYTES_PER_SECOND, Mender
+from dc.objects.mending import Mender
 from dc.objects.reader import (
     CACHED_MAX_BYTES,
     FILES_MAX,
@@ -30,6 +30,8 @@ from dc.objects.reader import (
     read_pieces,
 )
 from dc.objects.redundancy import Mode
+from dc.objects.rounds import RoundFile
+from dc.objects.settings import ScrubSettings
 from dc.objects.tier_disk import TierDisk
 from dc.objects.tiers import Form, Tier, Tiers
 from dc.objects.usage import Usage
@@ -83,6 +85,8 @@ class ContainerStore:
         randomness: Randomness,
         container_max_bytes: int = CONTAINER_MAX_BYTES,
         files_max: int = FILES_MAX,
+        scrub: ScrubSettings = ScrubSettings(),
+        round_file: RoundFile | None = None,
     ) -> None:
         if not 0 < container_max_bytes <= CONTAINER_LIMIT_BYTES - 2 * GROUP_MAX_BYTES:
             raise ValueError(f"a container of {container_max_bytes} bytes: at most 4 GiB - 8 MiB")
@@ -109,7 +113,7 @@ class ContainerStore:
         self._clock = clock
         self._mender: Mender | None = None
         if isinstance(disk, CodedDisks):
-            self._mender = self.mender(BYTES_PER_SECOND)
+            self._mender = self.mender(scrub, round_file)
         self._opened = False
 
     async def open(self) -> None:
@@ -230,12 +234,25 @@ class ContainerStore:
         doing, left = self._mender.left()
         size = sum(sizes.get(one, 0) for one in left)
         if doing != "rebalancing":  # Of that one slot, which is read from several disks.
-            size = sum(self.raw(one, sizes.get(one, 0)) for one in left)
+            size = self._raw_of(left, sizes)
+        settings, (scrub, rest) = self._mender.settings, self._mender.round()
+        rate = settings.scrub_rate if doing == "scrubbing" else settings.repair_rate
+        seconds = self._raw_of(rest, sizes) / max(1, settings.scrub_rate)
         return {
             "doing": doing,
             "containers_left": len(left),
-            "seconds_left": round(size / self._mender.bytes_per_second, 1),
+            "seconds_left": round(size / max(1, rate), 1),
+            "bytes_per_second": settings.repair_rate,
+            "scrub": {
+                **scrub,
+                "seconds_left": round(seconds, 1),
+                "bytes_per_second": settings.scrub_rate,
+            },
         }
+
+    def _raw_of(self, containers: Collection[int], sizes: Mapping[int, int]) -> int:
+        """What containers take on the disks, given about how large they are."""
+        return sum(self.raw(one, sizes.get(one, 0)) for one in containers)
 
     async def seal(self, containers: Collection[int]) -> None:
         """Begin others in the place of these."""
@@ -286,10 +303,10 @@ class ContainerStore:
         tiers = [self._standard, *self._tiers.values()]
         return [*(lane for one in tiers for lane in one.all()), self._journal]
 
-    def mender(self, bytes_per_second: int) -> Mender:
-        """What looks after containers on several disks, at some rate."""
+    def mender(self, settings: ScrubSettings, file: RoundFile | None = None) -> Mender:
+        """What looks after containers on several disks. Without a file it begins anew."""
         assert isinstance(self._disk, CodedDisks), "one disk has nothing to mend with"
-        return Mender(self._disk, self._clock, self._files.forget, bytes_per_second, self.seal)
+        return Mender(self._disk, self._clock, self._files.forget, settings, self.seal, file)
 
     def workers(self) -> list[Worker]:
         """What looks after the containers, to be started and stopped with the datacenter."""

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 from yarl import URL
 
-from dc.config import parse_duration
+from dc.durations import parse_duration
 from notary.errors import NotaryRefused
 
 T = TypeVar("T", bound=msgspec.Struct)

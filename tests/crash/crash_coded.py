@@ -28,6 +28,7 @@ from dc.objects.disk_place import local_places
 from dc.objects.marks import MARK, mark_of
 from dc.objects.mending import Mender
 from dc.objects.redundancy import parse_mode
+from dc.objects.settings import UNBOUNDED
 from dc.objects.store import ContainerStore
 from dc.ports import Disk
 
@@ -102,7 +103,7 @@ def record_repair(first: Trace, lost: str, drop: DropSync = lambda path, number:
 async def mend(root: Path, disk: Disk) -> None:
     disks = disks_on(root, disk)
     disks.make_dirs(root)
-    mender = Mender(disks, FixedClock(), lambda _: None, 1 << 40)
+    mender = Mender(disks, FixedClock(), lambda _: None, UNBOUNDED)
     while not await mender.step():
         pass
 

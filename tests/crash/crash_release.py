@@ -42,6 +42,7 @@ from dc.objects.disk_place import DiskPlace
 from dc.objects.marks import MARK, mark_of
 from dc.objects.mending import Mender
 from dc.objects.redundancy import parse_mode
+from dc.objects.settings import UNBOUNDED
 from dc.objects.store import ContainerStore
 from dc.ports import Disk, File
 from tokens.identity import Identity
@@ -141,7 +142,7 @@ class Datacenter:
         self.fleet.seal = self.store.seal_all
 
     async def mend(self) -> None:
-        mender = Mender(self.disks, FixedClock(), lambda _: None, 1 << 40, self.store.seal)
+        mender = Mender(self.disks, FixedClock(), lambda _: None, UNBOUNDED, self.store.seal)
         while not await mender.step():
             pass
 

@@ -17,6 +17,7 @@ from dc.objects.coded_disks import CodedDisks
 from dc.objects.format import HEADER_BYTES, file_name
 from dc.objects.mending import Mender
 from dc.objects.redundancy import parse_mode
+from dc.objects.settings import UNBOUNDED
 from dc.objects.store import ContainerStore
 from dc.objects.stripes import Stripe
 
@@ -29,7 +30,7 @@ def take_away(disk: MemoryDisk, gone: Sequence[Path]) -> dict[Path, Inode]:
 
 
 def mender_on(disks: CodedDisks) -> Mender:
-    return Mender(disks, FixedClock(), lambda _: None, 1 << 40)
+    return Mender(disks, FixedClock(), lambda _: None, UNBOUNDED)
 
 
 async def mend(mender: Mender | None) -> None:

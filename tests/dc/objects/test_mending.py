@@ -14,6 +14,7 @@ from dc.objects.coded_disks import CodedDisks
 from dc.objects.marks import MARK, mark_of
 from dc.objects.mending import Mender
 from dc.objects.redundancy import Mode, parse_mode
+from dc.objects.settings import UNBOUNDED
 from dc.objects.store import ContainerStore
 from dc.objects.stripes import HEAD_BYTES, Stripe, encode_head, slot_name, slot_seed
 
@@ -41,7 +42,7 @@ async def mended(disk: MemoryDisk, mode: Mode, more: int = 0) -> tuple[Mender, C
     """One round."""
     disks = coded(disk, mode, more)
     disks.make_dirs(ROOT)
-    mender = Mender(disks, FixedClock(), lambda _: None, 1 << 40)
+    mender = Mender(disks, FixedClock(), lambda _: None, UNBOUNDED)
     while not await mender.step():
         pass
     return mender, disks
@@ -446,7 +447,7 @@ async def test_a_container_whose_end_cannot_be_read_is_left_alone(
     monkeypatch.setattr(MemoryFile, "read", read)
     disks = coded(disk, mode)
     disks.make_dirs(ROOT)
-    mender = Mender(disks, FixedClock(), lambda _: None, 1 << 40)
+    mender = Mender(disks, FixedClock(), lambda _: None, UNBOUNDED)
     for _ in disks.slots.containers():
         with pytest.raises(OSError, match="where it ends"):
             await mender.step()
