@@ -34,6 +34,7 @@ from replicator.limits import (
     ANSWER_BYTES_MAX,
     ANSWER_SECONDS_MAX,
     COMPARE_ANSWER_BYTES_MAX,
+    COMPARE_ITEMS_ASKED_MAX,
     CONNECT_SECONDS_MAX,
     CONNECT_SECONDS_OF_SEVERAL,
     READ_BUFFER_BYTES,
@@ -77,6 +78,8 @@ class PeerClient:
         """At which the feed is open; empty when it is not."""
         self._under_way: dict[aiohttp.ClientResponse, str] = {}
         """Answers that are being read, and from which endpoint."""
+        self.records_at_once = COMPARE_ITEMS_ASKED_MAX
+        """Items whose records are asked for at once (`replicator/compare_client.py`)."""
         self._asked: dict[asyncio.Timeout, str] = {}
         """Requests whose answer has not begun, and at which endpoint."""
         self._pace = pace or Pace(home, peer.dc_id)
