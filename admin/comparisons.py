@@ -92,15 +92,19 @@ class ComparisonsApi:
 
         async def work(said: Said, tell: Tell) -> None:
             for peer in peers:
-                await tell({"report": _shown(await self._compare(peer, options, said))})
+                await tell(
+                    {"report": _shown(await self._compare(peer, options, said, wanted.bucket))}
+                )
 
         return await _answer(request, work)
 
-    async def _compare(self, peer: Peer, options: Options, said: Said) -> VerifyReport:
+    async def _compare(self, peer: Peer, options: Options, said: Said, bucket: str) -> VerifyReport:
         try:
             return await self._replicator.verify(peer.dc_id, options, said)
         except (ReplicatorError, NamesError) as error:
-            return VerifyReport(peer=peer.dc_id, name=peer.name, at_ms=0, error=str(error))
+            return VerifyReport(
+                peer=peer.dc_id, name=peer.name, at_ms=0, bucket=bucket, error=str(error)
+            )
 
     async def _preview(self, request: web.Request) -> web.StreamResponse:
         wanted = await body(request, PreviewDatacenter)

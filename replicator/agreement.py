@@ -108,7 +108,7 @@ class Agreement:
         if (state.epoch, state.end) != (cursor.epoch, cursor.seq):
             return ASK_SECONDS
         root = self._home.root()
-        here, there = self._home.to_come(), (state.to_come, state.looked)
+        here, there = self._home.to_come(""), (state.to_come, state.looked)
         if root == state.root and (here, there) != ((0, moment[2]), (0, state.end)):
             # The names are the same; bytes are still to come, or that is not known yet.
             return ROOTS_SECONDS

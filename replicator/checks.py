@@ -90,23 +90,23 @@ class Checks:
                 self._home, self._peer, CompareClient(self._client), self, options, said
             )
             report = await work.run(Repair() if options.repair else None)
-            here, there = await self._to_come()
+            here, there = await self._to_come(options.bucket or "")
             report = msgspec.structs.replace(report, to_come_here=here, to_come_there=there)
             if options.bucket is None:
                 self.last = report
             return report
 
-    async def _to_come(self) -> tuple[int, int]:
-        """How many bodies are to come, here and there, of what is known now. A side that cannot say
-        it soon has one at least."""
+    async def _to_come(self, bucket: str) -> tuple[int, int]:
+        """How many bodies of a bucket (by id), or "" of all, are to come, here and there, of what
+        is known now. A side that cannot say it soon has one at least."""
         until = self._home.clock.monotonic() + TO_COME_SECONDS_MAX
         end, their_end = self._home.names.feed_end, None
         while True:
             try:
-                state = await self._client.state()
+                state = await self._client.state(bucket)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 raise Unreachable(f"the connection broke: {printable(error)}") from None
-            here, looked = self._home.to_come()
+            here, looked = self._home.to_come(bucket)
             their_end = state.end if their_end is None else their_end
             there = max(state.to_come, int(state.looked < their_end))
             found = (max(here, int(looked < end)), there)

@@ -34,6 +34,7 @@ from replicator.limits import (
     ANSWER_BYTES_MAX,
     ANSWER_SECONDS_MAX,
     COMPARE_ANSWER_BYTES_MAX,
+    COMPARE_ITEMS_ASKED_MAX,
     CONNECT_SECONDS_MAX,
     CONNECT_SECONDS_OF_SEVERAL,
     READ_BUFFER_BYTES,
@@ -48,7 +49,7 @@ from tokens.access import AccessTokens
 
 log = structlog.get_logger("replicator")
 T = TypeVar("T")
-Ask = messages.FeedAsk | messages.BodyAsk | messages.EntryAsk
+Ask = messages.FeedAsk | messages.BodyAsk | messages.EntryAsk | messages.StateAsk
 
 
 class _Call(NamedTuple):
@@ -77,6 +78,10 @@ class PeerClient:
         """At which the feed is open; empty when it is not."""
         self._under_way: dict[aiohttp.ClientResponse, str] = {}
         """Answers that are being read, and from which endpoint."""
+        self.records_at_once = COMPARE_ITEMS_ASKED_MAX
+        """Items whose records are asked for at once (`replicator/compare_client.py`)."""
+        self._asked: dict[asyncio.Timeout, str] = {}
+        """Requests whose answer has not begun, and at which endpoint."""
         self._pace = pace or Pace(home, peer.dc_id)
         self._tokens = AccessTokens(
             home.identity,
@@ -164,12 +169,15 @@ class PeerClient:
             return False
 
     def give_up(self, endpoint: str) -> None:
-        """It is dead: end all that is under way over it."""
+        """It is dead: end all that is under way over it, and what has no answer yet."""
         self._endpoints.failed(endpoint)
         for response in [one for one, by in self._under_way.items() if by == endpoint]:
             connection = response.connection
             if connection is not None and connection.transport is not None:
                 connection.transport.abort()
+        for bound in [one for one, by in self._asked.items() if by == endpoint]:
+            if not bound.expired():
+                bound.reschedule(asyncio.get_running_loop().time())
 
     @asynccontextmanager
     async def body(self, ask: messages.BodyAsk) -> AsyncIterator[aiohttp.StreamReader | None]:
@@ -215,8 +223,10 @@ class PeerClient:
         headers = {messages.EPOCH: self._home.names.epoch}
         await self._exchange("POST", "ack", body=messages.encode_body(ack), headers=headers)
 
-    async def state(self) -> messages.State:
-        _, data = await self._exchange("GET", "state")
+    async def state(self, bucket: str = "") -> messages.State:
+        """`bucket`: by id, of which bodies that are to come count."""
+        ask = messages.StateAsk(bucket) if bucket else None
+        _, data = await self._exchange("GET", "state", ask)
         return messages.decode_body(data, messages.State)
 
     async def pair(self, call: messages.PairCall) -> messages.PairReply | None:
@@ -313,16 +323,21 @@ class PeerClient:
         url = URL(f"https://{endpoint}/{wire.PROTOCOL}/{call.name}{query}", encoded=True)
         is_short = size <= SHORT_BODY_BYTES_MAX and self._endpoints.several
         seconds = ANSWER_SECONDS_MAX if is_short else REQUEST_SECONDS_MAX
-        async with asyncio.timeout(seconds + self._pace.patience(size + REQUEST_HEAD_BYTES)):
-            return await self._session.request(
-                call.method,
-                url,
-                data=call.body,
-                headers=headers,
-                ssl=self._pin,
-                timeout=call.timeout,
-                allow_redirects=False,
-            )
+        seconds += self._pace.patience(size + REQUEST_HEAD_BYTES)
+        async with asyncio.timeout(seconds) as bound:
+            self._asked[bound] = endpoint
+            try:
+                return await self._session.request(
+                    call.method,
+                    url,
+                    data=call.body,
+                    headers=headers,
+                    ssl=self._pin,
+                    timeout=call.timeout,
+                    allow_redirects=False,
+                )
+            finally:
+                del self._asked[bound]
 
     def _timeout(self, total: float | None, silence: float | None = None) -> aiohttp.ClientTimeout:
         """Of seconds; where another endpoint may be tried, one that does not connect is not waited

@@ -13,9 +13,17 @@ from replicator import messages, wire
 from replicator.client import PeerClient
 from replicator.errors import Unreachable, WireError, printable
 from replicator.leaves import GROUP_BYTES
-from replicator.limits import COMPARE_BUCKETS_MORE_MAX, COMPARE_PAGES_MAX
+from replicator.limits import (
+    COMPARE_BUCKETS_MORE_MAX,
+    COMPARE_ITEMS_ASKED_MAX,
+    COMPARE_PAGES_MAX,
+)
 
 T = TypeVar("T")
+
+
+class Broke(Unreachable):
+    """The connection broke when an answer was expected."""
 
 
 class CompareClient:
@@ -73,12 +81,27 @@ class CompareClient:
         return shapes.checked_states(answer, len(items)), answer
 
     async def records(self, items: list[shapes.Item]) -> list[wire.Record]:
-        """The records of items, of those that are there."""
+        """The records of items, of those that are there. An answer may have 2 MiB: on a line that
+        breaks before it has carried that, fewer are asked for at once. If it is gone, those that
+        came."""
         found: list[wire.Record] = []
         while items:
-            answer = await self._ask("records", shapes.ItemsAsked(items), shapes.Records)
-            shapes.need(0 < answer.looked <= len(items), "records", answer.looked)
+            some = items[: self._client.records_at_once]
+            try:
+                answer = await self._ask("records", shapes.ItemsAsked(some), shapes.Records)
+            except Broke:
+                if len(some) == 1:
+                    raise
+                self._client.records_at_once = max(1, len(some) // 4)
+                continue
+            except Unreachable:
+                if not found:
+                    raise
+                return found
+            shapes.need(0 < answer.looked <= len(some), "records", answer.looked)
             shapes.need(len(answer.records) <= answer.looked, "records", len(answer.records))
+            more = max(self._client.records_at_once, 2 * len(some))
+            self._client.records_at_once = min(more, COMPARE_ITEMS_ASKED_MAX)
             wanted = {identity(item) for item in items[: answer.looked]}
             for data in answer.records:
                 record = wire.decode_record(data)
@@ -120,7 +143,7 @@ class CompareClient:
         try:
             answer = await self._client.call(name, body)
         except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            raise Unreachable(f"the connection broke: {printable(error)}") from None
+            raise Broke(f"the connection broke: {printable(error)}") from None
         self.moved += len(body) + len(answer)
         return messages.decode_body(answer, shape)
 

@@ -343,7 +343,8 @@ class PeerServer:
     async def _state(self, request: web.BaseRequest, peer: Peer) -> web.StreamResponse:
         names = self._home.names
         outbound = self.outbound(peer.dc_id)
-        lacking, (to_come, looked) = outbound.lacking, self._home.to_come()
+        bucket = _ask(request, messages.StateAsk).bucket if "ask" in request.query else ""
+        lacking, (to_come, looked) = outbound.lacking, self._home.to_come(bucket)
         state = messages.State(
             dc_id=self._home.dc_id,
             epoch=names.epoch,

@@ -37,9 +37,9 @@ class Home:
     port: int = 0
     zone: datetime.tzinfo | None = None
     """Of the times of day that windows of limits are in; None is the machine's."""
-    to_come: Callable[[], tuple[int, int]] = lambda: (0, 0)
-    """How many bodies belong here and are not here (`replicator/filling.py`), and up to which
-    position of the feed that is known."""
+    to_come: Callable[[str], tuple[int, int]] = lambda _: (0, 0)
+    """How many bodies of a bucket (by id), or "" of all, belong here and are not here
+    (`replicator/filling.py`), and up to which position of the feed that is known."""
 
     meet: Callable[[], Awaitable[None]] = _nothing
     """To be called before anything is taken from a stream that opens (`replicator/absences.py`)."""

@@ -242,6 +242,8 @@ FILL_SECONDS: Final = 2.0
 FILL_AGAIN_SECONDS: Final = 60.0
 """How long a body that was asked for may take before it is looked whether it is on its way; if it
 is not, somebody else is asked."""
+FILL_FAILED_SECONDS: Final = 10.0
+"""How long a peer that could not be asked is left alone."""
 FILL_LOOKED_MAX: Final = 22_000
 """So many unfinished changes of a peer are looked at for that: as many as may be asked for."""
 TO_COME_SECONDS_MAX: Final = 3.0

@@ -69,6 +69,13 @@ class EntryAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     seq: Count
 
 
+class StateAsk(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """GET /v2/state, if need be: the bucket (its id) whose bodies that are to come count. An
+    earlier version does not know this, and counts all."""
+
+    bucket: str
+
+
 class Ack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything up to `position` has taken effect at the consumer, and everything up to `taken`
     but what is `unfinished`. `failing`: positions whose changes it has tried in vain, with the
@@ -98,8 +105,8 @@ class State(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
 ):
     """What GET /v2/state says: about the answering DC, its stream to the asking one, and the root
-    of all that it holds at the feed's end; and how many bodies belong there and are not there, as
-    it was at the position `looked`."""
+    of all that it holds at the feed's end; and how many bodies (of all buckets, or of one:
+    `StateAsk`) belong there and are not there, as it was at the position `looked`."""
 
     dc_id: str
     epoch: str
@@ -129,7 +136,7 @@ class PairReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     position: Count = 0
 
 
-def encode_ask(ask: FeedAsk | BodyAsk | EntryAsk) -> str:
+def encode_ask(ask: FeedAsk | BodyAsk | EntryAsk | StateAsk) -> str:
     """For the `ask` parameter of a URL: a key of any characters survives it."""
     return base64url.encode(_encode(ask))
 

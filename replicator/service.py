@@ -148,6 +148,7 @@ class Replicator:
             await self._listener.close()
         await self._bells.stop()
         await self._fill.stop()
+        await self._filling.stop()
         await self._upkeep.stop()
         await self._peers.stop()
         await self._server.close()

@@ -81,6 +81,8 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     at_ms: int
     """When it ended, by this DC's wall clock."""
+    bucket: str = ""
+    """The name of the one that was compared; "": everything was."""
     seconds: float = 0.0
     bytes_moved: int = 0
     root: str = ""
@@ -403,6 +405,7 @@ class Verification:
             peer=self.peer.dc_id,
             name=self.peer.name,
             at_ms=self.home.clock.wall_ms(),
+            bucket=await self._name(self.options.bucket or ""),
             seconds=self.home.clock.monotonic() - self._began,
             bytes_moved=self.client.moved,
             root=root,

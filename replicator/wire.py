@@ -445,7 +445,6 @@ def _check_version(record: VersionRecord) -> None:
     _need(is_seen(record.seen) and record.seen != INFERRED, "seen", record.seen)
     _check_registers(record.registers)
     _need(_ETAG(record.etag), "etag", record.etag)
-    _need(meta.crc64 < 2**64, "crc64", meta.crc64)
     if record.kind == 1:
         _need(record.size == 0 and record.body is None, "delete marker", "with a body")
     _need(_is_value(meta.content_type), "content type", meta.content_type)
@@ -461,7 +460,6 @@ def _check_version(record: VersionRecord) -> None:
 
 
 def _check_encryption(sse: Encryption, parts: int) -> None:
-    _need(sse.crc64 < 2**64, "crc64", sse.crc64)
     _need(len(sse.nonces) == (parts or 1), "number of nonces", len(sse.nonces))
     _need(all(map(_HEX32, sse.nonces)), "nonces", "of another form")
     _need(not sse.check or _KEY_CHECK(sse.check), "key check", sse.check)

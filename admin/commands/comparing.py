@@ -69,7 +69,8 @@ def _show_one(report: dict[str, Any]) -> None:
         return
     cost = f"{size(report['bytes_moved'])} moved, {report['seconds']:.1f} s"
     done = [f"{report[name]:,} {name}" for name in ("repaired", "deleted") if report[name]]
-    print(f"{report['name']}: {', '.join([_verdict(report), *done])} ({cost})")
+    what = f"{report['name']}, bucket {report['bucket']}" if report["bucket"] else report["name"]
+    print(f"{what}: {', '.join([_verdict(report), *done])} ({cost})")
     if not report["differences"]:
         return
     rows = [
@@ -97,13 +98,15 @@ def _verdict(report: dict[str, Any]) -> str:
         for side in ("here", "there")
         if report[f"to_come_{side}"]
     ]
-    if to_come and report["root"]:
+    found = [f"{report[name]:,} {word}" for name, word in _WORDS.items() if report[name]]
+    if to_come and (report["root"] or (report["bucket"] and not found)):
         return ", ".join(["all names identical", *to_come])
     if report["root"]:
         return f"identical, root {report['root']}"
+    if report["identical"] and report["bucket"]:
+        return "identical"
     if report["identical"]:
         return "identical, nothing differs; no root, for they are being written to"
-    found = [f"{report[name]:,} {word}" for name, word in _WORDS.items() if report[name]]
     return ", ".join(found + to_come)
 
 

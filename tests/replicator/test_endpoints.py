@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from replica_kit import Dc, datacenters, eventually, pair, settled
+from replica_kit import Dc, datacenters, eventually, link, pair, settled
 from replica_proxy import Proxy
 
 import replicator.client
@@ -246,6 +246,25 @@ async def looked_at(line: Line, *, now: float, end: int = 5, doubt: bool = False
     await watch.look()
     await watch.look()
     return line
+
+
+async def test_what_has_no_answer_yet_goes_by_another_when_its_line_is_given_up(
+    tmp_path: Path,
+) -> None:
+    async with two_ways(tmp_path) as (paris, tokyo, first, _):
+        await settled(paris, tokyo)
+        client, gone = link(tokyo, paris).client, f"127.0.0.1:{first.port}"
+        first.frozen.clear()
+        began = time.monotonic()
+        asked = [asyncio.ensure_future(client.state()) for _ in range(3)]
+        await asyncio.sleep(0.2)
+        assert not any(one.done() for one in asked)
+        client.give_up(gone)
+        for one in asked:
+            assert (await one).dc_id == paris.dc_id
+        assert time.monotonic() - began < 4
+        first.frozen.set()
+        await settled(paris, tokyo)
 
 
 async def test_a_line_is_asked_only_in_doubt_and_given_up_only_when_nothing_comes() -> None:

@@ -161,6 +161,12 @@ async def test_nothing_is_identical_while_bytes_are_to_come(tmp_path: Path) -> N
         assert (found.to_come_here, found.to_come_there) == (0, 1)
         found = await verify(tokyo, paris)
         assert (found.to_come_here, found.to_come_there) == (1, 0)
+        other = await paris.bucket("other")
+        await paris.put(other, "k", b"bytes")
+        for one, to_come in ((bucket, (0, 1)), (other, (0, 0))):
+            found = await verify(paris, tokyo, bucket=one.id)
+            assert (found.to_come_here, found.to_come_there) == to_come
+            assert (found.bucket, found.identical) == (one.name, one is other)
         absent = (await tokyo.replicator.counted_status()).absent
         assert (absent.objects, absent.to_come, absent.to_come_bytes) == (1, 1, 5)
         assert "IDENTICAL" not in (paris.peer(tokyo).state, tokyo.peer(paris).state)
@@ -478,7 +484,7 @@ async def test_many_bodies_that_fail_do_not_hold_up_others(
         await eventually(filled)
         assert await tokyo.get(bucket, "good89") == b"y" * 1000
         assert len(tokyo.replicator._filling._asked) <= 60
-        await eventually(lambda: tokyo.replicator._filling.known()[0] == 60)
+        await eventually(lambda: tokyo.replicator._filling.known("")[0] == 60)
 
 
 async def test_who_is_slow_is_waited_for_and_who_is_lost_is_not(

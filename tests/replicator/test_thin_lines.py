@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from replica_kit import Dc, datacenters, eventually, pair, settled
@@ -13,7 +14,19 @@ import replicator.inbox
 import replicator.link
 from replicator.appetite import Appetite
 from replicator.batching import Batches
-from replicator.limits import BATCH_BYTES, BATCH_BYTES_MIN, CUT_BYTES_MIN, KIB, MIB
+from replicator.client import PeerClient
+from replicator.compare_client import CompareClient
+from replicator.compare_wire import ItemsAsked, Records, encode
+from replicator.errors import Unreachable
+from replicator.limits import (
+    BATCH_BYTES,
+    BATCH_BYTES_MIN,
+    COMPARE_ITEMS_ASKED_MAX,
+    CUT_BYTES_MIN,
+    KIB,
+    MIB,
+)
+from replicator.messages import decode_body
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +89,33 @@ async def test_a_body_passes_a_line_that_carries_little_of_each_range(tmp_path: 
 
     carried = await _cut_after(tmp_path, 150 * KIB, 12, write)
     assert carried < 3 * 3 * MIB
+
+
+class Thin:
+    """A line that carries 20 records, and then breaks; after `calls` calls it is gone."""
+
+    records_at_once = COMPARE_ITEMS_ASKED_MAX
+
+    def __init__(self, calls: int) -> None:
+        self.calls = calls
+
+    async def call(self, _: str, body: bytes) -> bytes:
+        self.calls -= 1
+        if self.calls < 0:
+            raise Unreachable("gone")
+        items = decode_body(body, ItemsAsked).items
+        if len(items) > 20:
+            raise ConnectionResetError
+        return encode(Records(len(items), []))
+
+
+async def test_a_repair_asks_for_what_the_line_carries() -> None:
+    items = [("b" * 16, 0, f"k{number}", "") for number in range(100)]
+    line = Thin(50)
+    assert await CompareClient(cast(PeerClient, line)).records(items) == []
+    assert line.records_at_once >= 6 and line.calls >= 30
+    with pytest.raises(Unreachable):
+        await CompareClient(cast(PeerClient, Thin(1))).records(items)
 
 
 def test_batches_are_an_eighth_of_what_the_line_carries() -> None:
