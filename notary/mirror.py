@@ -8,9 +8,14 @@ nothing of a peer that lies is ever kept, and several may give the same log at o
 Which DC's a log is, is its origin: the id in it is the hash of the key that has to have signed it.
 Of cosignatures those are kept that the key of a witness verifies which the log itself has named
 (`notary/signers.py`).
+
+A log is copied before it is cosigned (`fetch`): up to the checkpoint that it asks for, which it has
+signed and not published yet. So what was cosigned can be put back, whenever the log loses it; until
+it is published, nobody but the log itself is given it.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from sqlite3 import Connection
@@ -24,6 +29,8 @@ from dc.names.api import Names
 from dc.names.model import Peer
 from dc.ports import Clock
 from notary import signers, tables, tree
+from notary.ahead import ahead, set_ahead
+from notary.ahead import last as last_signed
 from notary.certificate import TIMESTAMP_BYTES_MAX, timestamp_text
 from notary.errors import Forked, NotaryError, NoteInvalid
 from notary.note import (
@@ -52,6 +59,8 @@ ROWS_MAX = 200
 ROWS_BYTES = 4 << 20
 PULLS_MAX = 500
 """Of one log before the others of that peer are looked at."""
+FETCH_SECONDS = 4.0
+"""How long a log is copied that waits for a cosignature; less than it waits."""
 TURN_SECONDS = 30.0
 """How long the logs of one peer are followed before it is asked again which it has."""
 LOGS_MAX = 1000
@@ -77,15 +86,18 @@ class LogShown(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Pull(msgspec.Struct, frozen=True, array_like=True):
-    """What is asked for of a log: entries from `first` on, rows after `serial`."""
+    """What is asked for of a log: entries from `first` on, rows after `serial`. `upto`: of the own
+    log of who answers also what is not published yet, this far."""
 
     origin: str
     first: Count
     serial: Count
+    upto: Count = 0
 
 
 class Pulled(msgspec.Struct, frozen=True, array_like=True):
-    """The answer. The last of the entries is the last one under one of the checkpoints. Rows
+    """The answer. The last of the entries is the last one under one of the checkpoints, or the one
+    before `upto`. Rows
     (checkpoints and timestamps) have the serials of the DC that answers; `serial` is up to where
     all rows are in it."""
 
@@ -112,46 +124,51 @@ class MirrorServer:
         self._giving = asyncio.Lock()
         """One page after the other: gateways ask the same database, and wait for one at most."""
 
-    async def logs(self, _body: bytes, _peer: Peer) -> bytes:
-        return _encode(await self._store.read(_shown))
+    async def logs(self, _body: bytes, peer: Peer) -> bytes:
+        return _encode(await self._store.read(lambda db: _shown(db, origin_of(peer.dc_id))))
 
-    async def pull(self, body: bytes, _peer: Peer) -> bytes:
+    async def pull(self, body: bytes, peer: Peer) -> bytes:
         try:
             asked = _decode_pull(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return _encode(Pulled([], [], [], 0))
         async with self._giving:
-            return _encode(await self._store.read(lambda db: _page(db, asked)))
+            is_by_log = asked.origin == origin_of(peer.dc_id)
+            return _encode(await self._store.read(lambda db: _page(db, asked, is_by_log)))
 
 
-def _shown(db: Connection) -> list[LogShown]:
+def _shown(db: Connection, asking: str) -> list[LogShown]:
+    """`asking`: the origin of who asks, who is shown all that is here of it."""
     found = []
     for one in tables.logs(db):
-        if one.sealed:
+        last = ahead(db, one) if one.origin == asking else None
+        sealed = last.size if last is not None else one.sealed
+        if sealed:
             serial = tables.last_serial(db, one.number)
-            found.append(LogShown(one.origin, one.key, one.sealed, serial))
+            found.append(LogShown(one.origin, one.key, sealed, serial))
     return found[:LOGS_MAX]
 
 
-def _page(db: Connection, asked: Pull) -> Pulled:
+def _page(db: Connection, asked: Pull, is_by_log: bool) -> Pulled:
     """As many entries as go together, up to a checkpoint; and rows in the order of their serials,
     as far as the entries reach."""
     found = tables.log_of(db, asked.origin)
-    if found is None or asked.first > found.sealed:
+    if found is None or asked.first > max(found.sealed, min(asked.upto, found.size)):
         return Pulled([], [], [], asked.serial)
     entries: list[bytes] = []
     checkpoints: list[str] = []
     size, reached = 0, asked.first
-    for checkpoint in tables.checkpoints_over(db, found.number, asked.first, ROWS_MAX):
-        if checkpoint.size - asked.first > tables.SPAN_ENTRIES and entries:
+    for end, note in _ends(db, found, asked, is_by_log):
+        if end - asked.first > tables.SPAN_ENTRIES and entries:
             break
-        more = tables.page(db, found.number, reached, checkpoint.size)
+        more = tables.page(db, found.number, asked.first + len(entries), end)
         size += sum(map(len, more))
         if size > tables.SPAN_BYTES and entries:
             break
         entries += more
-        checkpoints.append(str(checkpoint))
-        reached = checkpoint.size
+        if note:
+            checkpoints.append(note)
+            reached = end
     timestamps: list[Timestamp] = []
     serial, size = asked.serial, 0
     for number, row in tables.rows_after(db, found.number, asked.serial, ROWS_MAX):
@@ -165,6 +182,21 @@ def _page(db: Connection, asked: Pull) -> Pulled:
         serial = number
     named = tables.signers(db, found.number)
     return Pulled(entries, checkpoints, timestamps, serial, named)
+
+
+def _ends(db: Connection, log: Log, asked: Pull, is_by_log: bool) -> list[tuple[int, str]]:
+    """Where entries that go together end, with the checkpoint there; "" where there is none yet."""
+    some = tables.checkpoints_over(db, log.number, asked.first, ROWS_MAX)
+    ends = [(one.size, str(one)) for one in some]
+    if len(ends) == ROWS_MAX:
+        return ends
+    if is_by_log:
+        last = ahead(db, log)
+        if last is not None and last.size > asked.first:
+            ends.append((last.size, str(last)))
+    elif log.number == tables.OWN and log.sealed < asked.upto <= tables.span(db, log):
+        ends.append((asked.upto, ""))
+    return ends
 
 
 def _size_of(row: str | Timestamp) -> int:
@@ -191,6 +223,8 @@ class Mirror:
         self._clock = clock
         self._own_shown = own_shown
         self._own = origin_of(names.dc_id)
+        self._pulling: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        """Of a log, from a peer: what comes already is not asked for twice."""
 
     async def step(self, peer: Peer) -> float:
         """Bring the mirrors up to what a peer has; the seconds until it is to be asked again. Of
@@ -233,26 +267,63 @@ class Mirror:
                 return one.signing_key == shown.key
         return dc_id != peer.dc_id and self._names.directory.site(dc_id) is not None
 
-    async def _follow(self, shown: LogShown, peer: Peer, until: float) -> None:
-        own, serial = await self._store.act(partial(_begin, shown, peer))
-        for _ in range(PULLS_MAX):
-            is_whole = shown.serial <= serial and shown.sealed <= own.size
-            if is_whole or self._clock.monotonic() >= until:
-                return
-            ask = Pull(shown.origin, own.size, serial)
-            pulled = _decode_pulled(await self._channel.call(peer.dc_id, PULL_CALL, _encode(ask)))
-            try:
-                now = await self._store.act(partial(self._take, own, pulled, peer))
-            except Forked as error:
-                await self._store.act(partial(self._forked, own, error, peer))
-                raise
-            if now.size <= own.size and pulled.serial <= serial:
-                return
-            own, serial = now, pulled.serial
+    async def fetch(self, peer: Peer, checkpoint: Checkpoint) -> None:
+        """Copy a peer's own log up to a checkpoint that it has signed, and wants to have cosigned.
+        ChannelFailed, NotaryError, TimeoutError when that is not to be had now."""
+        if not is_witness(peer):
+            raise NotaryError(f"nothing is copied from {peer.name}: it is paused, or by files")
+        async with asyncio.timeout(FETCH_SECONDS), self._pulling[peer.dc_id, checkpoint.origin]:
+            key = peer.signing_key
+            own = await self._store.act(lambda db: tables.begin_log(db, checkpoint.origin, key))
+            serial = await self._store.read(lambda db: tables.mirrored(db, own.number, peer.dc_id))
+            while own.size < checkpoint.size:
+                ask = Pull(own.origin, own.size, serial, checkpoint.size)
+                try:
+                    now, serial = await self._pull(own, ask, peer, checkpoint)
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                    raise NotaryError(f"{peer.name} answers what is none: {error}") from None
+                if now.size <= own.size:
+                    raise NotaryError(f"{peer.name} gives no more than {now.size} entries")
+                own = now
 
-    def _take(self, asked: Log, pulled: Pulled, peer: Peer, db: Connection) -> Log:
+    async def _follow(self, shown: LogShown, peer: Peer, until: float) -> None:
+        async with self._pulling[peer.dc_id, shown.origin]:
+            own, serial = await self._store.act(partial(_begin, shown, peer))
+            for _ in range(PULLS_MAX):
+                is_whole = shown.serial <= serial and shown.sealed <= own.size
+                if is_whole or self._clock.monotonic() >= until:
+                    return
+                ask = Pull(shown.origin, own.size, serial)
+                now, reached = await self._pull(own, ask, peer)
+                if now.size <= own.size and reached <= serial:
+                    return
+                own, serial = now, reached
+
+    async def _pull(
+        self, own: Log, ask: Pull, peer: Peer, last: Checkpoint | None = None
+    ) -> tuple[Log, int]:
+        """Take the next page. `last`: what entries that come to its size have to give."""
+        pulled = _decode_pulled(await self._channel.call(peer.dc_id, PULL_CALL, _encode(ask)))
+        if last is not None and own.size + len(pulled.entries) != last.size:
+            last = None
+        try:
+            now = await self._store.act(lambda db: self._take(own, pulled, peer, db, last))
+        except Forked as error:
+            await self._store.act(partial(self._forked, own, error, peer))
+            raise
+        return now, pulled.serial
+
+    def _take(
+        self,
+        asked: Log,
+        pulled: Pulled,
+        peer: Peer,
+        db: Connection,
+        last: Checkpoint | None = None,
+    ) -> Log:
         """Take what came, in one transaction, or nothing of it: Forked, NotaryError. `asked`: the
-        log when it was asked for; another peer may have given the same meanwhile."""
+        log when it was asked for; another peer may have given the same meanwhile. `last`: the
+        checkpoint of the last entry, signed and not published."""
         before = now = tables.the_log(db, asked.origin)
         if new := pulled.entries[now.size - asked.size :]:
             now = tables.append(db, now, new)
@@ -263,7 +334,10 @@ class Mirror:
             self._check(db, now, before, checkpoint)
             now = tables.put_checkpoint(db, now, checkpoint)
             tables.put_signers(db, now.number, signers.of_checkpoint(checkpoint, named))
-        if now.size != now.sealed:
+        if last is not None:
+            self._check(db, now, before, last)
+            set_ahead(db, last)
+        elif now.size > max(now.sealed, before.size):
             raise NotaryError(f"{peer.name} gives entries of {now.origin} without a checkpoint")
         self._check_witnessed(db, now, before)
         is_better = not self._hears(now, peer)
@@ -278,19 +352,18 @@ class Mirror:
             raise NoteInvalid(f"a checkpoint of {now.origin} came before its entries")
         if tree.root(tables.tiles_of(db, now.number), checkpoint.size) == checkpoint.root:
             return
-        known = None
-        if 0 < checkpoint.size <= before.sealed:
-            known = tables.checkpoint_at(db, now.number, before.sealed)
+        known = last_signed(db, before)
+        if known is not None and not 0 < checkpoint.size <= known.size:
+            known = None
         raise Forked(now.origin, str(checkpoint), str(known or ""))
 
     def _check_witnessed(self, db: Connection, now: Log, before: Log) -> None:
         """Whether what was cosigned here is what is mirrored: Forked."""
         last = tables.witnessed(db, now.origin)
-        if last is None or not before.sealed < last.size <= now.sealed:
+        if last is None or not before.size < last.size <= now.size:
             return
         if tree.root(tables.tiles_of(db, now.number), last.size) != last.root:
-            shown = tables.checkpoint_at(db, now.number, now.sealed)
-            raise Forked(now.origin, str(shown), str(last))
+            raise Forked(now.origin, str(last_signed(db, now)), str(last))
 
     def _hears(self, now: Log, peer: Peer) -> bool:
         """Whether a log is heard of from its own DC, and this peer is another one."""
@@ -306,7 +379,7 @@ class Mirror:
         if error.known:
             known = read_checkpoint(error.known)
         elif origin_of(peer.dc_id) == own.origin:
-            known = tables.checkpoint_at(db, own.number, tables.the_log(db, own.origin).sealed)
+            known = last_signed(db, tables.the_log(db, own.origin))
         if known is not None:
             self._witness.alarm(db, FORK, known, shown, log_key(own.key))
 

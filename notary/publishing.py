@@ -34,7 +34,7 @@ from notary.note import (
 from notary.signers import signer
 from notary.store import Store
 from notary.tables import Log
-from notary.witness import Reply, request_of
+from notary.witness import NOT_YET, Reply, request_of
 from tokens.identity import Identity
 
 log = structlog.get_logger("notary")
@@ -44,7 +44,8 @@ GATHER_SECONDS = 0.2
 """After a new entry, for those that come with it."""
 INTERVAL_SECONDS = 5.0
 """Between checkpoints while entries keep coming: some 17,000 of 600 bytes in a day."""
-WITNESS_SECONDS = 3.0
+WITNESS_SECONDS = 5.0
+"""It copies the entries before it cosigns."""
 AGAIN_SECONDS = 30.0
 """How often those are asked again whose signature the last checkpoint lacks, and, while there are
 new checkpoints, those that did not answer."""
@@ -85,6 +86,8 @@ class Publisher:
         """When a witness did not answer in time last."""
         self._known: dict[str, int] = {}
         """The size that each witness has cosigned last, as far as is known."""
+        self._copying: set[str] = set()
+        """Those that copy what they are to cosign."""
         self.refusals: dict[str, str] = {}
         """Why a witness has not cosigned last, by its DC's id."""
         self.published = asyncio.Event()
@@ -99,7 +102,9 @@ class Publisher:
                 left = self._published_at + INTERVAL_SECONDS - self._clock.monotonic()
                 await self._clock.sleep(max(GATHER_SECONDS, left))
             checkpoint = await self._store.read(self._sign)
-            await self._publish(checkpoint, await self._cosigned(checkpoint, self._witnesses()))
+            witnesses = self._witnesses()
+            signatures = await self._cosigned(checkpoint, witnesses)
+            await self._publish(checkpoint, signatures, witnesses)
             self._published_at = self._clock.monotonic()
             return 0
         last = await self._store.read(self._last)
@@ -107,8 +112,9 @@ class Publisher:
             lacking = [one for one in self._witnesses() if not has_signed(last, one)]
             signatures = await self._cosigned(last, lacking) if lacking else []
             if signatures:
-                await self._publish(last, signatures)
-        await first_of(self._appended.wait(), self._clock.sleep(AGAIN_SECONDS))
+                await self._publish(last, signatures, lacking)
+        again = INTERVAL_SECONDS if self._copying else AGAIN_SECONDS
+        await first_of(self._appended.wait(), self._clock.sleep(again))
         return 0
 
     def _proof(self, old: int, new: int, db: Connection) -> list[bytes]:
@@ -139,12 +145,13 @@ class Publisher:
             and now >= self._silent_at.get(peer.dc_id, -AGAIN_SECONDS) + AGAIN_SECONDS
         ]
 
-    async def _publish(self, checkpoint: Checkpoint, signatures: Sequence[Signature]) -> None:
+    async def _publish(
+        self, checkpoint: Checkpoint, signatures: Sequence[Signature], asked: Sequence[Peer]
+    ) -> None:
+        """`asked`: whose signatures these are; one may be a peer no more by now."""
         whole = checkpoint.with_signatures(signatures)
         named = [
-            signer(self._identity, peer.signing_key)
-            for peer in self._peers()
-            if has_signed(whole, peer)
+            signer(self._identity, peer.signing_key) for peer in asked if has_signed(whole, peer)
         ]
 
         def put(db: Connection) -> None:
@@ -188,6 +195,9 @@ class Publisher:
             body = request_of(old, proof, checkpoint).encode()
             answer = await self._channel.call(peer.dc_id, WITNESS_CALL, body)
             reply = decode_reply(answer)
+            self._copying.discard(peer.dc_id)
+            if reply.status == NOT_YET:
+                self._copying.add(peer.dc_id)
             if reply.status == 200:
                 self._known[peer.dc_id] = checkpoint.size
                 return self._in_time(_signature(checkpoint, reply.body, peer))

@@ -68,6 +68,7 @@ class Notary:
         self.publisher = Publisher(store, identity, channel, names.peers, clock, self.log.appended)
         self._own_log = OwnLog(clock, self._own_size, self._witnesses)
         self._mirror = Mirror(names, store, channel, self.witness, clock, self._own_log.shown)
+        self.witness.fetch = self._mirror.fetch
         self._mirroring: dict[str, asyncio.Task[None]] = {}
         self._mirrored_at: dict[str, float] = {}
         self._idle_until = clock.monotonic()

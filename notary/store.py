@@ -78,16 +78,25 @@ class Store:
     def __init__(self, writer: Database, reader: Database) -> None:
         self._writer = writer
         self._reader = reader
+        self._is_closed = False
 
     async def act(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do work in a transaction; it is durable on return."""
+        """Do work in a transaction; it is durable on return. sqlite3.Error, also after `close`: a
+        peer may be answered still."""
+        self._check_open()
         return await self._writer.run(lambda db: _transact(db, work))
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Look, at one moment."""
+        """Look, at one moment. sqlite3.Error."""
+        self._check_open()
         return await self._reader.run(lambda db: _look(db, work))
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise sqlite3.ProgrammingError("it is closed")
+
     async def close(self) -> None:
+        self._is_closed = True
         await self._reader.close()
         await self._writer.close()
 

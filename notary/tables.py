@@ -2,8 +2,9 @@
 
 The own log and the mirrors of others are in the same tables, each log by a number. `size` is how
 many entries of a log are there; `sealed` is the size of the last checkpoint that was published of
-it and that they give the root of. Of a mirror these are the same: entries come together with the
-checkpoint that seals them. So between two checkpoints there are no more than go together (`span`).
+it and that they give the root of. Of a mirror these are the same, but for what is to be cosigned
+(`notary/ahead.py`): entries come together with the checkpoint that seals them. So between two
+checkpoints there are no more than go together (`span`).
 
 Functions take a connection, and run in a transaction of `Store.act`, or inside `Store.read`.
 A row that peers copy has a `serial`, greater than that of all rows that were written before.
@@ -26,6 +27,8 @@ SPAN_ENTRIES = 10_000
 SPAN_BYTES = 4 << 20
 """Under one checkpoint and not under the one before: what a mirror takes at once. An answer between
 DCs has 16 MiB."""
+OWN = 1
+"""The number of the own log."""
 SIGNERS_MAX = 64
 """Witnesses of one log. A note has 100 signatures at most."""
 KINDS_MAX = 8

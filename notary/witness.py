@@ -3,22 +3,27 @@
 Source: C2SP tlog-witness (`add-checkpoint`). Whether a checkpoint continues the last one, and that
 it is the last one now, is one transaction, durable before the cosignature is given out.
 
+Nothing is cosigned whose entries are not here (`fetch`): a log that loses its database before its
+peers have copied it would go on from less than it has signed, and contradict itself for good.
+
 What a log signed that does not continue what it signed before is refused and noted, with both
 checkpoints, as an alarm. What is mirrored here counts like what was cosigned: what is larger than
 both has to continue the larger of them. Anybody may show a checkpoint that a log signed once; so an
 old one is an alarm only when the log itself shows it (`by_log`): it has forgotten what came after.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from sqlite3 import Connection
 from typing import NamedTuple
 
 import structlog
 
+from dc.channel import ChannelFailed
 from dc.names.model import Peer
 from dc.ports import Clock
 from notary import tables, tree
-from notary.errors import NoteInvalid
+from notary.ahead import last as last_signed
+from notary.errors import NotaryError, NoteInvalid
 from notary.note import (
     Checkpoint,
     Key,
@@ -35,6 +40,8 @@ from tokens.identity import Identity
 
 log = structlog.get_logger("notary")
 
+NOT_YET = 503
+"""The status of an answer to what may be asked again soon: its entries are not here."""
 REQUEST_BYTES_MAX = 64 << 10
 SIZE_TYPE = "text/x.tlog.size"
 TEXT_TYPE = "text/plain; charset=utf-8"
@@ -42,6 +49,10 @@ FORK, ROLLBACK = "fork", "rollback"
 LATE_SECONDS = 10.0
 """A request may be overtaken by the next one on its way: an older checkpoint is no rollback for so
 long after the later one."""
+
+
+Fetch = Callable[[Peer, Checkpoint], Awaitable[None]]
+"""Copies a peer's log up to a checkpoint of it (`Mirror.fetch`)."""
 
 
 class Reply(NamedTuple):
@@ -77,6 +88,10 @@ def read_request(text: str) -> Asked:
     return Asked(old, read_hashes(lines), read_checkpoint(note))
 
 
+async def _nowhere(_peer: Peer, _checkpoint: Checkpoint) -> None:
+    raise NotaryError("logs are not copied here")
+
+
 class Witness:
     """Of this DC."""
 
@@ -84,20 +99,22 @@ class Witness:
         self._store = store
         self._identity = identity
         self._clock = clock
+        self.fetch: Fetch = _nowhere
+        """To be set before the first request."""
         self._cosigned_at: dict[str, float] = {}
 
     async def add_checkpoint(self, body: bytes, peers: Sequence[Peer], *, by_log: bool) -> Reply:
         """Answer a request. `peers`: whose logs are cosigned. `by_log`: it comes from the DC whose
         log it is, and of no other."""
-        keys = {key.name: key for key in (log_key(peer.signing_key) for peer in peers)}
+        keys = {(key := log_key(peer.signing_key)).name: (key, peer) for peer in peers}
         try:
             asked = read_request(body.decode())
         except (NoteInvalid, UnicodeDecodeError) as error:
             return Reply(400, f"{error}\n")
         checkpoint = asked.checkpoint
-        key = keys.get(checkpoint.origin)
-        if key is None:
+        if checkpoint.origin not in keys:
             return Reply(404, "this log is not known here\n")
+        key, peer = keys[checkpoint.origin]
         try:
             if not is_signed(checkpoint, key):
                 return Reply(403, "the checkpoint is not signed by the log\n")
@@ -105,9 +122,18 @@ class Witness:
             return Reply(403, f"{error}\n")
         if asked.old > checkpoint.size:
             return Reply(400, "the old size is larger than the checkpoint's\n")
-        return await self._store.act(lambda db: self._decide(db, asked, key, by_log))
+        lacking = ""
+        try:
+            if not await self._store.read(lambda db: _is_here(db, checkpoint)):
+                await self.fetch(peer, checkpoint)
+        except TimeoutError:
+            lacking = "they did not come in time"
+        except (ChannelFailed, NotaryError) as error:
+            lacking = str(error)
+        return await self._store.act(lambda db: self._decide(db, asked, key, by_log, lacking))
 
-    def _decide(self, db: Connection, asked: Asked, key: Key, by_log: bool) -> Reply:
+    def _decide(self, db: Connection, asked: Asked, key: Key, by_log: bool, lacking: str) -> Reply:
+        """`lacking`: why entries under the checkpoint are not here."""
         checkpoint = asked.checkpoint
         cosigned = tables.witnessed(db, checkpoint.origin)
         last = _continued(db, checkpoint, cosigned)
@@ -128,6 +154,8 @@ class Witness:
             if by_log and last is not None:
                 self.alarm(db, FORK, last, checkpoint, key)
             return Reply(422, "the checkpoint is not shown to continue the last one\n")
+        if not _is_here(db, checkpoint) or not _is_root(db, checkpoint):
+            return Reply(NOT_YET, f"its entries were not copied yet: {lacking}\n")
         line = cosign(self._identity, checkpoint, self._clock.wall_ms() // 1000)
         by_key = checkpoint.by(key)
         tables.set_witnessed(db, checkpoint._replace(signatures=by_key).with_signatures([line]))
@@ -151,6 +179,18 @@ class Witness:
         notes = (_bare(known, key), _bare(shown, key))
         if tables.alarm(db, now_ms, shown.origin, reason, text, *notes):
             log.error("a log contradicts itself", log=shown.origin, reason=reason, text=text)
+
+
+def _is_here(db: Connection, checkpoint: Checkpoint) -> bool:
+    """Whether the log is mirrored as far as that."""
+    mirror = tables.log_of(db, checkpoint.origin)
+    return mirror is not None and mirror.size >= checkpoint.size
+
+
+def _is_root(db: Connection, checkpoint: Checkpoint) -> bool:
+    """Whether the entries that are here give its root."""
+    mirror = tables.the_log(db, checkpoint.origin)
+    return tree.root(tables.tiles_of(db, mirror.number), checkpoint.size) == checkpoint.root
 
 
 def _bare(checkpoint: Checkpoint, key: Key) -> str:
@@ -179,8 +219,7 @@ def _contradicted(
     if last is not None and checkpoint.size == last.size and checkpoint.root != last.root:
         return last
     mirror = tables.log_of(db, checkpoint.origin)
-    if mirror is None or not 0 < checkpoint.size <= mirror.sealed:
+    signed = last_signed(db, mirror) if mirror is not None else None
+    if signed is None or not 0 < checkpoint.size <= signed.size or _is_root(db, checkpoint):
         return None
-    if tree.root(tables.tiles_of(db, mirror.number), checkpoint.size) == checkpoint.root:
-        return None
-    return tables.checkpoint_at(db, mirror.number, mirror.sealed)
+    return signed

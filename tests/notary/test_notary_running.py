@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import sqlite3
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -469,7 +470,7 @@ async def test_one_that_does_not_close_is_replaced_all_the_same(world: World, ho
     await dc.do(dc.notary.set_hook("listener", again))
     await dc.stop()
     assert (sticky.closed, again.closed, other.closed, new.closed) == (1, 1, 1, 1)
-    with pytest.raises(ValueError):
+    with pytest.raises(sqlite3.ProgrammingError):
         await dc.store.read(lambda db: tables.logs(db))
 
 

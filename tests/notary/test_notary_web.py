@@ -273,5 +273,7 @@ async def test_the_witness_over_http(tmp_path: Path):
         assert client.ask("POST", "/add-checkpoint", old)[2] == b"2\n"
 
     async with serving(path) as (client, store):
+        three = [entry(ALPHA, number) for number in range(3)]
+        await store.act(lambda db: tables.append(db, begun(db, ALPHA), three))
         await asyncio.to_thread(read, client)
         assert await store.read(tables.alarms) == [], "anybody can show what is old"

@@ -66,10 +66,24 @@ class Asking:
         return tables.witnessed(self.dc.log_file, self.paris.log_origin)
 
 
-async def asking(world: World) -> Asking:
+async def asking(world: World, copied: int = 300) -> Asking:
+    """`copied`: so many of the log's entries are there."""
     paris = Dc(world, "paris")
     paris.log_origin = f"farshore/{paris.dc_id}"
-    return Asking(await world.dc("tokyo"), paris)
+    world.dcs[paris.dc_id] = paris
+    made = Asking(await world.dc("tokyo"), paris)
+    await copy(made.dc, copied)
+    return made
+
+
+async def copy(dc: Dc, size: int) -> None:
+    """What a log wants to have cosigned is copied before; here by hand."""
+
+    def act(db: sqlite3.Connection) -> None:
+        log = tables.begin_log(db, signed(1).origin, ALPHA.public.signing_key)
+        tables.append(db, log, [b"entry %d" % number for number in range(log.size, size)])
+
+    await dc.do(dc.store.act(act))
 
 
 @played
@@ -297,16 +311,9 @@ async def test_an_old_request_that_was_overtaken_is_no_rollback(world: World):
 @played
 async def test_what_is_mirrored_counts_like_what_was_cosigned(world: World):
     """The log showed its witness one tree and its mirrors another."""
-    ask = await asking(world)
+    ask = await asking(world, 9)
     await ask.past(3)
-    lines = [b"entry %d" % number for number in range(9)]
-
-    def mirror(db) -> None:
-        log = tables.begin_log(db, signed(1).origin, ALPHA.public.signing_key)
-        log = tables.append(db, log, lines)
-        tables.put_checkpoint(db, log, signed(9))
-
-    await ask.dc.do(ask.dc.store.act(mirror))
+    await mirrored(ask)
     for size, old in ((5, 3), (2, 3), (9, 3)):
         fork = signed(size, forked(1 if size == 2 else 3))
         reply = await ask(body(min(old, size), fork, forked(3)))
@@ -332,20 +339,23 @@ async def test_a_fork_is_an_alarm_also_after_one_that_is_not_forgotten(world: Wo
     assert [read_checkpoint(one.known).size for one in ask.dc.alarms()] == [5, 9]
 
 
+async def mirrored(ask: Asking) -> None:
+    """Its nine entries are published."""
+
+    def act(db: sqlite3.Connection) -> None:
+        tables.put_checkpoint(db, tables.the_log(db, signed(1).origin), signed(9))
+
+    await ask.dc.do(ask.dc.store.act(act))
+
+
 @pytest.mark.parametrize("first", [0, 3])
 @played
 async def test_what_grows_has_to_continue_the_mirror(world: World, first: int):
     """Not only what was cosigned last, or nothing was: the mirror may be further."""
-    ask = await asking(world)
+    ask = await asking(world, 9)
     if first:
         await ask.past(first)
-
-    def mirror(db) -> None:
-        log = tables.begin_log(db, signed(1).origin, ALPHA.public.signing_key)
-        log = tables.append(db, log, [b"entry %d" % number for number in range(9)])
-        tables.put_checkpoint(db, log, signed(9))
-
-    await ask.dc.do(ask.dc.store.act(mirror))
+    await mirrored(ask)
     fork = forked(5)
     for by_log, alarms in ((False, []), (True, ["fork"])):
         reply = await ask(body(first, signed(20, fork), fork), by_log=by_log)
@@ -355,6 +365,8 @@ async def test_what_grows_has_to_continue_the_mirror(world: World, first: int):
     [alarm] = ask.dc.alarms()
     assert [read_checkpoint(one).size for one in (alarm.known, alarm.shown)] == [9, 20]
     assert (await ask(body(first, signed(20)))).body == "9\n"
+    assert (await ask(body(9, signed(20)))).status == 503
+    await copy(ask.dc, 20)
     assert (await ask(body(9, signed(20)))).status == 200
 
 
@@ -385,7 +397,8 @@ async def test_it_cosigns_only_what_is_durable(world: World, after: bool):
     await ask.past(3)
     await ask.dc.stop()
     await ask.dc.start(notary=False)
-    ask.dc.databases.fuse, ask.dc.databases.fuse_after = 1, after
+    # The first one is to look whether its entries are there.
+    ask.dc.databases.fuse, ask.dc.databases.fuse_after = 2, after
     with pytest.raises(Died):
         await ask(body(3, signed(9)))
     await ask.dc.start()
@@ -412,6 +425,7 @@ async def test_a_peer_asks_for_its_own_log_only(world: World):
     tokyo, paris = await world.dc("tokyo"), await world.dc("paris")
     lima = Dc(world, "lima")
     await tokyo.pair(paris)
+    await copy(tokyo, 7)
     answer = tokyo.answers["notary-witness"]
     for request, status in (
         (body(0, signed(7)), 200),

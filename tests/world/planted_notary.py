@@ -83,8 +83,8 @@ def rows_skipped_by_page() -> Any:
     """A mirror that has some of the rows of a log that are new is taken to have all of them."""
     page = mirror._page
 
-    def hasty(db: Any, asked: Any) -> Pulled:
-        found, own = page(db, asked), tables.log_of(db, asked.origin)
+    def hasty(db: Any, asked: Any, is_by_log: bool) -> Pulled:
+        found, own = page(db, asked, is_by_log), tables.log_of(db, asked.origin)
         return msgspec.structs.replace(found, serial=tables.last_serial(db, own.number))
 
     return mock.patch.object(mirror, "_page", hasty)
@@ -127,8 +127,8 @@ def signers_of_before() -> Any:
     """Of cosignatures that come those are kept whose keys were known when the logs were listed."""
     page = mirror._page
 
-    def without(db: Any, asked: Any) -> Pulled:
-        return msgspec.structs.replace(page(db, asked), signers=[])
+    def without(db: Any, asked: Any, is_by_log: bool) -> Pulled:
+        return msgspec.structs.replace(page(db, asked, is_by_log), signers=[])
 
     return mock.patch.object(mirror, "_page", without)
 
