@@ -41,7 +41,9 @@ log = structlog.get_logger("objects")
 _BATCH_BYTES = 4 << 20
 """In one visit to a disk thread."""
 _IDLE_SECONDS = 10.0
-"""After which it is looked again whether something is missing."""
+"""After which it is looked again whether something is missing;"""
+_SOON_SECONDS, _SOON_FOR_SECONDS = 1.0, 120.0
+"""or so soon, while one is away, for so long after it has gone: nodes come back."""
 
 
 class _State(NamedTuple):
@@ -75,6 +77,9 @@ class Mender:
         """Of what is done now, in bytes a second."""
         self._rounds = Rounds(clock, settings.every, file)
         self._next_look = clock.monotonic()
+        self._away: frozenset[int] = frozenset()
+        """The disks that were not there at the last look; until when it is looked soon again."""
+        self._soon_until = self._next_look + _SOON_FOR_SECONDS
         self._rest = Rest(clock)
         self._scrub_now = False
         """Scrubbing and rebalancing take turns."""
@@ -137,7 +142,7 @@ class Mender:
         container = await self._disks.run(self._choose)
         await self._seal_lacking()
         if container is None:
-            return _IDLE_SECONDS
+            return max(0.0, self._next_look - self._clock.monotonic())
         work = self._mend(container)
         try:
             while await self._some(work):
@@ -182,9 +187,10 @@ class Mender:
         """The container to look after now."""
         now = self._clock.monotonic()
         if now >= self._next_look:
-            self._next_look = now + _IDLE_SECONDS
             for container in self._disks.look():
                 self._forget(container)
+            now = self._clock.monotonic()
+            self._next_look = now + self._until_next_look(now)
         self._rate = self.settings.repair_rate
         if (worst := self._worst()) is not None:
             return worst
@@ -192,6 +198,13 @@ class Mender:
         if self._scrub_now:
             return self._next() or self._uneven()
         return self._uneven() or self._next()
+
+    def _until_next_look(self, now: float) -> float:
+        away = frozenset(self._disks.disks.absent)
+        if away - self._away:
+            self._soon_until = now + _SOON_FOR_SECONDS
+        self._away = away
+        return _SOON_SECONDS if away and now < self._soon_until else _IDLE_SECONDS
 
     def _uneven(self) -> int | None:
         """A container of which a slot is to go to a disk that has fewer, and room for it."""

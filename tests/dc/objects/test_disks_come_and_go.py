@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from compaction_kit import MovingClock
 from object_checks import FOLDER, noise
 from object_disks import ROOT, FixedClock, Inode, MemoryDisk
 from test_coded_store import check, coded, fill, folders, lose, store_on, store_on_what_is_left
@@ -199,6 +200,32 @@ async def test_containers_of_disks_that_come_after_the_start_are_counted() -> No
     disk.names.update(kept)
     store._disk.look()  # type: ignore[attr-defined]
     assert store.stats().containers == there
+    await store.close()
+
+
+async def test_who_is_away_is_soon_looked_for_again_for_a_while() -> None:
+    mode = parse_mode("2+1")
+    disk, _ = await some_bodies(mode)
+    clock = MovingClock()
+    store = await store_on(disk, mode)
+    disks = store._disk
+    assert isinstance(disks, CodedDisks)
+    mender = Mender(disks, clock, lambda _: None, UNBOUNDED)
+
+    async def waits() -> float:
+        clock.now += 10.0
+        while not (seconds := await mender.step()):
+            pass
+        return round(seconds, 1)
+
+    assert await waits() == 10.0
+    kept = take_away(disk, folders(mode)[:1])
+    clock.now += 1000.0
+    assert await waits() == 1.0, "it has just gone"
+    clock.now += 200.0
+    assert await waits() == 10.0, "it will stay away"
+    disk.names.update(kept)
+    assert await waits() == 10.0
     await store.close()
 
 
