@@ -79,6 +79,9 @@ class Line:
         now = asyncio.get_running_loop().time
         try:
             while data := await reader.read(CHUNK_BYTES):
+                if writer.transport.is_closing():
+                    # What was still to be read when the line was cut takes no room on it.
+                    break
                 leaves = way.departure(len(data), now())
                 on_the_way.put_nowait((leaves + way.delay, data))
                 if (wait := leaves - now() - QUEUE_SECONDS) > 0:

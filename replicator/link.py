@@ -221,7 +221,7 @@ class Link:
         if not self._failures:
             self._state = status.CONNECTING
         began = self._home.clock.monotonic()
-        taken = self.inbound.changes
+        taken = self.inbound.changes, self.inbound.bytes
         drawn = False
         try:
             await self._consumer.run()
@@ -238,7 +238,9 @@ class Link:
             if not drawn:
                 self.inbound.ended()
         lived = self._home.clock.monotonic() - began
-        if worked and (lived > WORKED_SECONDS or self.inbound.changes > taken):
+        now = self.inbound.changes, self.inbound.bytes
+        if worked and (lived > WORKED_SECONDS or now != taken):
+            # While it is closed no bodies are begun: where some came it is opened soon.
             self._failures = 0
         if drawn:
             self._failures = 0
