@@ -6,6 +6,7 @@ GET    /notary/buckets              the buckets that are notarized, or were
 PUT    /notary/buckets/{name}       {"on": true or false}
 GET    /notary/certificate          ?bucket=NAME&key=KEY[&version=ID]: the certificate
 DELETE /notary/alarms/{id}          it was looked into
+POST   /notary/accept-loss          {"name": this datacenter's}: go on without what is lost
 GET    /notary/service              which notary service is told; never its key
 PUT    /notary/service              {"dns": ..., "key": ..., "port": 443, "ca": ""}
 DELETE /notary/service              tell none
@@ -33,6 +34,10 @@ class PutBucket(msgspec.Struct, forbid_unknown_fields=True):
     on: bool
 
 
+class PostAcceptLoss(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+
+
 class NotaryApi:
     """Of one datacenter. `url`: where its log is served, "" when it is not; `settings`: what
     plug-ins are made with."""
@@ -54,6 +59,7 @@ class NotaryApi:
             web.put("/notary/buckets/{name}", self._put_bucket),
             web.get("/notary/certificate", self._certificate),
             web.delete("/notary/alarms/{id:[0-9]{1,12}}", self._forget_alarm),
+            web.post("/notary/accept-loss", self._accept_loss),
             web.get("/notary/service", self._service),
             web.put("/notary/service", self._put_service),
             web.delete("/notary/service", self._delete_service),
@@ -128,6 +134,13 @@ class NotaryApi:
 
     async def _forget_alarm(self, request: web.Request) -> web.Response:
         await self._notary.forget_alarm(int(request.match_info["id"]))
+        return await self._status(request)
+
+    async def _accept_loss(self, request: web.Request) -> web.Response:
+        wanted = (await body(request, PostAcceptLoss)).name
+        if wanted != self._notary.name:
+            raise NotaryRefused(f"this datacenter is {self._notary.name!r}, not {wanted!r}")
+        await self._notary.accept_loss()
         return await self._status(request)
 
     async def _service(self, _: web.Request) -> web.Response:

@@ -1,7 +1,8 @@
 """The log's step: what the name server has noted becomes entries of this DC's log.
 
 Taken in the order of the commits. An object that must be read first for its SHA-256, however large,
-holds up nobody but later writes of the same key: it is set aside, and `read_step` reads it.
+holds up nobody but later writes of the same key: it waits with them in a lane (`notary/lanes.py`),
+however many do, and `read_step` reads it.
 
 Entries are durable before their rows leave the outbox. What was cut off in between comes again; so
 does all that is noted of names that were put back to an older state or made again. What the log has
@@ -24,6 +25,7 @@ from dc.stamps import Stamp, stamp_ms, stamp_origin, utc_text
 from dc.worker import first_of
 from notary import entries, tables
 from notary.entries import OBJECT, STORED, VERSION, Entry, encode
+from notary.lanes import Lanes
 from notary.note import log_key
 from notary.reading import ReadingQueue
 from notary.store import Store
@@ -33,15 +35,12 @@ log = structlog.get_logger("notary")
 
 BATCH = 500
 """Writes that become entries in one transaction: some 20 ms."""
-ASIDE_MAX = 500
-"""Writes that wait for being read while others go on; more of those that fail again and again."""
+WAITING_MAX = 1_000_000
+"""Writes that wait in memory for something to be read, 300 MB; what comes later waits for them."""
 READERS = 4
 """Objects that are read at once: one that is large, or hangs, does not hold up all others."""
 GONE_TRIES = 20
 """How often what is deleted is tried to be read: a quarter of an hour long."""
-SCAN_MAX = 20 * BATCH
-"""Writes that are looked through for some that can be taken; the others wait for what is read."""
-
 Digest = Callable[[Version], Awaitable[tuple[str, bool]]]
 """The SHA-256 of an object by reading it, and whether that is of what clients read."""
 
@@ -54,6 +53,10 @@ class Hashed(NamedTuple):
 
 
 _Taken = tuple[int, Noted, Hashed]
+
+
+def _key(noted: Noted) -> tuple[str, str]:
+    return noted.bucket, noted.key
 
 
 async def _nobody(_: Version) -> tuple[str, bool]:
@@ -78,11 +81,16 @@ class LogWriter:
         self._key = log_key(identity.public.signing_key)
         self._dc_id = identity.dc_id
         self._name = name
-        self._aside: dict[int, Noted] = {}
-        self._known_aside: set[Stamp] = set()
-        """Of these: a write that is noted twice is read once."""
+        self._lanes = Lanes()
+        self._cursor = 0
+        """Up to where the outbox was looked through; what is left of that is in the lanes. Its
+        numbers never come again."""
+        self._is_more = False
+        self._batch: list[_Taken] = []
+        """What becomes entries next. It stays until that was done."""
+        self._reading: set[int] = set()
         self.to_read = ReadingQueue(clock)
-        self._hashed: dict[int, Hashed] = {}
+        self._hashed: dict[int, tuple[Stamp, Hashed]] = {}
         self._something = asyncio.Event()
         self.appended = asyncio.Event()
         """Set when entries were appended; whoever waits clears it."""
@@ -92,7 +100,7 @@ class LogWriter:
     @property
     def aside(self) -> int:
         """Writes that wait for being read."""
-        return len(self._aside)
+        return len(self._reading)
 
     async def open(self) -> None:
         """Begin the log if there is none. NotaryError when it is another DC's."""
@@ -101,10 +109,13 @@ class LogWriter:
 
     async def step(self) -> float:
         """Make entries of what there is."""
-        taken = await self._taken()
-        if not taken:
-            await self._wait()
+        if not self._batch:
+            await self._fill()
+        if not self._batch:
+            if not self._is_more:
+                await self._wait()
             return 0
+        taken = list(self._batch)
         made = [
             entry for _, noted, hashed in taken if (entry := self._entry(noted, hashed)) is not None
         ]
@@ -112,88 +123,108 @@ class LogWriter:
         if made:
             size = await self._store.act(lambda db: self._append(db, made))
             self.appended.set()
-        ids = [number for number, _, _ in taken]
-        await self._names.notary_outbox.done(ids, size)
-        for number in ids:
-            if (aside := self._aside.pop(number, None)) is not None:
-                self._known_aside.discard(aside.stamp)
-            self._hashed.pop(number, None)
+        await self._names.notary_outbox.done([number for number, _, _ in taken], size)
+        self._leave(taken)
         return 0
+
+    def _leave(self, taken: Sequence[_Taken]) -> None:
+        """There are entries of these, and their rows have left the outbox."""
+        for number, noted, _ in taken:
+            self._lanes.leave(_key(noted), number)
+            self._hashed.pop(number, None)
+        self._batch.clear()
 
     async def _wait(self) -> None:
         told = self._names.notary_outbox.wait()
         await first_of(told, self._something.wait())
         self._something.clear()
 
-    async def _taken(self) -> list[_Taken]:
-        """Those that can become entries now, the oldest first."""
-        taken: list[_Taken] = []
-        held: set[tuple[str, str]] = set()
-        after = scanned = 0
-        while len(taken) < BATCH and scanned < SCAN_MAX:
-            rows = await self._names.notary_outbox.page(BATCH, after)
-            self._take(rows, await self._there(rows), taken, held)
-            if len(rows) < BATCH:
-                break
-            after, scanned = rows[-1][0], scanned + len(rows)
-        return taken
+    async def _fill(self) -> None:
+        """Take those that can become entries now: first what has waited, then what is new."""
+        outbox = self._names.notary_outbox
+        while (key := self._lanes.ready()) is not None and len(self._batch) < BATCH:
+            rows = await outbox.rows(self._lanes.first(key, BATCH - len(self._batch)))
+            there = await self._there(rows)
+            self._lanes.looked_at(key)
+            self._take_ready(rows, there)
+        limit = BATCH - len(self._batch)
+        if len(self._lanes) + limit > WAITING_MAX:
+            limit = 0
+        rows = await outbox.page(limit, self._cursor) if limit else []
+        self._take_new(rows, await self._there(rows))
+        self._is_more = bool(limit) and len(rows) == limit
 
     async def _there(self, rows: Sequence[tuple[int, Noted]]) -> set[tuple[Stamp, int]]:
         """Those that would be read, though the log has them."""
-        asked = [
-            (noted.stamp, entries.WRITTEN)
-            for number, noted in rows
-            if noted.version is not None and number not in self._aside
-        ]
+        asked = [(noted.stamp, entries.WRITTEN) for _, noted in rows if self._is_to_be_read(noted)]
         if not asked:
             return set()
         return await self._store.read(lambda db: tables.known(db, self._own(db).number, asked))
 
-    def _take(
-        self,
-        rows: Iterable[tuple[int, Noted]],
-        there: Container[tuple[Stamp, int]],
-        taken: list[_Taken],
-        held: set[tuple[str, str]],
+    def _is_to_be_read(self, noted: Noted) -> bool:
+        return noted.version is not None and stamp_origin(noted.stamp) == self._dc_id
+
+    def _known(
+        self, number: int, noted: Noted, there: Container[tuple[Stamp, int]]
+    ) -> Hashed | None:
+        """What a write's bytes give; None while they are to be read."""
+        if not self._is_to_be_read(noted):
+            return Hashed(noted.sha256, OBJECT)
+        if (noted.stamp, entries.WRITTEN) in there:
+            return Hashed("", "")
+        stamp, hashed = self._hashed.get(number, ("", None))
+        return hashed if stamp == noted.stamp else None
+
+    def _take_ready(
+        self, rows: Iterable[tuple[int, Noted]], there: Container[tuple[Stamp, int]]
     ) -> None:
-        """Take what can be. Those that are to be read are set aside, and so (`held`) is what comes
-        later of the same key."""
+        """The first ones of a lane, up to one that is to be read."""
         for number, noted in rows:
-            if len(taken) >= BATCH:
+            hashed = self._known(number, noted, there)
+            if hashed is None:
+                self._let_read(number)
                 return
-            key = (noted.bucket, noted.key)
-            hashed = Hashed(noted.sha256, OBJECT)
-            if noted.version is not None and stamp_origin(noted.stamp) == self._dc_id:
-                if (noted.stamp, entries.WRITTEN) in there:
-                    taken.append((number, noted, Hashed("", "")))
-                    continue
-                is_new = number not in self._aside and noted.stamp not in self._known_aside
-                if is_new and len(self._aside) - self.to_read.stubborn < ASIDE_MAX:
-                    self._aside[number] = noted
-                    self._known_aside.add(noted.stamp)
-                    self.to_read.add(number)
-                if number not in self._hashed:
-                    held.add(key)
-                    continue
-                hashed = self._hashed[number]
-            if key not in held:
-                taken.append((number, noted, hashed))
+            self._batch.append((number, noted, hashed))
+
+    def _take_new(
+        self, rows: Iterable[tuple[int, Noted]], there: Container[tuple[Stamp, int]]
+    ) -> None:
+        """Those that are to be read wait, and so does what comes later of the same key."""
+        for number, noted in rows:
+            self._cursor = number
+            key, hashed = _key(noted), self._known(number, noted, there)
+            if key in self._lanes:
+                self._lanes.add(key, number)
+            elif hashed is None:
+                self._lanes.add(key, number)
+                self._let_read(number)
+            else:
+                self._batch.append((number, noted, hashed))
+
+    def _let_read(self, number: int) -> None:
+        if number not in self._reading:
+            self._reading.add(number)
+            self.to_read.add(number)
 
     async def read_step(self) -> float:
-        """Read the next object that was set aside; `READERS` may do so at once."""
+        """Read the next object that waits for it; `READERS` may do so at once."""
         number = await self.to_read.next()
-        noted = self._aside[number]
-        assert noted.version is not None
         try:
-            self._hashed[number] = await self._read(noted.version, number)
+            rows = await self._names.notary_outbox.rows([number])
+            for _, noted in rows:
+                if noted.version is not None:
+                    hashed = await self._read(noted.version, number)
+                    self._hashed[number] = (noted.stamp, hashed)
         except Exception as error:
-            if self.to_read.failed(number, error):
-                self._something.set()
+            self.to_read.failed(number, error)
             return 0
         except BaseException:
             self.to_read.add(number)
             raise
         self.to_read.done(number)
+        self._reading.discard(number)
+        for _, noted in rows:
+            self._lanes.set_ready(_key(noted))
         self._something.set()
         return 0
 

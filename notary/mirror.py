@@ -83,6 +83,8 @@ class LogShown(msgspec.Struct, frozen=True, array_like=True):
     sealed: Count
     serial: Count
     """Of its last row, in that DC."""
+    note: str = ""
+    """Its checkpoint of that size, for its own DC only."""
 
 
 class Pull(msgspec.Struct, frozen=True, array_like=True):
@@ -141,11 +143,12 @@ def _shown(db: Connection, asking: str) -> list[LogShown]:
     """`asking`: the origin of who asks, who is shown all that is here of it."""
     found = []
     for one in tables.logs(db):
-        last = ahead(db, one) if one.origin == asking else None
+        last = last_signed(db, one) if one.origin == asking else None
         sealed = last.size if last is not None else one.sealed
         if sealed:
             serial = tables.last_serial(db, one.number)
-            found.append(LogShown(one.origin, one.key, sealed, serial))
+            note = "" if last is None else str(last)
+            found.append(LogShown(one.origin, one.key, sealed, serial, note))
     return found[:LOGS_MAX]
 
 
@@ -214,7 +217,7 @@ class Mirror:
         channel: Channel,
         witness: Witness,
         clock: Clock,
-        own_shown: Callable[[str, int], None],
+        own_shown: Callable[[str, Checkpoint | None], None],
     ) -> None:
         self._names = names
         self._store = store
@@ -234,8 +237,8 @@ class Mirror:
         shown = _decode_logs(await self._channel.call(peer.dc_id, LOGS_CALL, b""))
         # The own log goes on when it has all that it had: nothing comes before it.
         shown.sort(key=lambda one: one.origin != self._own)
-        sizes = [one.sealed for one in shown if one.origin == self._own and _has_its_key(one)]
-        self._own_shown(peer.dc_id, max(sizes, default=0))
+        signed = [_signed(one) for one in shown if one.origin == self._own]
+        self._own_shown(peer.dc_id, next(filter(None, signed), None))
         failure: NotaryError | None = None
         until = self._clock.monotonic() + TURN_SECONDS
         for one in shown:
@@ -244,8 +247,6 @@ class Mirror:
                     await self._follow(one, peer, until)
                 except NotaryError as error:
                     failure = failure or error
-                    if one.origin == self._own:
-                        self._own_shown(peer.dc_id, 0)
         if failure is not None:
             raise failure
         return max(MIRROR_SECONDS, float(peer.poll_seconds))
@@ -386,6 +387,16 @@ class Mirror:
 
 def _has_its_key(shown: LogShown) -> bool:
     return len(shown.key) == KEY_BYTES and log_key(shown.key).name == shown.origin
+
+
+def _signed(shown: LogShown) -> Checkpoint | None:
+    """The checkpoint that a log is shown with; None when it is not its own."""
+    try:
+        found = read_checkpoint(shown.note)
+        is_own = found.origin == shown.origin and found.size == shown.sealed
+        return found if is_own and is_signed(found, log_key(shown.key)) else None
+    except NoteInvalid:
+        return None
 
 
 def _begin(shown: LogShown, peer: Peer, db: Connection) -> tuple[Log, int]:

@@ -17,8 +17,8 @@ log = structlog.get_logger("notary")
 RETRY_SECONDS = 0.2
 RETRY_GROWS = 1.5
 RETRY_SECONDS_MAX = 300.0
-STUBBORN_TRIES = 10
-"""What has failed so often, within half a minute, takes no place from others any more."""
+RETRIES_A_SECOND = 10
+"""Of all that fail: new ones come in between, however many these are."""
 
 
 class ReadingQueue:
@@ -31,8 +31,6 @@ class ReadingQueue:
         self._something = asyncio.Event()
         self._failures: dict[int, int] = {}
         self.last_error = ""
-        self.stubborn = 0
-        """How many have failed so often that they will hardly succeed soon."""
 
     @property
     def failing(self) -> int:
@@ -55,19 +53,17 @@ class ReadingQueue:
                 await told
         return heapq.heappop(self._due)[1]
 
-    def failed(self, number: int, error: Exception) -> bool:
-        """It is to be tried again, later; whether it gives its place to others now."""
+    def failed(self, number: int, error: Exception) -> None:
+        """It is to be tried again, later."""
         tries = self._failures.get(number, 0)
-        # More than enough to have come to the longest time: powers of it have an end.
-        seconds = min(RETRY_SECONDS * RETRY_GROWS ** min(tries, 100), RETRY_SECONDS_MAX)
         self._failures[number] = tries + 1
-        is_stubborn_now = tries + 1 == STUBBORN_TRIES
-        self.stubborn += is_stubborn_now
+        longest = max(RETRY_SECONDS_MAX, len(self._failures) / RETRIES_A_SECOND)
+        # More than enough to have come to the longest time: powers of it have an end.
+        seconds = min(RETRY_SECONDS * RETRY_GROWS ** min(tries, 100), longest)
         self.last_error = f"{type(error).__name__}: {error}"
-        if tries == 0 or is_stubborn_now:
-            log.warning("the notary cannot read an object", error=self.last_error, tries=tries + 1)
+        if tries == 0:
+            log.warning("the notary cannot read an object", error=self.last_error)
         self.add(number, seconds)
-        return is_stubborn_now
 
     def tries(self, number: int) -> int:
         """How often it has failed."""
@@ -75,4 +71,4 @@ class ReadingQueue:
 
     def done(self, number: int) -> None:
         """It needs no reading any more."""
-        self.stubborn -= self._failures.pop(number, 0) >= STUBBORN_TRIES
+        self._failures.pop(number, None)

@@ -61,12 +61,13 @@ class Notary:
         self._names = names
         self._store = store
         self._identity = identity
-        self._name = name
+        self.name = name
         self._clock = clock
         self.log = LogWriter(names, store, identity, name, clock)
         self.witness = Witness(store, identity, clock)
         self.publisher = Publisher(store, identity, channel, names.peers, clock, self.log.appended)
-        self._own_log = OwnLog(clock, self._own_size, self._witnesses)
+        outbox, dc_id = names.notary_outbox, names.dc_id
+        self._own_log = OwnLog(store, outbox, dc_id, clock, self._witnesses)
         self._mirror = Mirror(names, store, channel, self.witness, clock, self._own_log.shown)
         self.witness.fetch = self._mirror.fetch
         self._mirroring: dict[str, asyncio.Task[None]] = {}
@@ -155,7 +156,7 @@ class Notary:
     async def public_keys(self) -> list[tuple[Key, str]]:
         """The keys of this DC's log and witness, and of its peers', each with its DC's name. Not
         those that came with mirrored logs: nobody has compared them."""
-        known = {self._identity.public.signing_key: self._name}
+        known = {self._identity.public.signing_key: self.name}
         known |= {peer.signing_key: peer.name for peer in self._names.peers()}
         return [(make(key), name) for key, name in known.items() for make in (log_key, witness_key)]
 
@@ -182,6 +183,12 @@ class Notary:
         if not await self._store.act(lambda db: tables.forget_alarm(db, number)):
             raise NotaryRefused(f"there is no alarm {number}: see `farshore notary status`")
 
+    async def accept_loss(self) -> None:
+        """Let the log go on without what it has signed and nobody gives back. NotaryRefused."""
+        lacking = self._own_log.waits_for
+        await self._own_log.accept()
+        log.warning("the log goes on without entries that it had signed", lacking=lacking)
+
     async def status(self) -> dict[str, Any]:
         """For people and programs."""
         waiting = await self._names.notary_outbox.waiting()
@@ -197,6 +204,7 @@ class Notary:
             "to_read": self.log.aside,
             "unreadable": self.log.to_read.failing,
             "lost": self.log.lost,
+            "restoring": self._own_log.waits_for,
             "checkpoint": "" if last is None else str(last),
             "witnesses": [
                 {
@@ -249,6 +257,8 @@ class Notary:
         found = {one.name: one.last_error for one in self._all_workers() if one.last_error}
         if self._looking_failed:
             found["notary database"] = self._looking_failed
+        if self._own_log.waits_for:
+            found["notary log"] = f"it waits for its entries: {self._own_log.waits_for}"
         if self.log.to_read.failing:
             found["notary reading"] = self.log.to_read.last_error
         for dc_id, error in self._mirror_errors.items():
@@ -289,12 +299,8 @@ class Notary:
         await self._own_log.wait()
         return await self._catching_up.step()
 
-    async def _own_size(self) -> int:
-        origin = origin_of(self._names.dc_id)
-        return (await self._store.read(lambda db: tables.the_log(db, origin))).size
-
-    def _witnesses(self) -> set[str]:
-        return {peer.dc_id for peer in self._names.peers() if is_witness(peer)}
+    def _witnesses(self) -> dict[str, str]:
+        return {peer.dc_id: peer.name for peer in self._names.peers() if is_witness(peer)}
 
     async def _cosign(self, body: bytes, peer: Peer) -> bytes:
         if len(body) > REQUEST_BYTES_MAX:

@@ -4,6 +4,7 @@ has it: POST /add-checkpoint, GET /<SHA-256 of the origin>/checkpoint.
 Whoever can connect can read all entries, that is the names of all objects that are notarized.
 """
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Sequence
@@ -24,6 +25,10 @@ _NUMBER = re.compile(r"(?:x[0-9]{3}/)*[0-9]{3}", re.ASCII)
 _LEVEL = re.compile(r"0|[1-9][0-9]?", re.ASCII)
 _WIDTH = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 _LEVEL_MAX = 63
+COSIGNING_MAX = 16
+"""Requests to cosign at once; more are refused at once. A request has 64 KiB at most."""
+BODY_SECONDS = 10.0
+"""How long one may take to arrive. Its entries are copied in a few seconds (`notary/mirror.py`)."""
 
 
 class LogPages:
@@ -33,6 +38,7 @@ class LogPages:
         self._store = store
         self._witness = witness
         self._peers = peers
+        self._cosigning = 0
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=REQUEST_BYTES_MAX)
@@ -89,8 +95,18 @@ class LogPages:
         return response
 
     async def _cosign(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        reply = await self._witness.add_checkpoint(body, self._peers(), by_log=False)
+        if self._cosigning >= COSIGNING_MAX:
+            text = "too many ask at once: try again in some seconds\n"
+            raise web.HTTPServiceUnavailable(text=text, headers={"Retry-After": "5"})
+        self._cosigning += 1
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await request.read()
+            reply = await self._witness.add_checkpoint(body, self._peers(), by_log=False)
+        except TimeoutError:
+            raise web.HTTPRequestTimeout(text="the request did not come in time\n") from None
+        finally:
+            self._cosigning -= 1
         headers = {"Content-Type": reply.content_type}
         return web.Response(status=reply.status, body=reply.body.encode(), headers=headers)
 

@@ -77,6 +77,8 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
         "to come": f"{facts['waiting']:,}, {facts['to_read']:,} to be read first",
         "buckets": [one["name"] for one in facts["buckets"] if one["notarized"]] or "none",
     }
+    if facts["restoring"]:
+        shown["restoring"] = f"the log waits: {facts['restoring']}"
     if facts["unreadable"]:
         shown["unreadable"] = f"{facts['unreadable']:,}: they are tried again and again"
     if facts["lost"]:
@@ -352,3 +354,26 @@ def forget_alarm(
     """
     client(context).delete("notary", "alarms", str(number))
     print(f"alarm {number} is forgotten")
+
+
+@app.command("accept-loss")
+def accept_loss(
+    context: typer.Context,
+    yes: Annotated[
+        str | None,
+        typer.Option("--yes", metavar="NAME", help="The datacenter's name: do not ask for it."),
+    ] = None,
+) -> None:
+    """Let the log go on without entries that it has signed and that no peer gives back.
+
+    For good: peers that have these entries raise an alarm, and never cosign this log again.
+    `farshore notary status` shows what the log waits for.
+
+    \b
+    Examples:
+      farshore -C paris notary accept-loss
+      farshore -C paris notary accept-loss --yes paris
+    """
+    name = yes if yes is not None else typer.prompt("The name of the datacenter", err=True)
+    client(context).post("notary", "accept-loss", body={"name": name})
+    print("the log goes on without these entries")

@@ -91,6 +91,12 @@ def _page(db: sqlite3.Connection, limit: int, after: int) -> list[tuple[int, Not
     return [(number, _decode(record)) for number, record in rows]
 
 
+def _rows(db: sqlite3.Connection, ids: Sequence[int]) -> list[tuple[int, Noted]]:
+    marks = ",".join("?" * len(ids))
+    query = f"SELECT id, record FROM notary_outbox WHERE id IN ({marks}) ORDER BY id"
+    return [(number, _decode(record)) for number, record in db.execute(query, ids)]
+
+
 def _count(db: sqlite3.Connection) -> int:
     # Rows may leave before earlier ones: ids do not tell.
     return int(db.execute("SELECT count(*) FROM notary_outbox").fetchone()[0])
@@ -109,6 +115,11 @@ class NotaryOutbox(Waiting):
         found: list[tuple[int, Noted]] = await self._read(lambda db: _page(db, limit, after))
         return found
 
+    async def rows(self, ids: Sequence[int]) -> list[tuple[int, Noted]]:
+        """Those of these ids that are there, in the order of the ids."""
+        found: list[tuple[int, Noted]] = await self._read(lambda db: _rows(db, ids))
+        return found
+
     async def add(self, writes: Sequence[Noted]) -> None:
         """Note writes that were committed before, and perhaps not noted."""
         await self._act(lambda transaction: note(transaction, writes))
@@ -125,6 +136,14 @@ class NotaryOutbox(Waiting):
                 transaction.db.execute(
                     "INSERT OR REPLACE INTO facts VALUES(?, ?)", (_FACT, str(size))
                 )
+
+        await self._act(act)
+
+    async def set_log_size(self, size: int) -> None:
+        """It is smaller, and that is to be so."""
+
+        def act(transaction: Transaction) -> None:
+            transaction.db.execute("INSERT OR REPLACE INTO facts VALUES(?, ?)", (_FACT, str(size)))
 
         await self._act(act)
 

@@ -21,7 +21,7 @@ from tests.admin.conftest import Serving, init
 
 COMMANDS = (
     "enable", "disable", "status", "keys", "certificate", "verify", "audit", "forget-alarm",
-    "service set", "service show", "service remove",
+    "accept-loss", "service set", "service show", "service remove",
 )  # fmt: skip
 KEY = "good-key-of-ann"
 MARK = "x-farshore-notary"
@@ -216,6 +216,10 @@ def test_status_and_keys(run: Run, house: House) -> None:
     assert none.code == 1 and "there is no alarm 7" in none.err
     for wrong in (0, "x"):
         assert run("forget-alarm", wrong).code == 2
+    for name, reason in (("paris", "waits for nothing"), ("tokyo", "this datacenter is 'paris'")):
+        refused = run("accept-loss", "--yes", name)
+        assert (refused.code, refused.out) == (1, "") and reason in refused.err
+    assert facts["restoring"] == "" and "restoring" not in done.out
 
 
 def test_the_api_refuses_what_it_does_not_know(house: House) -> None:
@@ -315,6 +319,7 @@ def test_where_no_datacenter_runs(run: Run, tmp_path: Path, monkeypatch: Any) ->
     monkeypatch.setenv("FARSHORE_DC", str(tmp_path / "dc"))
     for arguments in (
         ("enable", "photos"), ("disable", "photos"), ("status",), ("keys",), ("forget-alarm", 1),
+        ("accept-loss", "--yes", "paris"),
         ("certificate", "s3://photos/k"), ("service", "show"), ("service", "remove"),
         ("service", "set", "--dns", "a.example", "--key", KEY),
     ):  # fmt: skip

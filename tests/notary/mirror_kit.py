@@ -84,6 +84,7 @@ class Liar:
     def __init__(self, world: World, dc: Dc, of: Dc, answer: Answering, sealed: int = 9) -> None:
         self.pulls: list[Pull] = []
         self.serial = 5
+        self.note = ""
         self._answer = answer
         self._of = of
         self.sealed = sealed
@@ -93,7 +94,7 @@ class Liar:
     async def logs(self, _body: bytes, _peer: Peer) -> bytes:
         key = self._of.identity.public.signing_key
         origin = f"farshore/{self._of.dc_id}"
-        return encode([LogShown(origin, key, self.sealed, self.serial)])
+        return encode([LogShown(origin, key, self.sealed, self.serial, self.note)])
 
     async def pull(self, body: bytes, _peer: Peer) -> bytes:
         asked = msgspec.msgpack.decode(body, type=Pull)

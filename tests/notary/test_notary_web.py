@@ -17,6 +17,7 @@ from notary_samples import ALPHA, BETA, GAMMA, begun, entry, opened, sealed, vke
 from dc.names.model import Peer
 from dc.system import SystemClock, SystemDatabases
 from notary import note, tables, tree
+from notary import web as notary_web
 from notary.store import Store, open_store
 from notary.web import LogPages
 from notary.witness import Witness
@@ -277,3 +278,28 @@ async def test_the_witness_over_http(tmp_path: Path):
         await store.act(lambda db: tables.append(db, begun(db, ALPHA), three))
         await asyncio.to_thread(read, client)
         assert await store.read(tables.alarms) == [], "anybody can show what is old"
+
+
+async def test_requests_to_cosign_are_bounded_in_number_and_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """One that never arrives is cut off; meanwhile one too many is refused at once."""
+    monkeypatch.setattr(notary_web, "COSIGNING_MAX", 1)
+    monkeypatch.setattr(notary_web, "BODY_SECONDS", 0.3)
+    async with serving(tmp_path / "log.db") as (client, _):
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+            writer.write(b"POST /add-checkpoint HTTP/1.1\r\nHost: x\r\n")
+            writer.write(b"Content-Length: 99\r\n\r\nold")
+            await writer.drain()
+            await asyncio.sleep(0.1)
+            ask = ("POST", "/add-checkpoint", b"x")
+            status, heads, _ = await asyncio.to_thread(client.ask, *ask)
+            assert (status, heads["retry-after"]) == (503, "5")
+            assert (await asyncio.to_thread(client.get, "/"))[0] == 200
+            assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")
+            # Else the server waits for it before it closes the connection.
+            writer.write(bytes(96))
+            await writer.drain()
+            assert (await asyncio.to_thread(client.ask, *ask))[0] == 400
+            writer.close()
