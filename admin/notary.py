@@ -152,8 +152,14 @@ class NotaryApi:
 
     async def _put_service(self, request: web.Request) -> web.Response:
         wanted, folder = await body(request, service_file.Service), self._settings.folder
-        await self._disk.run(lambda: service_file.write(self._disk, folder, wanted))
-        await self._set_service()
+        before = await self._disk.run(lambda: service_file.read(folder))
+        if before is None or before.dns != wanted.dns:
+            # What was written before it was set is none of its business.
+            await self._notary.forget_hook(service.NAME)
+        try:
+            await self._disk.run(lambda: service_file.write(self._disk, folder, wanted))
+        finally:
+            await self._set_service()
         return await self._service(request)
 
     async def _delete_service(self, request: web.Request) -> web.Response:

@@ -142,17 +142,17 @@ class HookRunner:
     def _where(self, db: Connection) -> tuple[Log, tuple[int, int]]:
         """A hook that is new begins with what comes from now on."""
         own = tables.the_log(db, self._origin)
-        position = tables.hook_at(db, self.hook.name)
+        position = hook_at(db, self.hook.name)
         if position is None:
             position = (own.size, own.sealed)
-            tables.set_hook(db, self.hook.name, *position)
+            set_hook(db, self.hook.name, *position)
         return own, position
 
     def _entries(self, db: Connection, own: Log, first: int, stop: int) -> list[Entry]:
         return [read_entry(data) for data in tables.page(db, own.number, first, stop)]
 
     async def _move(self, entries: int, size: int) -> None:
-        await self._store.act(lambda db: tables.set_hook(db, self.hook.name, entries, size))
+        await self._store.act(lambda db: set_hook(db, self.hook.name, entries, size))
         self.position = (entries, size)
 
     def _is_due(self, last: float | None, every: float | None) -> bool:
@@ -244,3 +244,17 @@ def _heard(over: asyncio.Future[Any]) -> None:
     """Whatever a call that was cut off ends with, nobody asks for it any more."""
     with suppress(asyncio.CancelledError):
         over.exception()
+
+
+def hook_at(db: Connection, name: str) -> tuple[int, int] | None:
+    """Up to which entry, and which size of a checkpoint, a hook was told; None: never."""
+    row = db.execute("SELECT entries, size FROM hooks WHERE name = ?", (name,)).fetchone()
+    return (int(row[0]), int(row[1])) if row else None
+
+
+def set_hook(db: Connection, name: str, entries: int, size: int) -> None:
+    db.execute("INSERT OR REPLACE INTO hooks VALUES(?, ?, ?)", (name, entries, size))
+
+
+def forget_hook(db: Connection, name: str) -> None:
+    db.execute("DELETE FROM hooks WHERE name = ?", (name,))

@@ -26,7 +26,7 @@ from notary.mirror import LOGS_CALL, MIRROR_SECONDS, PULL_CALL, Mirror, MirrorSe
 from notary.note import Key, log_key, origin_of, witness_key
 from notary.publishing import WITNESS_CALL, Publisher, encode_reply, has_signed, is_witness
 from notary.restoring import OwnLog
-from notary.running import HookRunner
+from notary.running import HookRunner, forget_hook
 from notary.store import Store
 from notary.witness import REQUEST_BYTES_MAX, Reply, Witness
 from tokens.identity import Identity
@@ -173,6 +173,12 @@ class Notary:
             self._runners.append(runner)
             if self._runs:
                 runner.worker.start()
+
+    async def forget_hook(self, name: str) -> None:
+        """Run it no more, and forget how far it is: one that is set under this name later begins
+        with what comes from then on."""
+        await self.set_hook(name, None)
+        await self._store.act(lambda db: forget_hook(db, name))
 
     def _runner(self, hook: Hook) -> HookRunner:
         calls = self._calls(hook.name)

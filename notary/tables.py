@@ -443,7 +443,7 @@ def set_mirrored(db: Connection, log: int, peer: str, serial: int) -> None:
     db.execute("INSERT OR REPLACE INTO mirrors VALUES(?, ?, ?)", (log, peer, serial))
 
 
-# -- witnessing, alarms, hooks ------------------------------------------------------------------
+# -- witnessing, alarms ------------------------------------------------------------------------
 
 
 def witnessed(db: Connection, origin: str) -> Checkpoint | None:
@@ -488,13 +488,3 @@ def alarms(db: Connection) -> list[Alarm]:
 
 def forget_alarm(db: Connection, number: int) -> bool:
     return db.execute("DELETE FROM alarms WHERE id = ?", (number,)).rowcount > 0
-
-
-def hook_at(db: Connection, name: str) -> tuple[int, int] | None:
-    """Up to which entry, and which size of a checkpoint, a hook was told; None: never."""
-    row = db.execute("SELECT entries, size FROM hooks WHERE name = ?", (name,)).fetchone()
-    return (int(row[0]), int(row[1])) if row else None
-
-
-def set_hook(db: Connection, name: str, entries: int, size: int) -> None:
-    db.execute("INSERT OR REPLACE INTO hooks VALUES(?, ?, ?)", (name, entries, size))

@@ -114,6 +114,27 @@ async def test_a_new_hook_begins_with_what_comes_from_then_on(world: World):
 
 
 @played
+async def test_one_that_was_forgotten_begins_anew(world: World):
+    """Another notary service is not told of what was written before it was set."""
+    dc = await world.dc("paris", Listener())
+    bucket = await dc.bucket()
+    await dc.put(bucket, "of the first")
+    await dc.published()
+    await world.until(lambda: dc.hooks[0].heard == stamps(dc))
+    await dc.do(dc.notary.forget_hook("listener"))
+    await dc.put(bucket, "of nobody")
+    await dc.published()
+    hook = Listener()
+    hook.heard = stamps(dc)
+    await dc.do(dc.notary.set_hook("listener", hook))
+    await asyncio.sleep(1)
+    await dc.put(bucket, "of the second")
+    await dc.published()
+    await world.until(lambda: hook.calls)
+    assert [(first, count) for _, first, count in hook.calls] == [(3, 1)]
+
+
+@played
 async def test_it_goes_on_after_a_restart_where_it_was(world: World):
     hook = Listener()
     dc = await world.dc("paris", hook)

@@ -364,12 +364,12 @@ def test_each_thing_that_is_contradicted_is_an_alarm_a_hundred_of_a_log(db):
 
 
 def test_where_hooks_are(db):
-    assert tables.hook_at(db, "rfc3161") is None
-    tables.set_hook(db, "rfc3161", 0, 0)
-    tables.set_hook(db, "other", 1, 2)
-    assert tables.hook_at(db, "rfc3161") == (0, 0)
-    tables.set_hook(db, "rfc3161", 7, 5)
-    assert (tables.hook_at(db, "rfc3161"), tables.hook_at(db, "other")) == ((7, 5), (1, 2))
+    assert running.hook_at(db, "rfc3161") is None
+    running.set_hook(db, "rfc3161", 0, 0)
+    running.set_hook(db, "other", 1, 2)
+    assert running.hook_at(db, "rfc3161") == (0, 0)
+    running.set_hook(db, "rfc3161", 7, 5)
+    assert (running.hook_at(db, "rfc3161"), running.hook_at(db, "other")) == ((7, 5), (1, 2))
 
 
 # -- the store ----------------------------------------------------------------------------------
