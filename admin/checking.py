@@ -1,13 +1,15 @@
 """Whether all bytes that the name server knows of are there and right: `farshore check`.
 
 The datacenter must not run. Every body is read as a client would read it, each block checked by its
-CRC, and the whole by the CRC-64 that was made when the client sent it. Nothing is changed, unless a
+CRC, and the whole by the CRC-64 that was made when the client sent it. With several disks every
+slot of every container is read as well, for what can still be decoded. Nothing is changed, unless a
 repair is asked for: then slots are written anew that are missing or wrong (several disks), before
 anything is read; and what cannot be read all the same is taken for what other datacenters hold, if
 there are any, and fetched from there when the datacenter runs again.
 """
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -24,12 +26,12 @@ from dc.objects.api import ObjectsError
 from dc.objects.coded_disks import CodedDisks
 from dc.objects.container import ContainerDisk
 from dc.objects.format import container_of
+from dc.objects.inspecting import Fault, inspect
 from dc.objects.settings import UNBOUNDED
 from dc.objects.store import ContainerStore
 from dc.placement import is_elsewhere
 from dc.ports import Clock, Database, Databases, Disk, Randomness
 
-DEFECTS_SHOWN_MAX = 1000
 _PAGE = 500
 _TELL_SECONDS = 1.0
 
@@ -42,6 +44,19 @@ class Defect(msgspec.Struct, frozen=True):
     key: str
     id: str
     problem: str
+
+
+class Damage(msgspec.Struct, kw_only=True):
+    """Something wrong with a slot of a container, or, `slot` -1, with all of it: also where enough
+    other slots are right for every byte. `disk`: "" where there is none. `offset`: of the first
+    damaged byte or fragment in the slot's file, -1 when it is none of one place."""
+
+    container: str
+    slot: int
+    disk: str
+    problem: str
+    offset: int = -1
+    mended: bool = False
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -57,7 +72,16 @@ class Report(msgspec.Struct, kw_only=True):
     slots_mended: int = 0
     given_up: int = 0
     """Of the defects: bodies that are fetched from other datacenters, or sent again by clients."""
-    first_defects: list[Defect] = []
+    damages_left: int = 0
+    """Of the damages: those that are not mended."""
+    found: list[Defect] = []
+    damages: list[Damage] = []
+    """Both are all that there is, however many."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is wrong, or nothing is left to be done about it here."""
+        return self.defects <= self.given_up and not self.damages_left
 
 
 class Progress(NamedTuple):
@@ -112,8 +136,12 @@ async def _check(
         await store.open()
         stats = store.stats()
         report.containers, report.bytes_on_disk = stats.containers, stats.bytes_on_disk
-        if repair and isinstance(kept, CodedDisks):
-            report.slots_mended = await _mend(store)
+        if isinstance(kept, CodedDisks):
+            report.damages = await _inspect(kept, read or repair)
+            if repair:
+                report.slots_mended = await _mend(store)
+                await _note_mended(kept, report)
+            report.damages_left = sum(not one.mended for one in report.damages)
         sizes = await kept.run(lambda: _sizes(kept, layout.containers))
         checker = _Checker(store, sizes, read, report)
         total = await database.run(inventory.count)
@@ -129,6 +157,31 @@ async def _check(
     finally:
         await store.close()
         await database.close()
+
+
+async def _inspect(kept: CodedDisks, read: bool) -> list[Damage]:
+    """What is wrong with slots, a container in each visit to a disk thread."""
+    found: list[Fault] = []
+    for container in kept.slots.containers():
+        found += await kept.run(partial(inspect, kept, container, read))
+    return [
+        Damage(
+            container=f"{one.container:016x}",
+            slot=one.slot,
+            disk=one.disk,
+            problem=one.problem,
+            offset=one.offset,
+        )
+        for one in found
+    ]
+
+
+async def _note_mended(kept: CodedDisks, report: Report) -> None:
+    """Look again, and note what is left."""
+    left = {(one.container, one.slot): one for one in await _inspect(kept, read=True)}
+    for one in report.damages:
+        one.mended = left.pop((one.container, one.slot), None) is None
+    report.damages += left.values()
 
 
 async def _mend(store: ContainerStore) -> int:
@@ -196,10 +249,7 @@ class _Checker:
         if problem:
             report.defects += 1
             self.lost.append(body)
-            if len(report.first_defects) < DEFECTS_SHOWN_MAX:
-                report.first_defects.append(
-                    Defect(body.what, body.bucket, body.key, body.id, problem)
-                )
+            report.found.append(Defect(body.what, body.bucket, body.key, body.id, problem))
 
     def _shape(self, body: Body) -> str:
         """What is wrong without looking at any byte."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,8 +11,6 @@ from admin.commands.common import AsJson, Folder
 
 if TYPE_CHECKING:
     from admin.checking import Progress, Report
-
-_SHOWN_MAX = 20
 
 
 def check(
@@ -28,7 +27,8 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check that every object, kept conflict and part of an upload in DIR can be read, and is what
-    was sent. The datacenter must be stopped. Nothing is changed without --repair.
+    was sent, and, with several disks, that every fragment is right. Everything that is wrong is
+    listed. The datacenter must be stopped. Nothing is changed without --repair.
 
     The exit code is 1 when something is wrong, and with --repair when it could not be mended.
 
@@ -62,7 +62,7 @@ def check(
         print_json(msgspec.to_builtins(report))
     else:
         _print(report)
-    if report.defects > report.given_up:
+    if not report.is_clean:
         raise typer.Exit(1)
 
 
@@ -77,12 +77,16 @@ def _print(report: "Report") -> None:
     from admin.output import print_fields, print_table
 
     facts = {name: getattr(report, name) for name in report.__struct_fields__}
-    first = facts.pop("first_defects")
+    found, damages = facts.pop("found"), facts.pop("damages")
+    facts["damages"] = len(damages)
     print_fields(facts)
-    if first:
+    _table(found, ("what", "bucket", "key", "id", "problem"), print_table)
+    _table(damages, ("container", "slot", "disk", "problem", "mended"), print_table)
+
+
+def _table(items: list[Any], names: tuple[str, ...], show: Callable[..., None]) -> None:
+    """All of them; nothing when there are none."""
+    if items:
         print()
-        columns = {name: name.upper() for name in ("what", "bucket", "key", "id", "problem")}
-        rows = [{name: getattr(one, name) for name in columns} for one in first[:_SHOWN_MAX]]
-        print_table(rows, columns)
-    if len(first) > _SHOWN_MAX:
-        print(f"and {report.defects - _SHOWN_MAX} more: see --json", file=sys.stderr)
+        rows = [{name: getattr(one, name) for name in names} for one in items]
+        show(rows, {name: name.upper() for name in names})

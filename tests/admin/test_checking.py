@@ -84,6 +84,7 @@ async def test_a_sound_datacenter_has_no_defects(root: Path) -> None:
         report = await checked(root, read)
         assert (report.bodies, report.defects, report.bytes_live) == (4, 0, 1_070_010)
         # One of them has the journal.
+        assert report.is_clean and report.damages == []
         assert report.containers == 2 and report.bytes_on_disk > report.bytes_live
 
 
@@ -96,9 +97,52 @@ async def test_a_flipped_bit_is_found_or_decoded_around(root: Path) -> None:
     coded = path.suffix == ".fss"
     assert report.defects == (0 if coded else 1)
     if not coded:
-        assert report.first_defects[0].key == "k1000000"
-        assert "not those that were written" in report.first_defects[0].problem
+        assert report.found[0].key == "k1000000"
+        assert "not those that were written" in report.found[0].problem
     assert (await checked(root, read=False)).defects == 0
+    assert not report.is_clean
+    found = [(one.container, one.slot, one.disk, one.mended) for one in report.damages]
+    container, _, slot = path.stem.partition("-")
+    disk = str(path.parent.parent)
+    assert found == ([(container, int(slot), disk, False)] if coded else [])
+
+
+async def test_what_can_be_decoded_is_listed_and_mended(root: Path) -> None:
+    """Every kind of damage that a disk may have, on one of three."""
+    paths = sorted(root.parent.glob("disk0/containers/*.fss"))
+    if not paths:
+        return
+    assert len(paths) == 2
+    paths[0].unlink()
+    paths[1].write_bytes(paths[1].read_bytes()[:-10])
+    copy = next(root.parent.glob(f"disk1/containers/{paths[1].name[:16]}-*.fss"))
+    twice = root.parent / "disk2" / "containers" / copy.name
+    twice.write_bytes(copy.read_bytes())
+    header = next(root.parent.glob(f"disk2/containers/{paths[0].name[:16]}-*.fss"))
+    report = await checked(root)
+    assert report.defects == 0 and not report.is_clean
+    told = {(one.container, one.slot, one.problem.split(",")[0]) for one in report.damages}
+    gone, cut = (path.stem.partition("-") for path in paths)
+    assert len(told) == len(report.damages) == report.damages_left == 3
+    assert (gone[0], int(gone[2]), "it is on no disk") in told
+    assert (cut[0], int(copy.stem[17:]), "it is there twice: this is the second copy") in told
+    assert any(one.slot == int(cut[2]) and "damaged" in one.problem for one in report.damages)
+    report = await checked(root, repair=True)
+    assert len(report.damages) == 3 and report.is_clean
+    assert all(one.mended for one in report.damages)
+    header.write_bytes(b"\1" + header.read_bytes()[1:])
+    report = await checked(root, repair=True)
+    assert [one.problem for one in report.damages] == ["its header is damaged"]
+    assert report.is_clean
+    report = await checked(root)
+    assert report.is_clean and report.damages == []
+
+
+async def test_what_cannot_be_mended_is_left(root: Path) -> None:
+    break_containers(root)
+    report = await checked(root, repair=True)
+    coded = any(root.parent.glob("disk0/containers/*.fss"))
+    assert bool(report.damages_left) == coded and not report.is_clean
 
 
 async def test_what_is_not_there_is_found(root: Path) -> None:
@@ -106,8 +150,8 @@ async def test_what_is_not_there_is_found(root: Path) -> None:
         path.unlink()
     for read in (True, False):
         report = await checked(root, read)
-        assert {one.key for one in report.first_defects} == {"k10", "k70000", "k1000000"}
-        assert all("is not there" in one.problem for one in report.first_defects)
+        assert {one.key for one in report.found} == {"k10", "k70000", "k1000000"}
+        assert all("is not there" in one.problem for one in report.found)
 
 
 async def test_containers_that_were_cut_off(root: Path) -> None:
@@ -116,7 +160,7 @@ async def test_containers_that_were_cut_off(root: Path) -> None:
             file.truncate(path.stat().st_size // 2)
     # How long a container on several disks is, its heads say: only reading tells that it ends.
     report = await checked(root, read=path.suffix == ".fss")
-    assert [one.key for one in report.first_defects] == ["k1000000"]
+    assert [one.key for one in report.found] == ["k1000000"]
 
 
 async def test_wrong_bytes_of_the_right_form(root: Path) -> None:
@@ -132,7 +176,7 @@ async def test_wrong_bytes_of_the_right_form(root: Path) -> None:
     )
     await database.close()
     report = await checked(root)
-    problems = {one.key: one.problem for one in report.first_defects}
+    problems = {one.key: one.problem for one in report.found}
     assert problems.keys() == {"k10", "k70000"}
     assert "CRC-64" in problems["k10"]
     assert "70000 are written down" in problems["k70000"]
