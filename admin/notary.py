@@ -12,6 +12,7 @@ PUT    /notary/service              {"dns": ..., "key": ..., "port": 443, "ca": 
 DELETE /notary/service              tell none
 """
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -152,8 +153,7 @@ class NotaryApi:
 
     async def _put_service(self, request: web.Request) -> web.Response:
         wanted, folder = await body(request, service_file.Service), self._settings.folder
-        before = await self._disk.run(lambda: service_file.read(folder))
-        if before is None or before.dns != wanted.dns:
+        if await self._disk.run(lambda: _dns_in(folder)) != wanted.dns:
             # What was written before it was set is none of its business.
             await self._notary.forget_hook(service.NAME)
         try:
@@ -170,3 +170,12 @@ class NotaryApi:
 
     async def _set_service(self) -> None:
         await self._notary.set_hook(service.NAME, service.make(self._settings))
+
+
+def _dns_in(folder: Path) -> str:
+    """Of the service that is set; "" when there is none, or none that can be read."""
+    try:
+        found = service_file.read(folder)
+    except NotaryRefused:
+        return ""
+    return "" if found is None else found.dns

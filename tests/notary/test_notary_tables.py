@@ -22,7 +22,7 @@ from notary_samples import (
 
 from dc.names.api import NamesError
 from dc.system import SystemDatabases
-from notary import note, tables, tree
+from notary import note, running, tables, tree
 from notary.errors import NotaryError
 from notary.store import MIGRATIONS, open_store
 from notary.tables import Alarm, Log, Timestamp
