@@ -2,7 +2,8 @@
 root that its checkpoint says, and that an earlier checkpoint said.
 
 Source: C2SP tlog-tiles. Only checkpoint and entry bundles are fetched: the hashes are made of the
-entries, so what is served of those needs no trust.
+entries, so what is served of those needs no trust. Nothing is kept of what was hashed: a log of any
+length takes the memory of one bundle.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -48,21 +49,19 @@ def audit(
     checkpoint = _checked(data, keys)
     if before is not None:
         _check_order(checkpoint, before)
-    held: tree.Tiles = {}
-
-    def read(level: int, number: int) -> bytes:
-        return held.get((level, number), b"")
-
-    size = 0
+    hashed = _Hashed()
+    earlier = hashed.root
     for leaves in _leaves(fetch, checkpoint.size):
-        held.update(tree.grown(read, size, leaves))
-        size += len(leaves)
-        said(size, checkpoint.size)
-    if tree.root(read, checkpoint.size) != checkpoint.root:
+        for leaf in leaves:
+            hashed.add(leaf)
+            if before is not None and hashed.size == before.size:
+                earlier = hashed.root
+        said(hashed.size, checkpoint.size)
+    if hashed.root != checkpoint.root:
         raise CertificateRefused(
             "changed", "the entries are not those that the checkpoint was signed for"
         )
-    if before is not None and tree.root(read, before.size) != before.root:
+    if before is not None and earlier != before.root:
         raise CertificateRefused(
             "forked",
             f"the first {before.size} entries are not those of the earlier checkpoint: the log was"
@@ -70,6 +69,33 @@ def audit(
         )
     witnesses = [key.name for key in keys if key.kind == WITNESS and is_signed(checkpoint, key)]
     return Audited(checkpoint, witnesses)
+
+
+class _Hashed:
+    """The root of leaves that come one after the other, however many: of the whole subtrees that
+    they make, one for each bit of their number, the hashes are kept (RFC 6962, 2.1)."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._subtrees: list[bytes] = []
+        """The largest is the first."""
+
+    def add(self, leaf: bytes) -> None:
+        self.size += 1
+        count = self.size
+        while count % 2 == 0:
+            leaf = tree.node_hash(self._subtrees.pop(), leaf)
+            count //= 2
+        self._subtrees.append(leaf)
+
+    @property
+    def root(self) -> bytes:
+        if not self._subtrees:
+            return tree.EMPTY_ROOT
+        found = self._subtrees[-1]
+        for left in self._subtrees[-2::-1]:
+            found = tree.node_hash(left, found)
+        return found
 
 
 def _checked(data: bytes, keys: Sequence[Key]) -> Checkpoint:

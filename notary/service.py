@@ -216,7 +216,7 @@ class Notary:
                 {
                     "name": peer.name,
                     "signed": last is not None and has_signed(last, peer),
-                    "reason": self.publisher.refusals.get(peer.dc_id, ""),
+                    "reason": _not_asked(peer) or self.publisher.refusals.get(peer.dc_id, ""),
                 }
                 for peer in peers
             ],
@@ -357,6 +357,13 @@ class Notary:
         # The step itself comes every MIRROR_SECONDS.
         more = wait - MIRROR_SECONDS if self._own_log.is_whole else 0.0
         self._mirrored_at[peer.dc_id] = self._clock.monotonic() + more
+
+
+def _not_asked(peer: Peer) -> str:
+    """Why a peer is asked for no cosignature; "" when it is."""
+    if is_witness(peer):
+        return ""
+    return "it is reached by files only" if peer.by_files else "it is paused"
 
 
 def _answering(answer: Answer) -> Answer:

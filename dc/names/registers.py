@@ -28,7 +28,7 @@ from dc.names.model import DATA_KEYS, AccessKey, Bucket, Change, Register, Regis
 from dc.names.rows import LIVE
 from dc.names.transaction import Transaction
 from dc.names.trees import DIRECTORY, delta, item_hash
-from dc.notary import NOTARY, notarizes
+from dc.notary import NOTARY, OFF, notarizes
 from dc.stamps import stamp_after
 
 KEYS_MAX = 2
@@ -273,7 +273,7 @@ def create_bucket(transaction: Transaction, bucket: Bucket) -> Bucket:
     ).fetchone()
     if row:
         raise BucketExists(_bucket(row))
-    known = read(transaction.db, FEED_BUCKET, bucket.id)
+    known, stamp = read(transaction.db, FEED_BUCKET, bucket.id), bucket.created
     if isinstance(known, Bucket) and known.stamp:
         # Its deletion may be a moment ahead of this DC's clock.
         created = max(bucket.created, stamp_after(known.stamp))
@@ -282,6 +282,8 @@ def create_bucket(transaction: Transaction, bucket: Bucket) -> Bucket:
     merge_bucket(transaction, bucket)
     made = read(transaction.db, FEED_BUCKET, bucket.id)
     assert isinstance(made, Bucket)
+    if isinstance(known, Bucket) and notarizes(known) and not notarizes(made):
+        notary_outbox.note(transaction, [notary_outbox.switched(bucket.id, OFF, stamp)])
     return made
 
 

@@ -311,7 +311,7 @@ async def test_a_bucket_that_is_made_anew_begins_without(proven: Proven) -> None
     await proven.put("/photos/k", b"new")
     entries = await proven.prove()
     assert [one["type"] for one in entries] == [
-        "enabled", "version", "removed", "enabled", "version",
+        "enabled", "version", "removed", "disabled", "enabled", "version",
     ]  # fmt: skip
     assert facts(await proven.entry("/photos/k")) == of(b"new")
 

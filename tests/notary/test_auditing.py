@@ -1,5 +1,6 @@
 """The audit of a whole log, as it is served, and as it might be changed."""
 
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -172,3 +173,21 @@ def test_only_entries_are_asked_for() -> None:
     log = Served(600)
     audit(log, KEYS)
     assert not [path for path in log.asked if path.startswith("tile/") and "entries" not in path]
+
+
+def test_a_long_log_takes_no_more_memory() -> None:
+    size, bundle = 40 * 256, (b"\0\x01x" * 256)
+    note = str(sign(OWN, size, bytes(32))).encode()
+
+    def fetch(path: str, _limit: int) -> bytes:
+        return note if path == "checkpoint" else bundle
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(CertificateRefused, match="not those"):
+            audit(fetch, KEYS)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The hashes of all would be 330 kB.
+    assert peak < 150_000, peak

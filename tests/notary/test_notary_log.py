@@ -22,7 +22,7 @@ from dc.names.model import (
     Version,
 )
 from dc.names.sweep import LetGo
-from dc.notary import NOTARY
+from dc.notary import NOTARY, notarizes
 from dc.objects.api import ObjectsError
 from dc.stamps import stamp_after
 from notary import log as notary_log
@@ -127,6 +127,27 @@ async def test_on_and_off_are_entries_and_count_from_then_on(world: World):
         ("disabled", "", off),
         ("removed", "during", during.stamp),
     ]
+
+
+@played
+async def test_a_bucket_that_is_made_anew_begins_with_the_notary_off(world: World):
+    """And the log says so, before anything is written to it."""
+    dc = await world.dc("paris")
+    bucket = await dc.bucket()
+    gone = await dc.put(bucket, "k")
+    await dc.delete(gone)
+    await dc.do(dc.names.delete_bucket(bucket.id))
+    again = await dc.bucket(on=False)
+    await dc.put(again, "k")
+    await dc.published()
+    assert again.id == bucket.id and not notarizes(again)
+    kinds = [one["type"] for one in dc.entries()]
+    assert kinds == ["enabled", "version", "removed", "disabled"]
+    assert dc.entries()[-1]["bucket_id"] == bucket.id
+    await dc.do(dc.names.delete_bucket((await dc.bucket("other", on=False)).id))
+    await dc.bucket("other", on=False)
+    await asyncio.sleep(5)
+    assert len(dc.entries()) == 4, "it was off"
 
 
 @played

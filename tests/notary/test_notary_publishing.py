@@ -276,6 +276,11 @@ async def test_who_is_paused_or_reached_by_files_is_not_asked(world: World):
     await dc.published()
     await asyncio.sleep(120)
     assert dc.signers() == set() and [one for one in world.calls if one[0] == "paris"] == []
+    status = await dc.do(dc.notary.status())
+    assert {one["name"]: (one["signed"], one["reason"]) for one in status["witnesses"]} == {
+        "tokyo": (False, "it is paused"),
+        "oslo": (False, "it is reached by files only"),
+    }
     await dc.do(dc.names.set_terms(tokyo.dc_id, Terms()))
     await world.until(lambda: dc.signers() == {"tokyo"}, 40)
 

@@ -69,7 +69,10 @@ class Ledger:
         for entry in self._entries:
             if entry["type"] in ("enabled", "disabled"):
                 value = "on" if entry["type"] == "enabled" else "off"
-                if (value, entry["bucket_id"]) not in switches:
+                life = self._model.bucket(entry["bucket_id"])
+                # Making a bucket anew switches it off.
+                is_anew = value == "off" and len(life.creates) > 1
+                if (value, entry["bucket_id"]) not in switches and not is_anew:
                     self._say(f"nobody did that: {entry}")
         for one in self._mine():
             self._check_switch(one)
