@@ -108,7 +108,7 @@ class Layout:
     @property
     def all(self) -> list[Path]:
         rest = [self.config, self.certificate, self.names, self.containers, self.disks, self.notary]
-        return [*self.secrets, *rest, self.lock, self.run]
+        return [*self.secrets, *rest, self.scrub_round, self.lock, self.run]
 
 
 def disk_folders(layout: Layout, config: Config) -> list[Path]:
