@@ -244,7 +244,8 @@ class Fleet:
             )
         )
         if node.disks:
-            self._remote(node).address = _address(node)
+            remote = self._remote(node)
+            remote.address, remote.prove = _address(node), self._prove(node)
             self._add_places(node)
         if node.is_gateway and self.gateways is not None:
             self.gateways.add(self._gateway(node))

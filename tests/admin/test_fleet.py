@@ -24,6 +24,7 @@ from dc.system import SideBySide, SystemClock, SystemDisk, SystemRandomness
 from replicator import messages
 from tokens import joining
 from tokens.errors import TokenExpired, TokenMisused
+from tokens.hello import NONCE_BYTES, check_answer
 from tokens.identity import Identity
 from tokens.place import Place
 
@@ -46,7 +47,8 @@ class World:
         """What is answered: the problem, or ""."""
         now = SystemClock().wall_ms() // 1000
         wanted = {"endpoint": "127.0.0.1:7", "host": name, "disks": ["/mnt/a"], "again": [], **more}
-        place = Place(name, "eu", (str(wanted["endpoint"]),), "0" * 64)
+        mark = str(more.get("fingerprint", "0" * 64))
+        place = Place(name, "eu", (str(wanted["endpoint"]),), mark)
         request = joining.issue_request(
             node,
             place,
@@ -107,6 +109,16 @@ async def test_who_asks_again_is_the_same_node(world: World) -> None:
     # The address counts that was said last, at once and after a start.
     assert world.fleet._nodes["os1"].address.endpoints == (("127.0.0.1", 8),)
     assert read_state(Layout(world.root / "paris")).nodes[0].endpoints == ["127.0.0.1:8"]
+
+
+async def test_a_node_with_another_certificate_is_shown_who_asks(world: World) -> None:
+    os1, mark, nonce = identity(), "1" * 64, bytes(NONCE_BYTES)
+    assert not await world.join(world.fleet.token(60)[0], os1, "os1")
+    assert not await world.join(world.fleet.token(60)[0], os1, "os1", fingerprint=mark)
+    node = world.fleet._nodes["os1"]
+    assert node.address.fingerprint == mark
+    key = world.paris.public.signing_key
+    check_answer(key, nonce, node.prove(nonce), os1.dc_id, mark)
 
 
 @pytest.mark.parametrize(

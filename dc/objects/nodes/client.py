@@ -97,7 +97,7 @@ class RemoteNode:
     def __init__(self, address: NodeAddress, prove: Prove, clock: Clock, dial: Dial) -> None:
         self.address = address
         self._dial = dial
-        self._prove = prove
+        self.prove = prove
         self._clock = clock
         self._kept: deque[_Connection] = deque()
         self._lock = threading.Lock()
@@ -141,7 +141,7 @@ class RemoteNode:
         try:
             at = self.address
             line = self._dial(at.endpoints, at.fingerprint, CONNECT_SECONDS_MAX, CALL_SECONDS_MAX)
-            connection = _Connection(line, self._prove)
+            connection = _Connection(line, self.prove)
         except OSError as error:
             self.failed()
             self._tell(str(error.strerror or error))
