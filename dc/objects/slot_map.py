@@ -53,8 +53,8 @@ class SlotMap:
 
     # -- what is where ----------------------------------------------------------------------------
 
-    def __len__(self) -> int:
-        """How many containers there are."""
+    def count(self) -> int:
+        """Of containers."""
         return len(self.places)
 
     def containers(self) -> list[int]:

@@ -157,7 +157,8 @@ class ContainerStore:
     def stats(self) -> StoreStats:
         counters, disk = self._counters, self._disk
         # Nodes come after the start, with what they have.
-        containers = len(disk.slots) if isinstance(disk, CodedDisks) else counters.containers
+        here = disk.slots.count() if isinstance(disk, CodedDisks) else 0
+        containers = max(counters.containers, here)
         return StoreStats(containers, counters.bytes_on_disk, counters.appends, counters.syncs)
 
     def status(self) -> dict[str, Any]:
