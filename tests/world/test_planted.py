@@ -42,7 +42,7 @@ FOUND_BY = {
     "inbox_gives_up": 54,
     "loser_kept_by_who_lacks_it": 55,
     "lost_commit_ignored": 16,
-    "moved_before_durable": 142,
+    "moved_before_durable": 330,
     "moved_whatever_is_there": 309,
     "no_directory_sync": 1,
     "no_file_sync": 0,
