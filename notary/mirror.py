@@ -180,7 +180,9 @@ def _page(db: Connection, asked: Pull, is_by_log: bool) -> Pulled:
             break
         if isinstance(row, Timestamp):
             timestamps.append(row)
-        elif row not in checkpoints:
+            # Its checkpoint goes with it: further signatures may have given that a later serial.
+            row = str(tables.checkpoint_at(db, found.number, row.size))
+        if row not in checkpoints:
             checkpoints.append(row)
         serial = number
     named = tables.signers(db, found.number)
@@ -226,6 +228,8 @@ class Mirror:
         self._clock = clock
         self._own_shown = own_shown
         self._own = origin_of(names.dc_id)
+        self._gave_back: set[str] | None = None
+        """The peers that the own log was taken from; None when it has lacked nothing."""
         self._pulling: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
         """Of a log, from a peer: what comes already is not asked for twice."""
 
@@ -247,16 +251,28 @@ class Mirror:
                     await self._follow(one, peer, until)
                 except NotaryError as error:
                     failure = failure or error
+                else:
+                    self._followed(one, peer)
         if failure is not None:
             raise failure
         return max(MIRROR_SECONDS, float(peer.poll_seconds))
 
     async def _is_wanted(self, shown: LogShown, peer: Peer) -> bool:
-        """Of the own log only what it has forgotten is taken: its database was put back."""
+        """Of the own log only what it has forgotten is taken, when its database was put back: its
+        entries from whoever has them, and from all, once, what witnesses have signed of it."""
         if shown.origin != self._own:
             return self._is_known(shown, peer)
         own = await self._store.read(lambda db: tables.log_of(db, self._own))
-        return own is not None and own.key == shown.key and shown.sealed > own.size
+        if own is None or own.key != shown.key:
+            return False
+        if shown.sealed > own.size:
+            self._gave_back = self._gave_back or set()
+            return True
+        return self._gave_back is not None and peer.dc_id not in self._gave_back
+
+    def _followed(self, shown: LogShown, peer: Peer) -> None:
+        if shown.origin == self._own and self._gave_back is not None:
+            self._gave_back.add(peer.dc_id)
 
     def _is_known(self, shown: LogShown, peer: Peer) -> bool:
         """Whether a log is that of a DC that is known here, and the key its own."""
