@@ -322,6 +322,7 @@ async def open_parts(
     names = await _open_names(files, clock, randomness)
     objects = _store(files, containers, clock, disk, randomness)
     journal = Journal(names, objects, clock)
+    notary: Notary | None = None
     try:
         await objects.open()
         await journal.open()
@@ -337,6 +338,8 @@ async def open_parts(
         )
         notary.log.digest = gateway.sha256
     except BaseException:
+        if notary is not None:
+            await notary.stop()
         await names.close()
         raise
     fleet.gateways = gateways = Gateways(

@@ -63,6 +63,7 @@ async def root(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         await names.put(
             Version(bucket.id, f"k{size}", "", stamp, Kind.OBJECT, size, "e", meta, extents)
         )
+    await parts.notary.stop()
     await parts.objects.close()
     await names.close()
     return root

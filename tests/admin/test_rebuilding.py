@@ -73,6 +73,7 @@ async def running(root: Path) -> AsyncIterator["Dc"]:
     try:
         yield Dc(parts)
     finally:
+        await parts.notary.stop()
         await parts.objects.close()
         await parts.names.close()
 
