@@ -156,7 +156,11 @@ def _page(db: Connection, asked: Pull, is_by_log: bool) -> Pulled:
     """As many entries as go together, up to a checkpoint; and rows in the order of their serials,
     as far as the entries reach."""
     found = tables.log_of(db, asked.origin)
-    if found is None or asked.first > max(found.sealed, min(asked.upto, found.size)):
+    if found is None:
+        return Pulled([], [], [], asked.serial)
+    # A log is given back all of it: it may have lost less than what it has not published.
+    upto = found.size if is_by_log else min(asked.upto, found.size)
+    if asked.first > max(found.sealed, upto):
         return Pulled([], [], [], asked.serial)
     entries: list[bytes] = []
     checkpoints: list[str] = []
