@@ -1,6 +1,7 @@
 """Another redundancy, disks instead of one, and tiers, in a real datacenter: all is re-coded in the
 background, while others write, also when it is killed again and again and disks are lost."""
 
+import json
 import random
 import re
 import shutil
@@ -100,7 +101,10 @@ def test_one_disk_becomes_several_and_their_mode_changes(tmp_path: Path, dc: Dc)
     dc.stop()
     for folder in folders(tmp_path, 6)[2:4]:
         remove(folder)
-    assert farshore("check", dc.folder, "--json").returncode == 0
+    found = json.loads(farshore("check", dc.folder, "--json", check=False).stdout)
+    assert found["defects"] == 0
+    # A container that lacks the two slots, and nothing else.
+    assert found["damages"] and {one["problem"] for one in found["damages"]} == {"it is on no disk"}
     shutil.rmtree(dc.folder / "names")
     made = farshore("names", "rebuild", dc.folder, "--json")
     assert made.returncode == 0, made.stderr
