@@ -53,7 +53,10 @@ def on_disks(dc: Dc, redundancy: str, count: int, more: str = "") -> None:
 def headers(root: Path) -> list[Header]:
     found = []
     for path in root.rglob("*.fss"):
-        raw = path.read_bytes()[:HEADER_BYTES]
+        try:
+            raw = path.read_bytes()[:HEADER_BYTES]
+        except FileNotFoundError:
+            continue  # It was emptied and removed meanwhile.
         if len(raw) == HEADER_BYTES:
             found.append(decode_header(raw))
     return found
