@@ -2,6 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from replica_kit import Dc, datacenters, pair
 
 
 class Proxy:
@@ -110,3 +115,18 @@ class Proxy:
             pass
         finally:
             writer.transport.abort()
+
+
+@asynccontextmanager
+async def through_proxy(tmp_path: Path) -> AsyncIterator[tuple[Dc, Dc, Proxy]]:
+    """Paris and Tokyo, paired; Tokyo reaches Paris through the proxy."""
+    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
+        proxy = Proxy()
+        await proxy.start()
+        proxy.target = paris.port
+        paris.advertised = [f"127.0.0.1:{proxy.port}"]
+        try:
+            await pair(paris, tokyo)
+            yield paris, tokyo, proxy
+        finally:
+            await proxy.stop()

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 import zstandard
-from replica_kit import datacenters, pair, settled
-from replica_proxy import Proxy
+from replica_kit import settled
+from replica_proxy import through_proxy
 
 from replicator import wire
 from replicator.errors import WireError
@@ -91,28 +91,20 @@ def test_a_bundle_in_a_bundle_is_refused() -> None:
 
 
 async def test_logs_take_a_fraction_on_the_way_and_photos_no_more(tmp_path: Path) -> None:
-    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
-        proxy = Proxy()
-        await proxy.start()
-        proxy.target = paris.port
-        paris.advertised = [f"127.0.0.1:{proxy.port}"]
-        try:
-            await pair(paris, tokyo)
-            bucket = await paris.bucket()
+    async with through_proxy(tmp_path) as (paris, tokyo, proxy):
+        bucket = await paris.bucket()
+        await settled(paris, tokyo)
+        bodies = {f"log{n}": TEXT + str(n).encode() for n in range(200)}
+        sizes = {}
+        for kind in ("logs", "photos"):
+            proxy.from_target = 0
+            for key, body in bodies.items():
+                await paris.put(bucket, key, body)
             await settled(paris, tokyo)
-            bodies = {f"log{n}": TEXT + str(n).encode() for n in range(200)}
-            sizes = {}
-            for kind in ("logs", "photos"):
-                proxy.from_target = 0
-                for key, body in bodies.items():
-                    await paris.put(bucket, key, body)
-                await settled(paris, tokyo)
-                for key, body in bodies.items():
-                    assert await tokyo.get(bucket, key) == body
-                sizes[kind] = proxy.from_target
-                bodies = {f"photo{n}": os.urandom(len(TEXT)) for n in range(200)}
-            total = 200 * len(TEXT)
-            assert sizes["logs"] < total / 4
-            assert total < sizes["photos"] < total * 1.2
-        finally:
-            await proxy.stop()
+            for key, body in bodies.items():
+                assert await tokyo.get(bucket, key) == body
+            sizes[kind] = proxy.from_target
+            bodies = {f"photo{n}": os.urandom(len(TEXT)) for n in range(200)}
+        total = 200 * len(TEXT)
+        assert sizes["logs"] < total / 4
+        assert total < sizes["photos"] < total * 1.2

@@ -1,15 +1,13 @@
 """Large bodies: by ranges, resumed, checked as a whole, never in the way of small ones."""
 
 import asyncio
-import contextlib
 import itertools
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from replica_kit import Dc, datacenters, eventually, link, pair, settled
-from replica_proxy import Proxy
+from replica_kit import datacenters, eventually, link, pair, settled
+from replica_proxy import through_proxy
 
 import replicator.inbox
 import replicator.transfer
@@ -17,21 +15,6 @@ from replicator.errors import BodyUnavailable
 from replicator.limits import CUT_BYTES_MIN, MIB
 from replicator.messages import BodyAsk
 from replicator.transfer import Piece, missing_ranges
-
-
-@contextlib.asynccontextmanager
-async def through_proxy(tmp_path: Path) -> AsyncIterator[tuple[Dc, Dc, Proxy]]:
-    """Paris and Tokyo, paired; Tokyo reaches Paris through the proxy."""
-    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
-        proxy = Proxy()
-        await proxy.start()
-        proxy.target = paris.port
-        paris.advertised = [f"127.0.0.1:{proxy.port}"]
-        try:
-            await pair(paris, tokyo)
-            yield paris, tokyo, proxy
-        finally:
-            await proxy.stop()
 
 
 async def test_large_bodies_arrive_whole(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from replica_kit import Dc, datacenters, eventually, pair, settled
-from replica_proxy import Proxy
+from replica_kit import Dc, eventually, settled
+from replica_proxy import through_proxy
 
 import replicator.inbox
 import replicator.link
@@ -40,32 +40,24 @@ async def _cut_after(
 ) -> int:
     """Paris's peer Tokyo takes what `write` wrote over a line that is cut each time after `each`
     bytes; the bytes that went over it."""
-    async with datacenters(tmp_path, "paris", "tokyo") as (paris, tokyo):
-        proxy = Proxy()
-        await proxy.start()
-        proxy.target = paris.port
-        paris.advertised = [f"127.0.0.1:{proxy.port}"]
-        try:
-            await pair(paris, tokyo)
-            await settled(paris, tokyo)
-            proxy.from_target, proxy.allow = 0, 0
-            proxy.cut()
-            await write(paris)
-            end = paris.names.feed_end
-            there = asyncio.ensure_future(
-                eventually(lambda: (paris.peer(tokyo).our_acked or 0) >= end, seconds)
-            )
-            while not there.done():
-                if (proxy.allow or 0) < 0 or not proxy.open:
-                    proxy.allow = each
-                await asyncio.sleep(0.005)
-            await there
-            carried = proxy.from_target
-            proxy.allow = None
-            await settled(paris, tokyo)
-            return carried
-        finally:
-            await proxy.stop()
+    async with through_proxy(tmp_path) as (paris, tokyo, proxy):
+        await settled(paris, tokyo)
+        proxy.from_target, proxy.allow = 0, 0
+        proxy.cut()
+        await write(paris)
+        end = paris.names.feed_end
+        there = asyncio.ensure_future(
+            eventually(lambda: (paris.peer(tokyo).our_acked or 0) >= end, seconds)
+        )
+        while not there.done():
+            if (proxy.allow or 0) < 0 or not proxy.open:
+                proxy.allow = each
+            await asyncio.sleep(0.005)
+        await there
+        carried = proxy.from_target
+        proxy.allow = None
+        await settled(paris, tokyo)
+        return carried
 
 
 async def test_small_objects_pass_a_line_that_carries_less_than_a_batch(tmp_path: Path) -> None:
