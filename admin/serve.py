@@ -103,6 +103,10 @@ def _serve(make: Callable[[], Served]) -> None:
     """Serve what `make` gives until a signal."""
     import uvloop
 
+    from dc.memory import keep_freed
+
+    keep_freed()
+
     async def serve() -> None:
         node = make()
         ended = _Ended()

@@ -270,7 +270,7 @@ class CodedFile:
                 f"container {self._container:016x}: of the stripe at {stripe.offset} only "
                 f"{len(good)} of the {self._coder.mode.k} fragments are left that it takes",
             )
-        return self._coder.decode(list(good.values()))[low:high]
+        return self._coder.decode(good, stripe.length)[low:high]
 
     def good(self, stripe: Stripe) -> dict[int, bytes]:
         """Fragments that are what was written, by slot: as many as it takes, or all there are.
@@ -310,13 +310,17 @@ class CodedFile:
 
     def stripes(self) -> Iterator[Stripe]:
         """All that as many slots have as it takes to decode one, in order: fewer have one that was
-        never acknowledged."""
-        with self._lock:
-            self._look(self._coder.mode.k)
-            count = len(self._starts)
-        for number in range(count):
+        never acknowledged. At the end it is known whether that is `unsure`."""
+        heads, number = self._heads(), 0
+        while True:
             with self._lock:
+                if number == len(self._starts):
+                    found = self._found(heads, self._coder.mode.k)
+                    if found is None:
+                        return
+                    self._add(found)
                 stripe = self._stripe(number)
+            number += 1
             yield stripe
 
     def fragment(self, stripe: Stripe, slot: int) -> bytes | None:
@@ -332,23 +336,24 @@ class CodedFile:
 
     def renewed(
         self, stripe: Stripe, slots: Collection[int], replaced: Collection[int]
-    ) -> dict[int, tuple[bytes, bytes]]:
+    ) -> tuple[dict[int, tuple[bytes, bytes]], bool]:
         """Head and fragment for slots that are written anew: those that are what was written, or
         made of the others. Where there are too few of these, the place is kept, by what is there
-        or else by a head whose fragment is wrong. Raises OSError when that cannot be read in a
-        slot that is about to be `replaced`."""
-        good = self.good(stripe)
-        made = {}
-        for slot in slots:
-            fragment = good.get(slot) or self.fragment(stripe, slot)
+        or else by a head whose fragment is wrong, and it is said that the stripe is lost. Raises
+        OSError when that cannot be read in a slot that is about to be `replaced`."""
+        own = {slot: self.fragment(stripe, slot) for slot in slots}
+        good = self.good(stripe) if None in own.values() else {}
+        lost, made = False, {}
+        for slot, fragment in own.items():
+            fragment = fragment or good.get(slot)
             if fragment is None and len(good) == self._coder.mode.k:
                 fragment = self._coder.rebuild(list(good.values()), slot)
             if fragment is not None:
                 head = encode_head(stripe, slot, self._seeds[slot], fragment)
                 made[slot] = head, fragment
             else:
-                made[slot] = self._kept(stripe, slot, slot in replaced)
-        return made
+                made[slot], lost = self._kept(stripe, slot, slot in replaced), True
+        return made, lost
 
     def _kept(self, stripe: Stripe, slot: int, replaced: bool) -> tuple[bytes, bytes]:
         file, seed = self._slots[slot], self._seeds[slot]
@@ -382,16 +387,18 @@ class CodedFile:
         end = self._end if last else self._starts[number + 1]
         return Stripe(start, end - start, self._offsets[number], self._fragments[number])
 
-    def _look(self, least: int = 1) -> None:
-        """Find the stripes that were written since the last look, in at least so many slots. All
-        heads of a stripe say the same, so that one will do, unless it matters whether the stripe
-        may have been acknowledged."""
-        heads = [_Heads(file, slot, self._seeds[slot]) for slot, file in self._sources]
-        while (stripe := self._found(heads, least)) is not None:
+    def _look(self) -> None:
+        """Find the stripes that were written since the last look."""
+        heads = self._heads()
+        while (stripe := self._found(heads)) is not None:
             self._add(stripe)
 
-    def _found(self, heads: Sequence["_Heads"], least: int) -> Stripe | None:
-        """The next stripe."""
+    def _heads(self) -> list["_Heads"]:
+        return [_Heads(file, slot, self._seeds[slot]) for slot, file in self._sources]
+
+    def _found(self, heads: Sequence["_Heads"], least: int = 1) -> Stripe | None:
+        """The next stripe, if at least so many slots have it. All heads of a stripe say the same,
+        so that one will do, unless it matters whether the stripe may have been acknowledged."""
         votes: dict[Stripe, set[int]] = {}
         failed, without = set(), False
         for one in heads:

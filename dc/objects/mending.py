@@ -1,10 +1,12 @@
 """Scrub and repair of containers on several disks.
 
-One container at a time, at a bounded rate: every fragment of it is read and checked by its CRC.
-Slots that are missing or have a fragment that is not what was written are written anew, whole, from
-the others: on the disk they were on, or, if that is gone, on one that has no slot of the container.
-The new file takes the place of the old one when it is durable, so a crash leaves the old one or the
-new one.
+One container at a time, at a bounded rate. To scrub it, every fragment is read and checked by its
+CRC. Slots that are missing or have a fragment that is not what was written are written anew, whole,
+from the others: on the disk they were on, or, if that is gone, on one that has no slot of the
+container. The new file takes the place of the old one when it is durable, so a crash leaves the old
+one or the new one.
+
+What lacks a slot is not scrubbed first: as many others are read, once, as it takes to make it.
 
 Containers of which a slot is missing come first, then all in turn, the newest first, for ever
 (`dc/objects/rounds.py`).
@@ -83,6 +85,8 @@ class Mender:
         self._rest = Rest(clock)
         self._scrub_now = False
         """Scrubbing and rebalancing take turns."""
+        self._all_checked = False
+        """Whether all of the container is to be read now, whatever is known of it."""
         self._tried: dict[int, _State] = {}
         """Containers that could not be mended whole, and how it was then."""
         self.checked = 0
@@ -191,7 +195,7 @@ class Mender:
                 self._forget(container)
             now = self._clock.monotonic()
             self._next_look = now + self._until_next_look(now)
-        self._rate = self.settings.repair_rate
+        self._rate, self._all_checked = self.settings.repair_rate, False
         if (worst := self._worst()) is not None:
             return worst
         self._scrub_now = not self._scrub_now
@@ -248,7 +252,7 @@ class Mender:
             return None
         container = self._rounds.next(self._disks.slots.sealed())
         if container is not None:
-            self._rate = self.settings.scrub_rate
+            self._rate, self._all_checked = self.settings.scrub_rate, True
         return container
 
     def _mend(self, container: int) -> Generator[int]:
@@ -272,16 +276,7 @@ class Mender:
         move = self._disks.slots.moves.pop(container, None)
         try:
             if file and self._is_one(file, container) and self._can_be_read(file, container):
-                bad, lost = yield from self._check(file, container)
-                if move is not None and not (bad or lost):
-                    # Where something is to be mended, that comes first, and alone: its slot could
-                    # be put where the moved one goes.
-                    self._disks.slots.moves[container] = move
-                    bad = {move[0]}
-                done = (yield from self._rewrite(file, container, bad)) if bad else True
-                done = done and not lost
-                if done and not bad:
-                    self._disks.remove_others(container)
+                done = yield from self._mend_slots(file, container, move)
             else:
                 yield from self._carry(container)
         finally:
@@ -291,6 +286,26 @@ class Mender:
             self._tried.pop(container, None)
             if not done:
                 self._tried[container] = self._state(container)
+
+    def _mend_slots(
+        self, file: CodedFile, container: int, move: tuple[int, int] | None
+    ) -> Generator[int, None, bool]:
+        """Returns whether the container is whole now."""
+        bad = self._without_header(file, container) | self._bad(container)
+        lost = 0
+        if self._all_checked or not bad:
+            wrong, lost = yield from self._check(file, container)
+            bad |= wrong
+        if move is not None and not (bad or lost):
+            # Where something is to be mended, that comes first, and alone: its slot could be put
+            # where the moved one goes.
+            self._disks.slots.moves[container] = move
+            bad = {move[0]}
+        if bad:
+            return (yield from self._rewrite(file, container, bad)) and not lost
+        if not lost:
+            self._disks.remove_others(container)
+        return not lost
 
     def _carry(self, container: int) -> Generator[int]:
         """Move slots of a container that cannot be decoded off disks that are to become empty.
@@ -343,37 +358,41 @@ class Mender:
         return not (said or beyond)
 
     def _can_be_read(self, file: CodedFile, container: int) -> bool:
-        count, k = len(self._with_header(file, container)), self._disks.form(container).mode.k
-        if count < k:
+        mode = self._disks.form(container).mode
+        count = mode.slots - len(self._without_header(file, container))
+        if count < mode.k:
             log.error("a container has too few slots", container=file_name(container), slots=count)
-        return count >= k
+        return count >= mode.k
 
-    def _with_header(self, file: CodedFile, container: int) -> set[int]:
-        """The slots that say that they are those slots."""
-        return {slot for slot, raw in file.headers() if self._is_header(raw, slot, container)}
+    def _without_header(self, file: CodedFile, container: int) -> set[int]:
+        """The slots that do not say that they are those slots."""
+        there = {slot for slot, raw in file.headers() if self._is_header(raw, slot, container)}
+        return set(range(self._disks.form(container).mode.slots)) - there
 
     def _check(self, file: CodedFile, container: int) -> Generator[int, None, tuple[set[int], int]]:
-        """Which slots have something wrong that can be mended, and how many stripes are lost."""
+        """Which slots have a wrong fragment that can be mended, and how many stripes are lost."""
         mode = self._disks.form(container).mode
-        slots, k = set(range(mode.slots)), mode.k
-        bad = slots - self._with_header(file, container) | self._bad(container)
-        lost = last = 0
+        slots, bad, losses = set(range(mode.slots)), set[int](), _Losses()
         for stripe in file.stripes():
             wrong = {slot for slot in slots if file.fragment(stripe, slot) is None}
-            gone = len(wrong) > mode.m and len(file.good(stripe)) < k
+            gone = len(wrong) > mode.m and len(file.good(stripe)) < mode.k
             if not gone:
                 bad |= wrong
-            lost, last = lost + gone, last + 1 if gone else 0
+            losses.add(gone)
             yield stripe.fragment * len(slots)
+        self._end(file, container, losses)
+        self.checked += 1
+        return bad, losses.all
+
+    def _end(self, file: CodedFile, container: int, losses: "_Losses") -> None:
+        """All stripes of a container were looked at. OSError when that may not be all."""
         if file.unsure:
             raise OSError(f"{file_name(container)}: where it ends cannot be read")
-        self.checked += 1
         self._lost.pop(container, None)
-        if lost:
-            self._lost[container] = lost - last, last
+        if losses.all:
+            lost, torn = self._lost[container] = losses.all - losses.last, losses.last
             name = file_name(container)
-            log.error("stripes are lost", container=name, stripes=lost - last, at_the_end=last)
-        return bad, lost
+            log.error("stripes are lost", container=name, stripes=lost, at_the_end=torn)
 
     def _is_header(self, raw: bytes, slot: int, container: int) -> bool:
         """Whether a slot says that it is that slot."""
@@ -392,6 +411,7 @@ class Mender:
             else:
                 places[slot] = number
         files: dict[int, File] = {}
+        losses, k = _Losses(), self._disks.form(container).mode.k
         before = {slot: self._disks.slots.place_of(container, slot) for slot in places}
         leaving = self._disks.slots.leaving(container)
         # What is in the place of the old one, or is to make it needless, has all that it has.
@@ -401,11 +421,13 @@ class Mender:
                 with self._told(number):
                     files[slot] = self._disks.begin_slot(container, slot, number)
             for stripe in file.stripes():
-                made = file.renewed(stripe, places, replaced)
+                made, gone = file.renewed(stripe, places, replaced)
+                losses.add(gone)
                 for slot, number in places.items():
                     with self._told(number):
                         files[slot].writev(made[slot], stripe.offset)
-                yield stripe.fragment * len(files)
+                yield stripe.fragment * (k + len(files))
+            self._end(file, container, losses)
             for slot, number in places.items():
                 for place, raw in file.rest(slot) if slot in replaced else ():
                     with self._told(number):
@@ -424,7 +446,7 @@ class Mender:
             for slot, one in files.items():
                 self._disks.drop_slot(container, slot, places[slot], one)
             self._forget(container)
-        return len(places) == len(bad)
+        return len(places) == len(bad) and not losses.all
 
     @contextmanager
     def _told(self, number: int, but: type[OSError] | tuple[()] = ()) -> Iterator[None]:
@@ -436,6 +458,17 @@ class Mender:
         except OSError as error:
             self._disks.failed(number, error)
             raise
+
+
+class _Losses:
+    """How many stripes are lost, and how many such are at the end."""
+
+    def __init__(self) -> None:
+        self.all = self.last = 0
+
+    def add(self, gone: bool) -> None:
+        """The next stripe."""
+        self.all, self.last = self.all + gone, self.last + 1 if gone else 0
 
 
 def _batch(work: Iterator[int]) -> tuple[int, bool]:

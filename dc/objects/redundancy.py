@@ -6,7 +6,7 @@ through pyeclib. It is systematic: the data fragments hold the bytes one after t
 can be read without decoding anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 K_MAX = 16
@@ -54,9 +54,6 @@ class _Single:
     def encode(self, data: bytes) -> list[bytes]:
         return [bytes(LIBRARY_HEADER_BYTES) + data]
 
-    def decode(self, fragments: Sequence[bytes]) -> bytes:
-        return fragments[0][LIBRARY_HEADER_BYTES:]
-
     def reconstruct(self, fragments: Sequence[bytes], slots: Sequence[int]) -> list[bytes]:
         return [fragments[0] for _ in slots]
 
@@ -78,10 +75,15 @@ class Coder:
         fragments: list[bytes] = self._driver.encode(data)
         return fragments
 
-    def decode(self, fragments: Sequence[bytes]) -> bytes:
-        """The bytes, of any k fragments, in any order."""
-        data: bytes = self._driver.decode(list(fragments))
-        return data
+    def decode(self, fragments: Mapping[int, bytes], length: int) -> bytes:
+        """The `length` bytes, of any k fragments by slot. Not by the library's way, which copies
+        all of them once more."""
+        there = list(fragments.values())
+        data = [
+            memoryview(fragments.get(slot) or self.rebuild(there, slot))[LIBRARY_HEADER_BYTES:]
+            for slot in range(self.mode.k)
+        ]
+        return b"".join(data)[:length]
 
     def rebuild(self, fragments: Sequence[bytes], slot: int) -> bytes:
         """One fragment anew, of any k others."""

@@ -59,7 +59,7 @@ def test_the_tier_is_in_the_header() -> None:
 def test_one_fragment_alone() -> None:
     coder = Coder(Mode(1, 0))
     (fragment,) = coder.encode(b"bytes")
-    assert coder.decode([fragment]) == b"bytes" and len(fragment) == coder.fragment_bytes(5)
+    assert coder.decode({0: fragment}, 5) == b"bytes" and len(fragment) == coder.fragment_bytes(5)
 
 
 @pytest.mark.parametrize(
