@@ -272,15 +272,19 @@ class CodedFile:
             )
         return self._coder.decode(good, stripe.length)[low:high]
 
-    def good(self, stripe: Stripe) -> dict[int, bytes]:
+    def good(self, stripe: Stripe, at_once: bool = False) -> dict[int, bytes]:
         """Fragments that are what was written, by slot: as many as it takes, or all there are.
-        Disks that are slow are waited for only when the others will not do."""
+        Disks that are slow are waited for only when the others will not do. `at_once`: they are
+        read beside each other, which is worth it where they come from the disks."""
         found: dict[int, bytes] = {}
         late: list[tuple[int, File]] = []
-        for slot, file in self._sources:
+        length, offset = HEAD_BYTES + stripe.fragment, stripe.offset
+        first = [_soon(file) for _, file in self._sources[: self._coder.mode.k]]
+        begun = self._at_once(first, length, offset) if at_once else []
+        for number, (slot, file) in enumerate(self._sources):
             if slot in found:
                 continue
-            raw = _tried(_soon(file), HEAD_BYTES + stripe.fragment, stripe.offset)
+            raw = begun[number] if number < len(begun) else _tried(_soon(file), length, offset)
             if raw is None:
                 late.append((slot, file))
             elif (fragment := self._good(raw, stripe, slot)) is not None:
@@ -323,6 +327,30 @@ class CodedFile:
             number += 1
             yield stripe
 
+    def _at_once(self, reads: Sequence[Read], length: int, offset: int) -> list[bytes | None]:
+        """What each gives, None for what fails or is late."""
+        found: list[bytes | None] = [None] * len(reads)
+
+        def work(number: int) -> Callable[[], None]:
+            def read() -> None:
+                found[number] = _tried(reads[number], length, offset)
+
+            return read
+
+        self._side([work(number) for number in range(len(reads))])
+        return found
+
+    def fragments(self, stripe: Stripe) -> dict[int, bytes]:
+        """Those that are what was written, by slot, of all slots: read beside each other."""
+        there = [(slot, file) for slot, file in enumerate(self._slots) if file is not None]
+        reads = [file.read for _, file in there]
+        raws = self._at_once(reads, HEAD_BYTES + stripe.fragment, stripe.offset)
+        found = {}
+        for (slot, _), raw in zip(there, raws, strict=True):
+            if raw is not None and (fragment := self._good(raw, stripe, slot)) is not None:
+                found[slot] = fragment
+        return found
+
     def fragment(self, stripe: Stripe, slot: int) -> bytes | None:
         """The fragment in a slot, None when it is not what was written."""
         file = self._slots[slot]
@@ -342,7 +370,7 @@ class CodedFile:
         or else by a head whose fragment is wrong, and it is said that the stripe is lost. Raises
         OSError when that cannot be read in a slot that is about to be `replaced`."""
         own = {slot: self.fragment(stripe, slot) for slot in slots}
-        good = self.good(stripe) if None in own.values() else {}
+        good = self.good(stripe, at_once=True) if None in own.values() else {}
         lost, made = False, {}
         for slot, fragment in own.items():
             fragment = fragment or good.get(slot)

@@ -374,7 +374,7 @@ class Mender:
         mode = self._disks.form(container).mode
         slots, bad, losses = set(range(mode.slots)), set[int](), _Losses()
         for stripe in file.stripes():
-            wrong = {slot for slot in slots if file.fragment(stripe, slot) is None}
+            wrong = slots - file.fragments(stripe).keys()
             gone = len(wrong) > mode.m and len(file.good(stripe)) < mode.k
             if not gone:
                 bad |= wrong
