@@ -10,7 +10,7 @@ from dc.objects.coded_disks import CodedDisks
 def shown_disks(coded: CodedDisks) -> list[dict[str, Any]]:
     """For the admin API."""
     disks = coded.disks
-    failing, slow = disks.failing(), disks.paces.slow()
+    failing, slow = disks.failing(), disks.slow()
     found = []
     for number in disks.numbers():
         left = coded.slots.left_on(number)

@@ -328,7 +328,7 @@ class CodedFile:
             yield stripe
 
     def _at_once(self, reads: Sequence[Read], length: int, offset: int) -> list[bytes | None]:
-        """What each gives, None for what fails or is late."""
+        """As `_tried`, of each."""
         found: list[bytes | None] = [None] * len(reads)
 
         def work(number: int) -> Callable[[], None]:
@@ -480,11 +480,11 @@ def _soon(file: File) -> Read:
 
 
 def _tried(read: Read, length: int, offset: int) -> bytes | None:
-    """What a read gives; None when it fails, or is late."""
+    """What a read gives: nothing when it fails, None when it is late."""
     try:
         return read(length, offset)
     except OSError:
-        return None
+        return b""
 
 
 def _place(stripe: Stripe, first: int) -> int:

@@ -1,6 +1,5 @@
 """The disks of a datacenter: which there are, which can be written, and in which order."""
 
-import errno
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -14,7 +13,10 @@ from dc.ports import Clock, File
 log = structlog.get_logger("objects")
 
 BAD_SECONDS = 60.0
-"""How long a disk that failed is not written to, as long as there are enough others."""
+"""How long a disk that failed, or is slow to sync, is not written to, as long as there are enough
+others;"""
+SLOW_SECONDS_MAX = 1920.0
+"""twice as long each time that it is slow soon again, up to this."""
 
 
 class DisksState(NamedTuple):
@@ -26,6 +28,13 @@ class DisksState(NamedTuple):
     disks_missing: list[str]
     disks_failing: list[str]
     disks_draining: list[str]
+
+
+class _Slow(NamedTuple):
+    """Until when a disk is left out, and for how long it is."""
+
+    until: float
+    seconds: float
 
 
 class DiskSet:
@@ -44,6 +53,7 @@ class DiskSet:
         self.paces = Paces(clock)
         self._removed: set[int] = set()
         self._bad_until: dict[int, float] = {}
+        self._slow: dict[int, _Slow] = {}
 
     def add(self, place: DiskPlace) -> int:
         """A further disk, absent until it is looked at; its number."""
@@ -58,6 +68,7 @@ class DiskSet:
         self.draining.discard(number)
         self.absent.discard(number)
         self.good_again(number)
+        self._slow.pop(number, None)
         self.paces.forget(number)
 
     def is_removed(self, number: int) -> bool:
@@ -102,9 +113,9 @@ class DiskSet:
         return sorted(here, key=lambda number: self.used[number])
 
     def candidates(self, tier: Tier | None = None) -> list[int]:
-        """Those of them that have not failed lately."""
-        failing = self.failing()
-        return [one for one in self.by_use(tier) if one not in failing]
+        """Those of them that have not failed lately, and are not slow to sync."""
+        avoided = self.avoided()
+        return [one for one in self.by_use(tier) if one not in avoided]
 
     def are_enough(self, tier: Tier) -> bool:
         """Whether so many of a tier have not failed lately as a container must be begun on."""
@@ -149,7 +160,14 @@ class DiskSet:
         others = [one for one in now if one != number]
         if len(others) < slots or self.most_on_one(others, slots) > self.most_on_one(now, slots):
             return False
-        self.failed(number, OSError(errno.ETIMEDOUT, "it takes much longer than the others"))
+        now_s = self._clock.monotonic()
+        before = self._slow.get(number, _Slow(0.0, 0.0))
+        if before.until <= now_s:
+            again = now_s < before.until + before.seconds
+            seconds = min(2 * before.seconds, SLOW_SECONDS_MAX) if again else BAD_SECONDS
+            self._slow[number] = _Slow(now_s + seconds, seconds)
+            label = self.places[number].label
+            log.warning("a disk is slow: others are written", disk=label, seconds=seconds)
         return True
 
     def good_again(self, number: int) -> None:
@@ -159,3 +177,15 @@ class DiskSet:
         """Those that failed lately."""
         now = self._clock.monotonic()
         return {number for number, until in dict(self._bad_until).items() if until > now}
+
+    def slow(self) -> set[int]:
+        """Those that are not read from or not written to as they are slow."""
+        return self._slow_to_sync() | self.paces.slow()
+
+    def avoided(self) -> set[int]:
+        """Those that nothing new is written to, as long as there are enough others."""
+        return self.failing() | self._slow_to_sync()
+
+    def _slow_to_sync(self) -> set[int]:
+        now = self._clock.monotonic()
+        return {number for number, one in self._slow.copy().items() if one.until > now}

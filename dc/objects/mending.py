@@ -50,7 +50,7 @@ _SOON_SECONDS, _SOON_FOR_SECONDS = 1.0, 120.0
 
 class _State(NamedTuple):
     """What a container is mended by: the slots that are missing or are to go, the disks that can be
-    written, and those that have failed lately, from which they may be read again later."""
+    written, and those that failed lately or are slow, which may be better later."""
 
     bad: frozenset[int]
     usable: frozenset[int]
@@ -244,7 +244,7 @@ class Mender:
 
     def _state(self, container: int) -> _State:
         disks = self._disks
-        return _State(self._bad(container), disks.usable(), frozenset(disks.disks.failing()))
+        return _State(self._bad(container), disks.usable(), frozenset(disks.disks.avoided()))
 
     def _next(self) -> int | None:
         """The next one of this round."""

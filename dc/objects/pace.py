@@ -15,8 +15,8 @@ only tried once a second, with a read that nobody waits for, till one is in time
 Syncs are compared with those of the other slots of the same container at the same moment
 (`Syncs`), and a container of which one is late for some time is left for one on other disks.
 
-Reads of disks on other machines are done by threads of their own, so that they can be left. Those
-of this machine's disks are not left while they last, but a disk that is slow is avoided, too.
+Reads of a disk on another machine are done by threads of that disk's own, so that they can be left.
+Those of this machine's disks are not left while they last, but a disk that is slow is avoided, too.
 """
 
 import threading
@@ -40,11 +40,12 @@ AGAIN_SECONDS = 1.0
 SYNC_SECONDS_MIN = 0.2
 """No sync is late before."""
 SYNC_TIMES = 8.0
+SYNCS = 32
+"""Of so many in a row `LATE_MAX` may not be late: a disk may hang now and then only."""
 READS_MAX = 8
 """Reads under way at once from a disk of another machine. Others wait for these."""
 _LARGE_BYTES = 64 << 10
 _REMEMBERED, _EVERY = 64, 8
-_READERS = ThreadPoolExecutor(64, thread_name_prefix="remote reads")
 Read = Callable[[int, int], bytes]
 
 
@@ -75,6 +76,8 @@ class Pace:
         self._others = others
         self._times = (_Times(), _Times())
         self._free = threading.BoundedSemaphore(READS_MAX)
+        # Of its own: disks that hang must not take the threads of others.
+        self._readers = ThreadPoolExecutor(READS_MAX + 1, thread_name_prefix=f"reads {label}")
         self._lock = threading.Lock()
         self._left: Future[bytes] | None = None
         """The last read that was not waited for."""
@@ -111,7 +114,7 @@ class Pace:
         wait = UNKNOWN_SECONDS if limit is None else limit
         if not self._free.acquire(timeout=wait):
             return None
-        future = _READERS.submit(work)
+        future = self._readers.submit(work)
         future.add_done_callback(lambda _: self._free.release())
         try:
             return future.result(wait)
@@ -126,7 +129,7 @@ class Pace:
             now = self.clock.monotonic()
             if now >= self._again_at:
                 self._again_at = now + AGAIN_SECONDS
-                self._left = _READERS.submit(work)
+                self._left = self._readers.submit(work)
 
     def _measured(self, read: Read, length: int, offset: int, limit: float | None) -> bytes:
         began = self.clock.monotonic()
@@ -208,17 +211,17 @@ class Syncs:
     """How long the slots of one container take to be synced."""
 
     def __init__(self) -> None:
-        self._late: dict[int, int] = {}
+        self._late: dict[int, deque[bool]] = {}
 
     def late(self, seconds: Mapping[int, float]) -> int | None:
         """Given what each slot took this time: one that took much longer than the others do (by
-        their median), `LATE_MAX` times in a row; None when there is none."""
+        their median), `LATE_MAX` times of the last `SYNCS`; None when there is none."""
         for slot, took in seconds.items():
             others = sorted(one for other, one in seconds.items() if other != slot)
             limit = SYNC_TIMES * others[(len(others) - 1) // 2] if others else took
             is_late = took > max(SYNC_SECONDS_MIN, limit)
-            self._late[slot] = self._late.get(slot, 0) + 1 if is_late else 0
-        return next((slot for slot in seconds if self._late[slot] >= LATE_MAX), None)
+            self._late.setdefault(slot, deque(maxlen=SYNCS)).append(is_late)
+        return next((slot for slot in seconds if sum(self._late[slot]) >= LATE_MAX), None)
 
 
 class PacedFile:

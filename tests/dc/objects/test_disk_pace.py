@@ -3,6 +3,8 @@ back."""
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from moved_clock import MovedClock
@@ -23,10 +25,30 @@ SMALL, LARGE = 4096, 1 << 20
 
 @pytest.fixture(autouse=True)
 def joined(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Threads of each test's own."""
-    with pace_module.ThreadPoolExecutor(READS_MAX + 4) as readers:
-        monkeypatch.setattr(pace_module, "_READERS", readers)
-        yield
+    """No thread of a test outlives it."""
+    made = []
+
+    def begun(*args: Any, **named: Any) -> ThreadPoolExecutor:
+        made.append(ThreadPoolExecutor(*args, **named))
+        return made[-1]
+
+    monkeypatch.setattr(pace_module, "ThreadPoolExecutor", begun)
+    yield
+    for one in made:
+        one.shutdown()
+
+
+class Hanging:
+    """Reads that last until `ended`."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.asked: list[int] = []
+
+    def __call__(self, length: int, offset: int) -> bytes:
+        self.asked.append(offset)
+        self.ended.wait(10)
+        return b"x"
 
 
 class Disks:
@@ -137,17 +159,11 @@ def test_one_late_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     disks = Disks()
     disks.used(0, 0.0)
     monkeypatch.setattr(pace_module, "LIMIT_SECONDS_MIN", 0.05)
-    ended, asked = threading.Event(), []
-
-    def hangs(length: int, offset: int) -> bytes:
-        asked.append(offset)
-        ended.wait(10)
-        return b"x"
-
+    hangs = Hanging()
     for offset in range(20):
         assert disks.of(1).read(hangs, SMALL, offset, elsewhere=True) is None
-    assert asked == [0]
-    ended.set()
+    assert hangs.asked == [0]
+    hangs.ended.set()
     left = disks.of(1)._left
     assert left is not None and left.result() == b"x"
     monkeypatch.setattr(pace_module, "LIMIT_SECONDS_MIN", 5.0)
@@ -175,31 +191,28 @@ def test_a_read_that_hangs_at_the_beginning_is_left_as_well(
     assert not disks.paces.slow()
 
 
-def test_reads_under_way_on_one_disk_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So one that hangs leaves threads for the others."""
-    disks = Disks()
+@pytest.mark.parametrize("hanging", [1, 12])
+def test_reads_under_way_on_a_disk_are_bounded_and_leave_threads_for_others(
+    monkeypatch: pytest.MonkeyPatch, hanging: int
+) -> None:
+    disks, hangs = Disks(), Hanging()
     disks.used(0, 0.0)
-    monkeypatch.setattr(pace_module, "LIMIT_SECONDS_MIN", 0.3)
-    ended, asked = threading.Event(), []
-
-    def hangs(length: int, offset: int) -> bytes:
-        asked.append(offset)
-        ended.wait(10)
-        return b"x"
-
+    monkeypatch.setattr(pace_module, "LIMIT_SECONDS_MIN", 0.5)
     found: list[bytes | None] = []
-    pace = disks.of(1)
-    threads = [
-        threading.Thread(target=lambda: found.append(pace.read(hangs, SMALL, 0, elsewhere=True)))
-        for _ in range(3 * READS_MAX)
-    ]
+
+    def read(number: int) -> None:
+        found.append(disks.of(number).read(hangs, SMALL, number, elsewhere=True))
+
+    numbers = [1 + number for number in range(hanging) for _ in range(READS_MAX + 2)]
+    threads = [threading.Thread(target=read, args=(number,)) for number in numbers]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [None] * len(threads) and len(asked) == READS_MAX
-    ended.set()
+    assert found == [None] * len(threads)
+    assert max(map(hangs.asked.count, hangs.asked)) == READS_MAX
     assert disks.of(0).read(lambda *_: b"y", SMALL, 0, elsewhere=True) == b"y"
+    hangs.ended.set()
 
 
 def test_what_fails_late_counts_and_what_fails_at_once_does_not() -> None:
@@ -236,10 +249,11 @@ def test_syncs_are_late_by_those_of_the_other_slots(
     assert [syncs.late(took) for _ in range(LATE_MAX)] == [None] * (LATE_MAX - 1) + [late]
 
 
-def test_a_sync_in_time_begins_the_count_anew() -> None:
+@pytest.mark.parametrize(("between", "is_left"), [(7, True), (10, False)])
+def test_what_hangs_now_and_then_is_left(between: int, is_left: bool) -> None:
     syncs, slow, fast = Syncs(), {0: 0.01, 1: 0.9}, {0: 0.01, 1: 0.01}
-    turns = [slow] * (LATE_MAX - 1) + [fast] + [slow] * (LATE_MAX - 1)
-    assert [syncs.late(took) for took in turns] == [None] * len(turns)
+    turns = ([slow] + [fast] * between) * 20
+    assert (1 in [syncs.late(took) for took in turns]) == is_left
 
 
 def test_a_disk_that_was_removed_is_forgotten() -> None:

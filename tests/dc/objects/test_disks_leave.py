@@ -16,10 +16,11 @@ from test_mending import check_on, renew, slots, some_bodies
 
 from dc.objects.coded_disks import CodedDisks, ContainerRemoved
 from dc.objects.disk_place import DiskPlace, local_places
-from dc.objects.disk_set import DiskSet
+from dc.objects.disk_set import BAD_SECONDS, DiskSet
 from dc.objects.format import file_name
 from dc.objects.pace import LATE_MAX, Pace
 from dc.objects.redundancy import Mode, parse_mode
+from dc.objects.tiers import Tier
 from dc.ports import File
 
 
@@ -342,12 +343,33 @@ async def test_a_container_with_a_slow_slot_is_left_where_others_are_as_safe(
         file.writev([b"x" * 100], turn * 100)
         file.sync()
     assert file.worn == is_left  # type: ignore[attr-defined]
-    assert disks.disks.failing() == ({0} if is_left else set())
+    assert disks.disks.avoided() == disks.disks.slow() == ({0} if is_left else set())
+    assert not disks.disks.failing()
     assert not disks.slots.unfinished
     file.close()
     disks.begin(Path(file_name(2 << 16)), disks.tiers.standard).close()
     assert len(disks.slots.places[2 << 16]) == 3
     assert (0 in disks.slots.places[2 << 16].values()) != is_left
+
+
+def test_a_disk_that_is_slow_again_soon_is_left_for_longer() -> None:
+    mode, clock = parse_mode("2+1"), MovedClock()
+    disk = MemoryDisk()
+    places = [DiskPlace(str(folder), folder, disk, "a") for folder in folders(mode, 1)]
+    disks = DiskSet(places, clock)
+    tier, took = Tier("standard", mode), []
+    for _ in range(7):
+        assert disks.leave_slow(0, tier) and not disks.failing()
+        began = clock.now
+        while disks.slow():
+            clock.now += 10
+        assert disks.candidates(tier) == [0, 1, 2, 3]
+        took.append(clock.now - began)
+    assert took == [60, 120, 240, 480, 960, 1920, 1920]
+    clock.now += 1920
+    assert disks.leave_slow(0, tier)
+    clock.now += BAD_SECONDS
+    assert not disks.slow()
 
 
 async def test_what_cannot_be_decoded_is_moved_as_it_is() -> None:
