@@ -9,7 +9,7 @@ import asyncio
 import errno
 import ssl
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,8 +32,9 @@ HELLO_SECONDS = 10.0
 _BOOT_BYTES = 16
 CONNECTIONS_MAX = 256
 STRANGERS_MAX = 32
-"""Connections that have not shown yet who they are. With one more the oldest of them is ended: so
-they take little, and nobody can keep out the datacenter by being many."""
+"""Connections that have not shown yet who they are. With one more the oldest of the address that
+has most of them is ended: so they take little, and nobody at another address can keep out the
+datacenter by being many."""
 Check = Callable[[bytes, bytes], bool]
 """Whether a signature over a nonce is the datacenter's for this node (`tokens/hello.py`)."""
 Gateway = Callable[[asyncio.StreamReader, asyncio.StreamWriter, Ask], Awaitable[None]]
@@ -150,8 +151,8 @@ class NodeServer:
         self._gateways = gateways
         self._files = _Files(disk)
         self._connections: set[asyncio.Task[None]] = set()
-        self._strangers: dict[asyncio.Task[None], None] = {}
-        """Those of them that have not shown who they are, the oldest first."""
+        self._strangers: dict[asyncio.Task[None], str] = {}
+        """Those of them that have not shown who they are, the oldest first, with their address."""
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext) -> int:
@@ -194,10 +195,12 @@ class NodeServer:
             self._keep(writer.get_extra_info("socket"))
         task = spawn(self._serve(reader, writer), "a connection of the datacenter")
         self._connections.add(task)
-        self._strangers[task] = None
+        peer = writer.get_extra_info("peername")
+        self._strangers[task] = peer[0] if peer else ""
         task.add_done_callback(self._ended)
         if len(self._strangers) > STRANGERS_MAX:
-            oldest = next(iter(self._strangers))
+            ((most, _),) = Counter(self._strangers.values()).most_common(1)
+            oldest = next(one for one, at in self._strangers.items() if at == most)
             del self._strangers[oldest]
             oldest.cancel()
 
@@ -240,7 +243,9 @@ class NodeServer:
             log.warning("a caller was refused", reason=what)
             refusal = wire.Challenge(error=errno.EPROTO, text=f"{what}: upgrade the older one")
             writer.write(wire.frame(refusal))
-            await writer.drain()
+            # All of it goes out before the connection is ended.
+            writer.close()
+            await writer.wait_closed()
             return False
         nonce = self._token(NONCE_BYTES)
         writer.write(wire.frame(wire.Challenge(nonce)))

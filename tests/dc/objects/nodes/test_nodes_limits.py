@@ -112,6 +112,33 @@ async def test_strangers_without_number_do_not_keep_out_the_datacenter(
     assert len(host.server._connections) <= 8
 
 
+async def test_strangers_at_one_address_end_each_other(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not the datacenter at another, which is about to show who it is."""
+    monkeypatch.setattr(server_module, "STRANGERS_MAX", 4)
+
+    def elsewhere() -> ssl.SSLSocket:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+        at, source = ("127.0.0.1", host.port), ("127.0.0.2", 0)
+        return tls.wrap_socket(socket.create_connection(at, 5, source))
+
+    def work() -> None:
+        with elsewhere() as slow, contextlib.ExitStack() as others:
+            slow.sendall(wire.frame(wire.Hello()))
+            assert slow.recv(1)
+            lines = [others.enter_context(contextlib.closing(host.line())) for _ in range(8)]
+            with contextlib.suppress(ConnectionError):
+                assert lines[0].recv(1) == b""
+            slow.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                while slow.recv(4096):
+                    pass
+
+    await away(work)
+
+
 # -- answers --------------------------------------------------------------------------------------
 
 
