@@ -93,6 +93,46 @@ def log_that_was_put_back_comes_back(two: Two, copy: Path) -> None:
     assert not two.tokyo.ask("notary")["alarms"]
 
 
+def test_what_nobody_gives_back_is_accepted_as_lost(tmp_path: Path) -> None:
+    """A log that was put back from a copy, and the peer that has the rest does not answer."""
+    with two_of(tmp_path) as two:
+        paris, tokyo = two.paris, two.tokyo
+        two.put("kept")
+        until_notarized(two.at_paris, "kept")
+        done = paris.cli("notary", "accept-loss", "--yes", "paris", check=False)
+        assert done.returncode == 1 and "waits for nothing" in done.stderr
+        assert paris.stop() == 0
+        folder, copy = paris.folder / "notary", tmp_path / "copy"
+        shutil.copytree(folder, copy)
+        paris.start()
+        two.put("lost")
+        until_notarized(two.at_paris, "lost")
+        two.until_mirrored("what is lost then")
+        entries = paris.ask("notary")["entries"]
+        given = certificate(two.at_paris, "lost")
+        assert (paris.stop(), tokyo.stop()) == (0, 0)
+        shutil.rmtree(folder)
+        shutil.copytree(copy, folder)
+        paris.start()
+        eventually("paris knows what it lacks", lambda: bool(paris.ask("notary")["restoring"]))
+        assert f"{entries}" in paris.ask("notary")["restoring"]
+        two.put("later")
+        assert mark(two.at_paris, "later") == "pending"
+        for name in ("tokyo", ""):
+            done = paris.cli("notary", "accept-loss", "--yes", name, check=False)
+            assert done.returncode == 1 and "this datacenter is 'paris', not" in done.stderr
+        assert paris.ask("notary")["restoring"]
+        assert paris.cli("notary", "accept-loss", "--yes", "paris").returncode == 0
+        until_notarized(two.at_paris, "later", "lost")
+        tokyo.start()
+        eventually("tokyo alarms", lambda: bool(tokyo.ask("notary")["alarms"]))
+        assert tokyo.ask("notary")["alarms"][0]["reason"] in ("fork", "rollback")
+        vkeys = [one["key"] for one in tokyo.ask("notary", "keys")["keys"]]
+        from notary_checker import verify_certificate
+
+        assert verify_certificate(given, vkeys, witnesses=1)["key"] == "lost"
+
+
 def rewritten_log_is_caught(two: Two, key: str, before: bytes) -> None:
     """By whom its datacenter is paired with, though whoever did it has its key; and what was given
     out before holds."""
