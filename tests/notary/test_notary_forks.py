@@ -9,6 +9,7 @@ from mirror_kit import Liar, chain, encode, error_of, head, lines, nothing_of, r
 
 from dc.channel import ChannelFailed
 from dc.names.model import Bucket, Peer
+from dc.rates import Terms
 from notary import mirror, tables
 from notary.errors import NotaryRefused
 from notary.mirror import PULL_CALL, Pull, Pulled
@@ -238,6 +239,29 @@ async def test_what_was_given_up_is_so_after_a_restart(world: World):
     await paris.put(bucket, "after")
     await paris.published()
     assert "after" in {key for _, key, _ in paris.told()}
+
+
+@pytest.mark.parametrize("shows", [False, True])
+@played
+async def test_what_a_paused_peer_may_have_is_waited_for(world: World, shows: bool):
+    """It has cosigned before: it is paused when the log is lost, or when it has shown what it has.
+    To pause it gives nothing up."""
+    bucket, paris, tokyo, _ = await chain(world)
+    before = await lost(world, paris, tokyo, bucket)
+    await paris.start(notary=shows)
+    if shows:
+        world.lies["tokyo", PULL_CALL] = hanging
+        await world.until(lambda: "tokyo shows" in paris.notary._own_log.waits_for)
+    await paris.do(paris.names.set_terms(tokyo.dc_id, Terms(paused_ms=1)))
+    if not shows:
+        await paris.start_again()
+    await paris.put(bucket, "after")
+    await asyncio.sleep(60)
+    assert len(paris.lines()) <= 1 and paris.waiting() == 1
+    assert "tokyo (which is paused)" in await error_of(paris)
+    world.lies.clear()
+    await paris.do(paris.names.set_terms(tokyo.dc_id, Terms()))
+    await came_back(world, paris, tokyo, before)
 
 
 async def hanging(_body: bytes, _peer: Peer) -> bytes:
