@@ -358,3 +358,35 @@ async def test_of_a_log_that_was_put_back_all_have_the_same_checkpoints(world: W
     await world.until(lambda: paris.signers() == {"tokyo"})
     await world.until(lambda: paris.checkpoint() == tokyo.checkpoint(paris))
     assert not tokyo.alarms()
+
+
+@played
+async def test_a_backup_of_a_history_that_was_given_up(world: World):
+    """Its entries were published by nobody, and were lost before. Without it all comes back."""
+    paris, tokyo = await world.dc("paris"), await world.dc("tokyo")
+    await paris.pair(tokyo)
+    empty = paris.backup(paris.log_file)
+    bucket = await paris.bucket()
+    await tokyo.hear(bucket)
+    await paris.switch(bucket, False)
+    await world.until(lambda: paris.log().size == 2, every=0.001)
+    given_up = paris.backup(paris.log_file)
+    assert paris.log().sealed == 0
+    await paris.stop()
+    paris.put_back(paris.log_file, empty)
+    await paris.start()
+    await paris.switch(bucket, True)
+    for number in range(3):
+        await paris.put(bucket, f"k{number}")
+    await paris.published()
+    await world.until(lambda: tokyo.has_all_of(paris))
+    before = paris.lines()
+    for backup, comes_back in ((given_up, False), (empty, True)):
+        await paris.stop()
+        paris.put_back(paris.log_file, backup)
+        await paris.start()
+        await asyncio.sleep(60)
+        assert (paris.lines() == before) == comes_back
+        assert ("are not those of a checkpoint" in await error_of(paris)) != comes_back
+    await paris.put(bucket, "after")
+    await came_back(world, paris, tokyo, before)
