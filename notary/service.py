@@ -298,7 +298,10 @@ class Notary:
         return await self.log.step()
 
     async def _publish_step(self) -> float:
-        await self._own_log.wait()
+        if not self._own_log.is_whole:
+            await self._own_log.wait()
+            # What has come back is news to hooks, and has its checkpoints already.
+            self._changed()
         return await self.publisher.step()
 
     async def _catch_up_step(self) -> float:

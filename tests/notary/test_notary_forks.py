@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 from live_kit import AWAY, HANGS, Dc, World, played, verified
-from mirror_kit import Liar, chain, encode, error_of, head, lines, nothing_of, root_of
+from mirror_kit import Liar, Stamper, chain, encode, error_of, head, lines, nothing_of, root_of
 
 from dc.channel import ChannelFailed
 from dc.names.model import Bucket, Peer
@@ -139,6 +139,21 @@ async def came_back(world: World, paris: Dc, tokyo: Dc, before: list[bytes]) -> 
     assert paris.lines()[:-1] == before and tokyo.alarms() == []
     await world.until(lambda: "tokyo" in paris.signers())
     paris.verify()
+
+
+@played
+async def test_hooks_are_told_of_what_came_back(world: World):
+    """At once: it is published, and nothing may be written for long."""
+    bucket, paris, tokyo, _ = await chain(world, Stamper())
+    before = await lost(world, paris, tokyo, bucket)
+    await paris.start()
+    await world.until(lambda: paris.lines() == before)
+
+    def told() -> bool:
+        [hook] = paris.notary._runners
+        return hook.position[1] == len(before)
+
+    await world.until(told, 10)
 
 
 @played
