@@ -462,6 +462,8 @@ def _holds(checkpoint: Checkpoint, key: Key) -> bool:
 def _take_timestamp(db: Connection, own: Log, one: Timestamp, *, is_better: bool) -> None:
     if not 0 < len(one.kind) <= KIND_CHARACTERS_MAX or len(one.data) > TIMESTAMP_BYTES_MAX:
         return
+    if not 0 < one.size <= own.size:
+        return
     checkpoint = tables.checkpoint_at(db, own.number, one.size)
     if checkpoint is None:
         return
