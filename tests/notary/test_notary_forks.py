@@ -154,6 +154,7 @@ async def test_hooks_are_told_of_what_came_back(world: World):
         return hook.position[1] == len(before)
 
     await world.until(told, 10)
+    assert paris.log().sealed == len(before), "nothing was added"
 
 
 @played
