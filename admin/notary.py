@@ -153,6 +153,7 @@ class NotaryApi:
 
     async def _put_service(self, request: web.Request) -> web.Response:
         wanted, folder = await body(request, service_file.Service), self._settings.folder
+        await self._disk.run(lambda: service_file.check_all(folder, wanted))
         if await self._disk.run(lambda: _dns_in(folder)) != wanted.dns:
             # What was written before it was set is none of its business.
             await self._notary.forget_hook(service.NAME)

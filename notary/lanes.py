@@ -55,7 +55,8 @@ class Lanes:
             return
         self._held.discard(number)
         lane = self._lanes[key]
-        assert lane.popleft() == number
+        first = lane.popleft()
+        assert first == number
         if lane:
             self._ready[key] = None
         else:

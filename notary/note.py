@@ -102,7 +102,7 @@ class Signature(NamedTuple):
 
     def is_by(self, key: Key) -> bool:
         """Whether it says that it is by that key."""
-        return (self.name, self.id) == (key.name, key.id)
+        return self.name == key.name and self.id == key.id
 
 
 class Checkpoint(NamedTuple):

@@ -11,14 +11,16 @@ all have to answer; else they have some seconds for it. There may be entries tha
 give back. Then an operator says that they are lost (`accept`), for good.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from sqlite3 import Connection
 
+from dc.names.model import Peer
 from dc.names.notary_outbox import NotaryOutbox
 from dc.ports import Clock
 from notary import tables
 from notary.errors import NotaryRefused
 from notary.note import Checkpoint, origin_of
+from notary.publishing import is_witness
 from notary.store import Store
 
 ANSWER_SECONDS_MAX = 10.0
@@ -28,7 +30,7 @@ _FACT = "accepted loss"
 
 
 class OwnLog:
-    """`peers`: the names of those that can be asked now, by their ids."""
+    """Of one datacenter."""
 
     def __init__(
         self,
@@ -36,7 +38,7 @@ class OwnLog:
         outbox: NotaryOutbox,
         dc_id: str,
         clock: Clock,
-        peers: Callable[[], Mapping[str, str]],
+        peers: Callable[[], Sequence[Peer]],
     ) -> None:
         self._store = store
         self._outbox = outbox
@@ -84,22 +86,30 @@ class OwnLog:
         return tables.the_log(db, self._origin).size, tables.fact(db, _FACT).splitlines()
 
     def _lacking(self, size: int, before: int, accepted: list[str]) -> str:
-        peers = self._peers()
-        for dc_id, name in peers.items():
-            last = self._shown.get(dc_id)
+        peers = [one for one in self._peers() if not one.by_files]
+        for peer in peers:
+            last = self._shown.get(peer.dc_id)
             if last is not None and last.size > size and _line(last) not in accepted:
-                return f"{name} shows that the log has signed {last.size} entries; {size} are here"
-        away = [name for dc_id, name in peers.items() if dc_id not in self._shown]
+                return (
+                    f"{_called(peer)} shows that the log has signed {last.size} entries;"
+                    f" {size} are here"
+                )
+        away = [_called(peer) for peer in peers if peer.dc_id not in self._shown]
         if before <= size or not away:
             return ""
         return f"the log had {before} entries, {size} are here, and no answer of {', '.join(away)}"
 
     def _has_heard(self) -> bool:
-        """Whether all have answered, or had the time to."""
+        """Whether all that can be asked have answered, or had the time to."""
         now = self._clock.monotonic()
         if self._begun is None:
             self._begun = now
-        return self._peers().keys() <= self._shown.keys() or now >= self._begun + ANSWER_SECONDS_MAX
+        asked = {one.dc_id for one in self._peers() if is_witness(one)}
+        return asked <= self._shown.keys() or now >= self._begun + ANSWER_SECONDS_MAX
+
+
+def _called(peer: Peer) -> str:
+    return f"{peer.name} (which is paused)" if peer.terms.paused_ms else peer.name
 
 
 def _line(one: Checkpoint) -> str:

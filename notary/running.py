@@ -6,7 +6,7 @@ apart (`hook_threads.py`), so that not even one that blocks keeps its worker fro
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from sqlite3 import Connection
 from typing import Any, TypeVar
@@ -81,19 +81,23 @@ class HookRunner:
             if not last.over.done():
                 self._call_made, seconds = None, CUT_SECONDS
         try:
-            await self._call(self.hook.close(), seconds)
+            await self._call(self.hook.close, seconds)
         except Exception as error:
             log.warning("a hook did not close", hook=self.hook.name, error=repr(error))
         finally:
             self._calls.end()
 
-    async def _call(self, work: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
-        """What a call gives, within the hook's seconds. HookFailed when it was cut off."""
+    async def _call(self, work: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
+        """What a call gives, within the hook's seconds. HookFailed when it was cut off. Also what
+        `work` does before it gives something to wait for is done where the hook's calls run."""
         if self._call_made is not None and not self._call_made.over.done():
-            work.close()
             raise HookFailed("the call that was cut off is still not over")
+
+        async def run() -> T:
+            return await work()
+
         seconds = self.hook.seconds if seconds is None else seconds
-        call = self._call_made = self._calls.begin(work)
+        call = self._call_made = self._calls.begin(run())
         call.over.add_done_callback(_heard)
         is_late = True
         try:
@@ -127,7 +131,7 @@ class HookRunner:
         if hook.entries_max and own.size > entries:
             stop = min(own.size, entries + hook.entries_max)
             page = await self._store.read(lambda db: self._entries(db, own, entries, stop))
-            await self._call(hook.entries(entries, page))
+            await self._call(lambda: hook.entries(entries, page))
             await self._move(stop, size)
             return 0
         if own.sealed > size and self._is_due(self._stamped_at, hook.checkpoint_seconds):
@@ -174,7 +178,7 @@ class HookRunner:
             lambda db: tables.checkpoint_at(db, own.number, own.sealed)
         )
         assert checkpoint is not None
-        data = await self._call(self.hook.checkpoint(checkpoint))
+        data = await self._call(lambda: self.hook.checkpoint(checkpoint))
         self._stamped_at = self._clock.monotonic()
         if data:
             await self._keep(own, checkpoint, data)
@@ -213,7 +217,7 @@ class HookRunner:
 
     async def _upgrade_one(self, own: Log, checkpoint: Checkpoint, data: bytes) -> None:
         if not await self._is_final(data):
-            better = await self._call(self.hook.upgrade(checkpoint, data))
+            better = await self._call(lambda: self.hook.upgrade(checkpoint, data))
             if not better:
                 return
             await self._keep(own, checkpoint, better)
@@ -226,7 +230,7 @@ class HookRunner:
         async def asked() -> bool:
             return self.hook.is_final(data)
 
-        return await self._call(asked())
+        return await self._call(asked)
 
     async def _keep(self, own: Log, checkpoint: Checkpoint, data: bytes) -> None:
         """Keep a timestamp, signed by the log."""

@@ -67,7 +67,7 @@ class Notary:
         self.witness = Witness(store, identity, clock)
         self.publisher = Publisher(store, identity, channel, names.peers, clock, self.log.appended)
         outbox, dc_id = names.notary_outbox, names.dc_id
-        self._own_log = OwnLog(store, outbox, dc_id, clock, self._witnesses)
+        self._own_log = OwnLog(store, outbox, dc_id, clock, names.peers)
         self._mirror = Mirror(names, store, channel, self.witness, clock, self._own_log.shown)
         self.witness.fetch = self._mirror.fetch
         self._mirroring: dict[str, asyncio.Task[None]] = {}
@@ -298,15 +298,15 @@ class Notary:
         return await self.log.step()
 
     async def _publish_step(self) -> float:
-        await self._own_log.wait()
+        if not self._own_log.is_whole:
+            await self._own_log.wait()
+            # What has come back is news to hooks, and has its checkpoints already.
+            self._changed()
         return await self.publisher.step()
 
     async def _catch_up_step(self) -> float:
         await self._own_log.wait()
         return await self._catching_up.step()
-
-    def _witnesses(self) -> dict[str, str]:
-        return {peer.dc_id: peer.name for peer in self._names.peers() if is_witness(peer)}
 
     async def _cosign(self, body: bytes, peer: Peer) -> bytes:
         if len(body) > REQUEST_BYTES_MAX:

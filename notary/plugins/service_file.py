@@ -61,6 +61,12 @@ def check(service: Service) -> None:
         raise NotaryRefused(f"{service.ca[:80]!r} is no file")
 
 
+def check_all(folder: Path, service: Service) -> None:
+    """With its file of CAs. Blocks: call it in `Disk.run`. NotaryRefused."""
+    check(service)
+    tls(folder, service)
+
+
 def path_of(folder: Path) -> Path:
     """`folder`: DIR/notary."""
     return folder / FILE
@@ -99,8 +105,7 @@ def read(folder: Path) -> Service | None:
 
 def write(disk: Disk, folder: Path, service: Service) -> None:
     """Set it, durably. Blocks: call it in `Disk.run`. NotaryRefused, OSError."""
-    check(service)
-    tls(folder, service)
+    check_all(folder, service)
     disk.make_dirs(folder, 0o700)
     data = msgspec.json.format(msgspec.json.encode(service), indent=1) + b"\n"
     disk.write_atomic(path_of(folder), data, MODE)

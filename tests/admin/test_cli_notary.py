@@ -279,6 +279,13 @@ def test_a_service_counts_at_once(run: Run, house: House, service: tuple[Path, i
     while not hook()["error"]:
         assert time.monotonic() < deadline
     assert hook()["name"] == "service" and "status:403" not in json.dumps(hook())
+    # One that cannot be set changes nothing: what the first was not told of is still to come.
+    behind = hook()["behind"]
+    for bad in (("--dns", "https://localhost"), ("--dns", "a.example", "--ca", wrong)):
+        assert run("service", "set", *bad, "--key", KEY).code == 1
+        while not hook()["error"]:
+            assert time.monotonic() < deadline, hook()
+        assert hook()["behind"] == behind > 0
     gone = run("service", "remove")
     assert (gone.code, gone.out) == (0, "no notary service is set\n") and not path.exists()
     assert hook() is None

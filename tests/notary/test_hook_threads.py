@@ -39,7 +39,7 @@ def runner_of(hook: Hook) -> HookRunner:
 
 
 async def called(runner: HookRunner) -> Any:
-    return await runner._call(cast("Own", runner.hook).work())
+    return await runner._call(cast("Own", runner.hook).work)
 
 
 async def gone(name: str = "notary hook own") -> None:
@@ -135,6 +135,24 @@ async def test_a_task_of_its_own_that_wants_to_exit(capfd: pytest.CaptureFixture
     runner = runner_of(Own(leaves))
     assert await called(runner) == 7
     await runner.stop()
+    await gone()
+
+
+async def test_one_that_is_not_async_runs_in_its_thread_too_and_has_failed() -> None:
+    """By mistake: it has nothing to wait for. What it does is done to itself alone."""
+    ran_in: list[str] = []
+
+    def plain() -> Any:
+        ran_in.append(threading.current_thread().name)
+
+    hook = Own(plain)
+    runner = runner_of(hook)
+    for _ in range(2):
+        with pytest.raises(TypeError, match="await"):
+            await called(runner)
+    assert ran_in == ["notary hook own"] * 2
+    await runner.stop()
+    assert hook.closed_in
     await gone()
 
 

@@ -5,10 +5,11 @@ import asyncio
 import msgspec
 import pytest
 from live_kit import AWAY, HANGS, Dc, World, played, verified
-from mirror_kit import Liar, chain, encode, error_of, head, lines, nothing_of, root_of
+from mirror_kit import Liar, Stamper, chain, encode, error_of, head, lines, nothing_of, root_of
 
 from dc.channel import ChannelFailed
 from dc.names.model import Bucket, Peer
+from dc.rates import Terms
 from notary import mirror, tables
 from notary.errors import NotaryRefused
 from notary.mirror import PULL_CALL, Pull, Pulled
@@ -141,6 +142,22 @@ async def came_back(world: World, paris: Dc, tokyo: Dc, before: list[bytes]) -> 
 
 
 @played
+async def test_hooks_are_told_of_what_came_back(world: World):
+    """At once: it is published, and nothing may be written for long."""
+    bucket, paris, tokyo, _ = await chain(world, Stamper())
+    before = await lost(world, paris, tokyo, bucket)
+    await paris.start()
+    await world.until(lambda: paris.lines() == before)
+
+    def told() -> bool:
+        [hook] = paris.notary._runners
+        return hook.position[1] == len(before)
+
+    await world.until(told, 10)
+    assert paris.log().sealed == len(before), "nothing was added"
+
+
+@played
 async def test_a_long_log_comes_back_to_its_end(world: World, monkeypatch: pytest.MonkeyPatch):
     """However long that takes, if it goes on; whatever the peer has of other logs comes later."""
     monkeypatch.setattr(mirror, "ROWS_MAX", 1)
@@ -240,6 +257,29 @@ async def test_what_was_given_up_is_so_after_a_restart(world: World):
     assert "after" in {key for _, key, _ in paris.told()}
 
 
+@pytest.mark.parametrize("shows", [False, True])
+@played
+async def test_what_a_paused_peer_may_have_is_waited_for(world: World, shows: bool):
+    """It has cosigned before: it is paused when the log is lost, or when it has shown what it has.
+    To pause it gives nothing up."""
+    bucket, paris, tokyo, _ = await chain(world)
+    before = await lost(world, paris, tokyo, bucket)
+    await paris.start(notary=shows)
+    if shows:
+        world.lies["tokyo", PULL_CALL] = hanging
+        await world.until(lambda: "tokyo shows" in paris.notary._own_log.waits_for)
+    await paris.do(paris.names.set_terms(tokyo.dc_id, Terms(paused_ms=1)))
+    if not shows:
+        await paris.start_again()
+    await paris.put(bucket, "after")
+    await asyncio.sleep(60)
+    assert len(paris.lines()) <= 1 and paris.waiting() == 1
+    assert "tokyo (which is paused)" in await error_of(paris)
+    world.lies.clear()
+    await paris.do(paris.names.set_terms(tokyo.dc_id, Terms()))
+    await came_back(world, paris, tokyo, before)
+
+
 async def hanging(_body: bytes, _peer: Peer) -> bytes:
     await asyncio.sleep(1e6)
     return b""
@@ -334,3 +374,35 @@ async def test_of_a_log_that_was_put_back_all_have_the_same_checkpoints(world: W
     await world.until(lambda: paris.signers() == {"tokyo"})
     await world.until(lambda: paris.checkpoint() == tokyo.checkpoint(paris))
     assert not tokyo.alarms()
+
+
+@played
+async def test_a_backup_of_a_history_that_was_given_up(world: World):
+    """Its entries were published by nobody, and were lost before. Without it all comes back."""
+    paris, tokyo = await world.dc("paris"), await world.dc("tokyo")
+    await paris.pair(tokyo)
+    empty = paris.backup(paris.log_file)
+    bucket = await paris.bucket()
+    await tokyo.hear(bucket)
+    await paris.switch(bucket, False)
+    await world.until(lambda: paris.log().size == 2, every=0.001)
+    given_up = paris.backup(paris.log_file)
+    assert paris.log().sealed == 0
+    await paris.stop()
+    paris.put_back(paris.log_file, empty)
+    await paris.start()
+    await paris.switch(bucket, True)
+    for number in range(3):
+        await paris.put(bucket, f"k{number}")
+    await paris.published()
+    await world.until(lambda: tokyo.has_all_of(paris))
+    before = paris.lines()
+    for backup, comes_back in ((given_up, False), (empty, True)):
+        await paris.stop()
+        paris.put_back(paris.log_file, backup)
+        await paris.start()
+        await asyncio.sleep(60)
+        assert (paris.lines() == before) == comes_back
+        assert ("are not those of a checkpoint" in await error_of(paris)) != comes_back
+    await paris.put(bucket, "after")
+    await came_back(world, paris, tokyo, before)

@@ -9,14 +9,14 @@ import msgspec
 import pytest
 from live_kit import Dc, World, played
 from mirror_kit import Liar, chain, encode, error_of, head, lines, nothing_of, timestamp
-from notary_samples import ALPHA
+from notary_samples import ALPHA, BETA, GAMMA
 
 from dc.names.model import Peer
 from dc.names.schema import bring_up
-from notary import mirror, tables
+from notary import mirror, note, tables
 from notary.certificate import TIMESTAMP_BYTES_MAX, Policy, certificate_of, verify
 from notary.mirror import LOGS_CALL, LogShown, Pulled
-from notary.note import log_key
+from notary.note import Checkpoint, Key, Signature, cosign, log_key, sign, witness_key
 from notary.store import MIGRATIONS
 
 SOME = lines(9)
@@ -78,6 +78,29 @@ def test_what_is_too_much_is_not_read() -> None:
     with pytest.raises(msgspec.ValidationError):
         mirror._decode_pulled(body)
     assert time.perf_counter() - begun < 0.05
+
+
+def test_of_each_key_one_signature_of_a_checkpoint_is_verified(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many a peer gives: that is done while nothing else is written."""
+    verified: list[str] = []
+    verifies = note._verifies
+
+    def counting(checkpoint: Checkpoint, one: Signature, key: Key) -> bool:
+        verified.append(one.name)
+        return verifies(checkpoint, one, key)
+
+    monkeypatch.setattr(note, "_verifies", counting)
+    checkpoint = sign(ALPHA, 9, bytes(32))
+    keys = [witness_key(one.public.signing_key) for one in (BETA, GAMMA)]
+    [by_beta, by_gamma] = [cosign(one, checkpoint, 1_700_000_000) for one in (BETA, GAMMA)]
+    own = checkpoint.signatures[0]
+    junk = Signature("x", b"abcd", bytes(64))
+    many = checkpoint._replace(signatures=(junk, *[own] * 30, *[by_beta] * 30, *[by_gamma] * 30))
+    kept = mirror._kept(note.read_checkpoint(str(many)), log_key(KEY), keys)
+    assert kept == checkpoint.with_signatures([by_beta, by_gamma])
+    assert verified == [own.name, by_beta.name, by_gamma.name]
 
 
 @played

@@ -420,6 +420,7 @@ async def test_false_timestamps_are_left_out(world: World):
     stamps = [
         good,
         timestamp(paris, some, 5, b"of no checkpoint"),
+        good._replace(size=2**63),
         timestamp(tokyo, some, 9, b"by another", "a"),
         good._replace(data=b"changed", kind="b"),
         good._replace(kind="c"),
