@@ -122,8 +122,10 @@ class LogWriter:
         size = 0
         if made:
             size = await self._store.act(lambda db: self._append(db, made))
-            self.appended.set()
         await self._names.notary_outbox.done([number for number, _, _ in taken], size)
+        if made:
+            # Not before the names know how large the log is: what is told now may be signed.
+            self.appended.set()
         self._leave(taken)
         return 0
 
