@@ -299,10 +299,7 @@ class Mirror:
             serial = await self._store.read(lambda db: tables.mirrored(db, own.number, peer.dc_id))
             while own.size < checkpoint.size:
                 ask = Pull(own.origin, own.size, serial, checkpoint.size)
-                try:
-                    now, serial = await self._pull(own, ask, peer, checkpoint)
-                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                    raise NotaryError(f"{peer.name} answers what is none: {error}") from None
+                now, serial = await self._pull(own, ask, peer, checkpoint)
                 if now.size <= own.size:
                     raise NotaryError(f"{peer.name} gives no more than {now.size} entries")
                 own = now
@@ -324,7 +321,11 @@ class Mirror:
         self, own: Log, ask: Pull, peer: Peer, last: Checkpoint | None = None
     ) -> tuple[Log, int]:
         """Take the next page. `last`: what entries that come to its size have to give."""
-        pulled = _decode_pulled(await self._channel.call(peer.dc_id, PULL_CALL, _encode(ask)))
+        answer = await self._channel.call(peer.dc_id, PULL_CALL, _encode(ask))
+        try:
+            pulled = _decode_pulled(answer)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise NotaryError(f"{peer.name} answers what is none: {error}") from None
         if last is not None and own.size + len(pulled.entries) != last.size:
             last = None
         try:
