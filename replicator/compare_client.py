@@ -89,12 +89,10 @@ class CompareClient:
             some = items[: self._client.records_at_once]
             try:
                 answer = await self._ask("records", shapes.ItemsAsked(some), shapes.Records)
-            except Broke:
-                if len(some) == 1:
-                    raise
-                self._client.records_at_once = max(1, len(some) // 4)
-                continue
-            except Unreachable:
+            except Unreachable as error:
+                if isinstance(error, Broke) and len(some) > 1:
+                    self._client.records_at_once = max(1, len(some) // 4)
+                    continue
                 if not found:
                     raise
                 return found
