@@ -125,8 +125,10 @@ class Ending(Thin):
 async def test_what_came_before_a_line_carries_nothing_any_more_counts() -> None:
     items = [("b" * 16, 0, f"k{number}", "") for number in range(100)]
     line = Ending(5)
-    found = await CompareClient(cast(PeerClient, line)).records(items)
+    client = CompareClient(cast(PeerClient, line))
+    found = await client.records(items)
     assert 0 < len(found) < 100 and line.records_at_once == 1
+    assert client.unasked == 100 - len(found)
     with pytest.raises(Unreachable):
         await CompareClient(cast(PeerClient, line)).records(items)
 
