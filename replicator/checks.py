@@ -207,10 +207,12 @@ class Checks:
     async def restore(self, items: list[shapes.Item], client: CompareClient | None = None) -> int:
         return len(await self._fetch(items, client or CompareClient(self._client), bare=True))
 
-    async def fill(self, items: list[shapes.Item]) -> dict[shapes.Item, int]:
+    async def fill(self, items: list[shapes.Item]) -> tuple[dict[shapes.Item, int], int]:
         """Fetch the bodies of items of which the peer has the bytes; which these are, and at which
-        positions they are in the inbox."""
-        return await self._fetch(items, CompareClient(self._client), bare=False)
+        positions they are in the inbox; and how many of the items it was asked for."""
+        client = CompareClient(self._client)
+        coming = await self._fetch(items, client, bare=False)
+        return coming, len(items) - client.unasked
 
     async def _fetch(
         self, items: list[shapes.Item], client: CompareClient, *, bare: bool

@@ -37,6 +37,8 @@ class CompareClient:
         """Bytes of bodies, of requests and answers."""
         self.reconciling = False
         """Whether the peer said, when it last did, that it looks for deletions of ours."""
+        self.unasked = 0
+        """Items at the end for whose records it was not asked, the last time: it was gone."""
 
     async def head(self, root: str, *, coverage: bool = False) -> shapes.Roots:
         """The peer's root, and none of its trees when that is `root`."""
@@ -85,18 +87,18 @@ class CompareClient:
         breaks before it has carried that, fewer are asked for at once. If it is gone, those that
         came."""
         found: list[wire.Record] = []
+        self.unasked = 0
         while items:
             some = items[: self._client.records_at_once]
             try:
                 answer = await self._ask("records", shapes.ItemsAsked(some), shapes.Records)
-            except Broke:
-                if len(some) == 1:
-                    raise
-                self._client.records_at_once = max(1, len(some) // 4)
-                continue
-            except Unreachable:
+            except Unreachable as error:
+                if isinstance(error, Broke) and len(some) > 1:
+                    self._client.records_at_once = max(1, len(some) // 4)
+                    continue
                 if not found:
                     raise
+                self.unasked = len(items)
                 return found
             shapes.need(0 < answer.looked <= len(some), "records", answer.looked)
             shapes.need(len(answer.records) <= answer.looked, "records", len(answer.records))

@@ -285,17 +285,20 @@ class Filling:
     async def _ask_one(self, link: Link, items: list[Item]) -> bool:
         """Have items fetched from a peer; whether it could be asked."""
         try:
-            coming = await link.checks.fill(items)
+            coming, count = await link.checks.fill(items)
         except (ReplicatorError, NamesError) as error:
             log.info("nothing to fill in", peer=link.peer.name, error=printable(error))
             return False
         if coming:
             log.info("filling in bodies", peer=link.peer.name, objects=len(coming))
         until = self._home.clock.monotonic() + FILL_AGAIN_SECONDS
-        for item in items:
+        for place, item in enumerate(items):
             asked = self._note(item)
-            asked.tried.add(link.peer.dc_id)
             asked.until = 0.0
+            if place >= count:
+                # The line had gone: nothing is known of this one.
+                continue
+            asked.tried.add(link.peer.dc_id)
             if item in coming:
                 asked.peer, asked.seq, asked.until = link.peer.dc_id, coming[item], until
         return True

@@ -43,6 +43,11 @@ SELECT max(seq), max(CASE WHEN seq - before > 1 THEN seq - 1 END) FROM (
     SELECT seq, lag(seq, 1, ?1) OVER (ORDER BY seq) AS before FROM feed
     WHERE seq > ?1 AND seq <= ?2)
 """
+_REPLACED = """
+SELECT 1 FROM json_each(?1) AS open WHERE open.value <= ?2
+    AND NOT EXISTS (SELECT 1 FROM feed WHERE seq = open.value)
+    AND open.value NOT IN (SELECT seq FROM unshipped WHERE absence = ?3) LIMIT 1
+"""
 _WRITES = f"""
 SELECT u.stamp, u.absence, u.kind, u.seq, b.id, b.name, u.key, u.vid, u.size,
     v.stamp, v.seq, t.stamp, t.seq, c.gone
@@ -77,11 +82,13 @@ class Absence(msgspec.Struct, frozen=True, kw_only=True):
     """There are more: only so many are noted."""
     gap: int = 0
     """The last position whose change was replaced before it could be noted; 0: there is none."""
+    open_gap: bool = False
+    """A change before the cursor that the peer had not finished was replaced, and is not noted."""
 
     @property
     def replaced(self) -> bool:
         """Whether something that the peer lacked may have been replaced before it was noted."""
-        return self.gap > (self.cursor or 0)
+        return self.open_gap or self.gap > (self.cursor or 0)
 
 
 class Write(msgspec.Struct, frozen=True, array_like=True):
@@ -133,16 +140,18 @@ class Unshipped:
         """The peer is back, had taken all up to `cursor`, and everything up to `taken` has taken
         effect there but what is `unfinished`. The absence, if anything of it is left."""
         known = min(cursor, taken)
-        settled = msgspec.structs.replace(absence, cursor=cursor)
-        exact = taken >= cursor and not settled.replaced
-        settled = msgspec.structs.replace(settled, exact=exact)
+        asked = msgspec.json.encode(list(unfinished))
 
         def act(transaction: Transaction) -> Absence | None:
             db = transaction.db
+            there = db.execute(_REPLACED, (asked, known, absence.id)).fetchone()
+            settled = msgspec.structs.replace(absence, cursor=cursor, open_gap=there is not None)
+            exact = taken >= cursor and not settled.replaced
+            settled = msgspec.structs.replace(settled, exact=exact)
             db.execute(
                 "DELETE FROM unshipped WHERE absence = ? AND seq <= ?"
                 " AND seq NOT IN (SELECT value FROM json_each(?))",
-                (absence.id, known, msgspec.json.encode(list(unfinished))),
+                (absence.id, known, asked),
             )
             left = db.execute(
                 "SELECT 1 FROM unshipped WHERE absence = ? LIMIT 1", (absence.id,)

@@ -250,6 +250,39 @@ async def test_a_body_that_was_still_to_come_was_lacked(tmp_path: Path) -> None:
         assert set(by_key(found)) == {"large"}, "its record had come, its bytes had not"
 
 
+async def test_a_body_that_was_still_to_come_and_was_replaced_makes_the_list_not_exact(
+    tmp_path: Path,
+) -> None:
+    """Its position is before the cursor: no gap after that tells of it."""
+    async with in_step(tmp_path) as (paris, tokyo, bucket):
+        real = paris.objects.read
+
+        async def read(extents: Any, start: int, stop: int) -> AsyncIterator[bytes]:
+            if stop > INLINE_BYTES_MAX:
+                raise CorruptData("not now")
+            async for piece in real(extents, start, stop):
+                yield piece
+
+        paris.objects.read = read  # type: ignore[method-assign]
+        await paris.put(bucket, "large", os.urandom(MIB))
+        await paris.put(bucket, "small", b"x")
+        await eventually(lambda: _has(tokyo, bucket.id, "small"))
+        await tokyo.down()
+        await paris.put(bucket, "large", b"later")
+        await paris.down()
+        await paris.up()
+        await tokyo.up()
+        await settled(paris, tokyo)
+
+        async def is_back() -> bool:
+            return any(one.back_ms and one.cursor for one in (await whole(paris)).absences)
+
+        await eventually(is_back)
+        found = await whole(paris)
+        (absence,) = found.absences
+        assert (absence.replaced, absence.exact, absence.writes) == (True, False, 1)
+
+
 async def _has(dc: Dc, bucket_id: str, key: str) -> bool:
     return await dc.get_any(bucket_id, key) is not None
 

@@ -4,12 +4,18 @@ import asyncio
 import os
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from replica_kit import datacenters, eventually, link, pair, settled
 from test_replica_placement import has, rules, say
 
 from replicator import filling
+from replicator.compare_wire import Item
+from replicator.home import Home
+from replicator.link import Link
+from replicator.peers import Peers
 
 
 async def test_a_peer_that_does_not_answer_holds_up_none_of_the_others(
@@ -51,3 +57,19 @@ async def test_a_peer_that_does_not_answer_holds_up_none_of_the_others(
         # It could not be asked: the other one is, which has the bytes, too.
         for key, body in bodies[a].items():
             await eventually(partial(has, c, bucket, key, body), 8)
+
+
+async def test_what_a_line_broke_off_is_asked_of_the_same_peer_again() -> None:
+    items: list[Item] = [("b" * 16, 0, f"k{number}", "") for number in range(5)]
+
+    async def fill(_: list[Item]) -> tuple[dict[Item, int], int]:
+        return {items[1]: 7}, 3
+
+    clock = SimpleNamespace(monotonic=lambda: 100.0)
+    home = cast(Home, SimpleNamespace(clock=clock))
+    named = SimpleNamespace(dc_id="a", name="a")
+    link = cast(Link, SimpleNamespace(peer=named, checks=SimpleNamespace(fill=fill)))
+    its = filling.Filling(home, cast(Peers, None))
+    assert await its._ask_one(link, items)
+    assert [bool(its._asked[item].tried) for item in items] == [True, True, True, False, False]
+    assert [its._asked[item].until > 100 for item in items] == [False, True, False, False, False]

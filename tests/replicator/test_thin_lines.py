@@ -27,6 +27,7 @@ from replicator.limits import (
     MIB,
 )
 from replicator.messages import decode_body
+from replicator.wire import UnreadableRecord, encode_record
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +108,29 @@ async def test_a_repair_asks_for_what_the_line_carries() -> None:
     assert line.records_at_once >= 6 and line.calls >= 30
     with pytest.raises(Unreachable):
         await CompareClient(cast(PeerClient, Thin(1))).records(items)
+
+
+class Ending(Thin):
+    """One that breaks each time from then on."""
+
+    async def call(self, name: str, body: bytes) -> bytes:
+        if self.calls == 0:
+            raise ConnectionResetError
+        await super().call(name, body)
+        asked = len(decode_body(body, ItemsAsked).items)
+        record = encode_record(UnreadableRecord(seq=1, what="a change", reason="none"))
+        return encode(Records(asked, [record] * asked))
+
+
+async def test_what_came_before_a_line_carries_nothing_any_more_counts() -> None:
+    items = [("b" * 16, 0, f"k{number}", "") for number in range(100)]
+    line = Ending(5)
+    client = CompareClient(cast(PeerClient, line))
+    found = await client.records(items)
+    assert 0 < len(found) < 100 and line.records_at_once == 1
+    assert client.unasked == 100 - len(found)
+    with pytest.raises(Unreachable):
+        await CompareClient(cast(PeerClient, line)).records(items)
 
 
 def test_batches_are_an_eighth_of_what_the_line_carries() -> None:
