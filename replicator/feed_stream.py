@@ -70,7 +70,8 @@ class FeedStream:
         self._peer = peer
         self._direct = direct
         self._outbound = outbound
-        self._batches = outbound.batches = outbound.batches.next(after)
+        now = home.clock.monotonic()
+        self._batches = outbound.batches = outbound.batches.next(after, now)
         self._their_epoch = their_epoch
         self._packer = Packer() if packed else None
         self._patience = patience
@@ -143,7 +144,7 @@ class FeedStream:
             if entry.seq > self._give_back_until and self._told_us(entry.change):
                 continue
             weight = self._weight(entry)
-            if group and size + weight > self._batches.limit:
+            if group and size + weight > self._limit():
                 await self._tell(send, group[-1].seq, group)
                 group, size = [], 0
             group.append(entry)
@@ -163,11 +164,14 @@ class FeedStream:
         is_sent = self._is_inline(version) and self._goes_there(version)
         return weight + version.size if is_sent else weight
 
+    def _limit(self) -> int:
+        return self._batches.limit(self._home.clock.monotonic())
+
     def _goes_there(self, version: Version) -> bool:
         return goes_to(self._home, self._peer.name, version)
 
     def _is_inline(self, version: Version) -> bool:
-        most = min(INLINE_BYTES_MAX, self._batches.limit)
+        most = min(INLINE_BYTES_MAX, self._limit())
         if version.size > most or is_elsewhere(version.extents):
             return False
         origin = stamp_origin(version.stamp)

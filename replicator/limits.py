@@ -19,6 +19,8 @@ BATCH_BYTES: Final = 2 * MIB
 BATCH_BYTES_MIN: Final = 4 * KIB
 # A batch may have this fraction of what the line carried before it broke.
 BATCH_SHARE: Final = 8
+# Or, where little is written, twice what it had so long before.
+BATCH_DOUBLED_SECONDS: Final = 30.0
 # Batches whose way is known; more are not under way.
 BATCHES_REMEMBERED: Final = 4096
 RECORDS_MAX: Final = 2000

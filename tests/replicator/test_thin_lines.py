@@ -21,6 +21,7 @@ from replicator.errors import Unreachable
 from replicator.limits import (
     BATCH_BYTES,
     BATCH_BYTES_MIN,
+    BATCH_DOUBLED_SECONDS,
     COMPARE_ITEMS_ASKED_MAX,
     CUT_BYTES_MIN,
     KIB,
@@ -135,32 +136,48 @@ async def test_what_came_before_a_line_carries_nothing_any_more_counts() -> None
 
 def test_batches_are_an_eighth_of_what_the_line_carries() -> None:
     batches = Batches()
-    assert batches.limit == BATCH_BYTES
+    assert batches.limit(0.0) == BATCH_BYTES
     batches.sent(10, MIB)
     batches.sent(20, MIB)
-    batches = batches.next(0)
-    assert batches.limit == BATCH_BYTES // 4, "nothing was carried"
+    batches = batches.next(0, 0.0)
+    assert batches.limit(0.0) == BATCH_BYTES // 4, "nothing was carried"
     batches.sent(5, 400 * KIB)
     batches.sent(9, 100 * KIB)
-    batches = batches.next(5)
-    assert batches.limit == 50 * KIB
+    batches = batches.next(5, 0.0)
+    assert batches.limit(0.0) == 50 * KIB
     batches.taken(9)
-    assert batches.limit == 50 * KIB, "of another stream"
+    assert batches.limit(0.0) == 50 * KIB, "of another stream"
     for last in range(10, 110):
         batches.sent(last, 50 * KIB)
         batches.taken(last)
-    assert batches.limit == 625 * KIB
-    assert batches.next(109).limit == 625 * KIB, "nothing was lost"
+    assert batches.limit(0.0) == 625 * KIB
+    assert batches.next(109, 0.0).limit(0.0) == 625 * KIB, "nothing was lost"
     batches.sent(110, 100)
-    assert batches.next(109).limit == 625 * KIB, "next to nothing was lost"
+    assert batches.next(109, 0.0).limit(0.0) == 625 * KIB, "next to nothing was lost"
     batches.sent(111, 200 * MIB)
-    batches = batches.next(111)
-    assert batches.limit == BATCH_BYTES
+    batches = batches.next(111, 0.0)
+    assert batches.limit(0.0) == BATCH_BYTES
     for _ in range(20):
         batches.sent(120, MIB)
-        batches = batches.next(111)
-    assert batches.limit == BATCH_BYTES_MIN
-    assert batches.next(0).limit == BATCH_BYTES_MIN, "it reads anew"
+        batches = batches.next(111, 0.0)
+    assert batches.limit(0.0) == BATCH_BYTES_MIN
+    assert batches.next(0, 0.0).limit(0.0) == BATCH_BYTES_MIN, "it reads anew"
+
+
+def test_batches_grow_with_the_time_without_a_break_where_little_is_written() -> None:
+    began, now, sizes = 100.0, 100.0, []
+    batches = Batches(0, BATCH_BYTES_MIN, began)
+    for _ in range(12):
+        sizes.append(batches.limit(now))
+        now += BATCH_DOUBLED_SECONDS
+    doubled = [BATCH_BYTES_MIN << number for number in range(10)]
+    assert sizes == [*doubled, BATCH_BYTES, BATCH_BYTES]
+    assert batches.limit(1e12) == BATCH_BYTES
+    assert batches.next(0, now).limit(now) == BATCH_BYTES, "nothing was lost"
+    batches.sent(1, MIB)
+    again = batches.next(0, now)
+    assert again.limit(now) == BATCH_BYTES // 4, "nothing was carried"
+    assert again.limit(now + BATCH_DOUBLED_SECONDS) == BATCH_BYTES // 2
 
 
 async def test_the_appetite_shrinks_once_for_what_was_cut_together() -> None:
