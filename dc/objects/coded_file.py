@@ -274,8 +274,9 @@ class CodedFile:
 
     def good(self, stripe: Stripe, at_once: bool = False) -> dict[int, bytes]:
         """Fragments that are what was written, by slot: as many as it takes, or all there are.
-        Disks that are slow are waited for only when the others will not do. `at_once`: they are
-        read beside each other, which is worth it where they come from the disks."""
+        Disks that are slow are waited for only when the others will not do, and those that fail are
+        tried once more then. `at_once`: they are read beside each other, which is worth it where
+        they come from the disks."""
         found: dict[int, bytes] = {}
         late: list[tuple[int, File]] = []
         length, offset = HEAD_BYTES + stripe.fragment, stripe.offset
@@ -480,11 +481,11 @@ def _soon(file: File) -> Read:
 
 
 def _tried(read: Read, length: int, offset: int) -> bytes | None:
-    """What a read gives: nothing when it fails, None when it is late."""
+    """What a read gives; None when it fails, or is late: it may do if it is tried again."""
     try:
         return read(length, offset)
     except OSError:
-        return b""
+        return None
 
 
 def _place(stripe: Stripe, first: int) -> int:
