@@ -120,7 +120,8 @@ class Pace:
             return future.result(wait)
         except TimeoutError:
             if future.done():
-                raise
+                # It has ended meanwhile, or this is its own error.
+                return future.result()
             self._left = future
             return None
 
