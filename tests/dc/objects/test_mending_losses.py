@@ -5,8 +5,8 @@ import errno
 
 import pytest
 from object_disks import ROOT, FixedClock, MemoryDisk
-from test_coded_store import coded, folders
-from test_mending import mended, renew, slots, some_bodies, spoilt
+from test_coded_store import coded, disks_on, folders, lose
+from test_mending import check_on, mended, renew, slots, some_bodies, spoilt
 
 from dc.objects.mending import Mender
 from dc.objects.redundancy import parse_mode
@@ -54,3 +54,50 @@ async def test_a_read_that_fails_once_in_a_repair_loses_nothing(text: str) -> No
         assert mender.lost == mender.torn == 0
         for path, data in slots(left).items():
             assert data == before[path]
+
+
+async def test_what_was_lost_is_told_until_it_is_there_again() -> None:
+    """Also where nothing is scrubbed."""
+    mode = parse_mode("4+2")
+    disk, _ = await some_bodies(mode)
+    lost = folders(mode)[0]
+    gone = {path: disk.names[path] for path in disk.names if lost in path.parents}
+    for path in slots(disk):
+        if path.parent.parent in folders(mode)[1:3]:
+            disk.names[path].content[64 + HEAD_BYTES + 81] ^= 1
+    disks = disks_on(disk, mode, 1)
+    disks.make_dirs(ROOT)
+    disks.disks.draining.add(mode.slots)
+    count = len(disks.slots.containers())
+    settings = UNBOUNDED._replace(scrub_rate=0)
+    mender = Mender(disks, FixedClock(), lambda _: None, settings)
+
+    async def steps() -> int:
+        mender._next_look = 0
+        while not await mender.step():
+            pass
+        return mender.lost + mender.torn
+
+    renew(disk, lost)
+    assert await steps() == count
+    lose(disk, lost)
+    assert await steps() == count
+    disk.names.update(gone)
+    assert await steps() == count
+    disks.disks.draining.clear()
+    disks.disks.draining.add(4)
+    assert await steps() == 0
+
+
+@pytest.mark.parametrize("at", [5, 64 + HEAD_BYTES + 81])
+async def test_what_lacks_a_slot_for_which_there_is_no_disk_is_scrubbed(at: int) -> None:
+    mode = parse_mode("4+2")
+    disk, stored = await some_bodies(mode)
+    lose(disk, folders(mode)[0])
+    before = slots(disk)
+    for path in before:
+        if folders(mode)[1] in path.parents:
+            disk.names[path].content[at] ^= 1
+    mender, _ = await mended(disk, mode)
+    assert slots(disk) == before and mender.mended
+    await check_on(disk, mode, stored)
