@@ -101,3 +101,29 @@ async def test_what_lacks_a_slot_for_which_there_is_no_disk_is_scrubbed(at: int)
     mender, _ = await mended(disk, mode)
     assert slots(disk) == before and mender.mended
     await check_on(disk, mode, stored)
+
+
+@pytest.mark.parametrize("text", ["2+1", "4+2"])
+async def test_what_is_behind_a_stripe_whose_heads_are_wrong_is_mended(text: str) -> None:
+    """It is lost, as a disk is lost besides, and no end of the container."""
+    mode = parse_mode(text)
+    disk, _ = await some_bodies(mode)
+    disks = coded(disk, mode)
+    disks.make_dirs(ROOT)
+    sizes = disks.sizes()
+    container = max(sizes, key=sizes.__getitem__)
+    file = disks.coded(container)
+    places = [stripe.offset for stripe in file.stripes()]
+    file.close()
+    for slot in range(mode.m):
+        path = folders(mode)[disks.slots.places[container][slot]] / "containers"
+        for place in places[1:3]:
+            disk.names[path / slot_name(container, slot)].content[place] ^= 1
+    gone = folders(mode)[disks.slots.places[container][mode.m]]
+    size = len(disk.names[gone / "containers" / slot_name(container, mode.m)].content)
+    renew(disk, gone)
+    mender, _ = await mended(disk, mode)
+    assert (mender.lost, mender.torn) == (2, 0)
+    assert len(disk.names[gone / "containers" / slot_name(container, mode.m)].content) == size
+    mender, _ = await mended(disk, mode)
+    assert (mender.lost, mender.torn, mender.mended) == (2, 0, 0)
