@@ -212,6 +212,22 @@ def test_a_read_that_ends_as_it_would_be_left_has_not_failed() -> None:
     assert pace.read(lambda *_: b"x", SMALL, 0, elsewhere=True) == b"x"
 
 
+def test_where_no_thread_can_be_begun_others_are_read_for_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pace = Disks().of(0)
+    monkeypatch.setattr(pace_module, "UNKNOWN_SECONDS", 5.0)
+
+    def none(*_: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pace._readers, "submit", none)
+        for _ in range(2 * READS_MAX):
+            assert pace.read(lambda *_: b"x", SMALL, 0, elsewhere=True) is None
+    assert pace.read(lambda *_: b"x", SMALL, 0, elsewhere=True) == b"x"
+
+
 @pytest.mark.parametrize("hanging", [1, 12])
 def test_reads_under_way_on_a_disk_are_bounded_and_leave_threads_for_others(
     monkeypatch: pytest.MonkeyPatch, hanging: int
