@@ -24,6 +24,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 from dc.objects.format import HEADER_BYTES
+from dc.objects.heads import Heads, look
 from dc.objects.pace import PacedFile, Syncs
 from dc.objects.redundancy import LIBRARY_HEADER_BYTES, Coder
 from dc.objects.stripes import (
@@ -40,9 +41,6 @@ STRIPE_BYTES_MAX = 1 << 20
 """Of the stream: what is read and decoded to serve one byte whose fragment is lost."""
 
 Read = Callable[[int, int], bytes | None]
-_WINDOW_BYTES = 64 << 10
-"""Of heads, read at a time where they are closer than this:"""
-_CLOSE_BYTES = 8 << 10
 
 
 class Side(Protocol):
@@ -274,8 +272,9 @@ class CodedFile:
 
     def good(self, stripe: Stripe, at_once: bool = False) -> dict[int, bytes]:
         """Fragments that are what was written, by slot: as many as it takes, or all there are.
-        Disks that are slow are waited for only when the others will not do. `at_once`: they are
-        read beside each other, which is worth it where they come from the disks."""
+        Disks that are slow are waited for only when the others will not do, and those that fail are
+        tried once more then. `at_once`: they are read beside each other, which is worth it where
+        they come from the disks."""
         found: dict[int, bytes] = {}
         late: list[tuple[int, File]] = []
         length, offset = HEAD_BYTES + stripe.fragment, stripe.offset
@@ -421,56 +420,22 @@ class CodedFile:
         while (stripe := self._found(heads)) is not None:
             self._add(stripe)
 
-    def _heads(self) -> list["_Heads"]:
-        return [_Heads(file, slot, self._seeds[slot]) for slot, file in self._sources]
+    def _heads(self) -> list[Heads]:
+        return [Heads(file, slot, self._seeds[slot]) for slot, file in self._sources]
 
-    def _found(self, heads: Sequence["_Heads"], least: int = 1) -> Stripe | None:
+    def _found(self, heads: Sequence[Heads], least: int = 1) -> Stripe | None:
         """The next stripe, if at least so many slots have it. All heads of a stripe say the same,
-        so that one will do, unless it matters whether the stripe may have been acknowledged."""
-        votes: dict[Stripe, set[int]] = {}
-        failed, without = set(), False
-        for one in heads:
-            stripe = one.at(self._next)
-            if one.failed:
-                failed.add(one.slot)
-            elif stripe is None or stripe.start != self._end:
-                without = True
-            else:
-                votes.setdefault(stripe, set()).add(one.slot)
-                if len(votes[stripe]) == least:
-                    return stripe
-        most = max(map(len, votes.values()), default=0)
-        self.unsure = not without or (most > 0 and most + len(failed) >= self._coder.mode.k)
+        so that one will do, unless it matters whether the stripe may have been acknowledged: it may
+        if so many have one behind it, as writing went on then."""
+        k = self._coder.mode.k
+        found = seen = look(heads, self._next, self._end, least, k)
+        while seen.stripe is not None and seen.slots < least and not seen.unsure:
+            end = seen.stripe.start + seen.stripe.length
+            seen = look(heads, seen.stripe.end, end, least, k)
+        if seen.slots >= least:
+            return found.stripe
+        self.unsure = seen.unsure
         return None
-
-
-class _Heads:
-    """The heads of a slot, read many at a time where they stand close together."""
-
-    def __init__(self, file: File, slot: int, seed: int) -> None:
-        self.slot = slot
-        self.failed = False
-        """Whether the last read was an error."""
-        self._file = file
-        self._seed = seed
-        self._window = b""
-        self._window_at = 0
-        self._last = 0
-
-    def at(self, offset: int) -> Stripe | None:
-        start = offset - self._window_at
-        if start < 0 or start + HEAD_BYTES > len(self._window):
-            close = offset - self._last < _CLOSE_BYTES
-            try:
-                self._window = self._file.read(_WINDOW_BYTES if close else HEAD_BYTES, offset)
-                self.failed = False
-            except OSError:
-                self._window, self.failed = b"", True
-            self._window_at, start = offset, 0
-        self._last = offset
-        raw = self._window[start : start + HEAD_BYTES]
-        head = decode_head(raw, self.slot, self._seed, offset)
-        return None if head is None else head.stripe
 
 
 def _soon(file: File) -> Read:
@@ -480,11 +445,11 @@ def _soon(file: File) -> Read:
 
 
 def _tried(read: Read, length: int, offset: int) -> bytes | None:
-    """What a read gives: nothing when it fails, None when it is late."""
+    """What a read gives; None when it fails, or is late: it may do if it is tried again."""
     try:
         return read(length, offset)
     except OSError:
-        return b""
+        return None
 
 
 def _place(stripe: Stripe, first: int) -> int:

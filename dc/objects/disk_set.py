@@ -113,9 +113,14 @@ class DiskSet:
         return sorted(here, key=lambda number: self.used[number])
 
     def candidates(self, tier: Tier | None = None) -> list[int]:
-        """Those of them that have not failed lately, and are not slow to sync."""
-        avoided = self.avoided()
-        return [one for one in self.by_use(tier) if one not in avoided]
+        """Those of them that have not failed lately. Those that are slow to sync come last, and
+        only where there are fewer others than a container has slots."""
+        failing, slow = self.failing(), self._slow_to_sync()
+        good = [one for one in self.by_use(tier) if one not in failing]
+        quick = [one for one in good if one not in slow]
+        if tier is None or len(quick) >= tier.mode.slots:
+            return quick
+        return quick + [one for one in good if one in slow]
 
     def are_enough(self, tier: Tier) -> bool:
         """Whether so many of a tier have not failed lately as a container must be begun on."""
@@ -156,7 +161,8 @@ class DiskSet:
         as safe without it. Whether it is."""
         if tier is None:
             return False
-        now, slots = self.candidates(tier), tier.mode.slots
+        avoided, slots = self.avoided(), tier.mode.slots
+        now = [one for one in self.by_use(tier) if one not in avoided]
         others = [one for one in now if one != number]
         if len(others) < slots or self.most_on_one(others, slots) > self.most_on_one(now, slots):
             return False

@@ -293,7 +293,8 @@ class Mender:
         """Returns whether the container is whole now."""
         bad = self._without_header(file, container) | self._bad(container)
         lost = 0
-        if self._all_checked or not bad:
+        # Only a check tells whether what was lost still is.
+        if self._all_checked or not bad or container in self._lost:
             wrong, lost = yield from self._check(file, container)
             bad |= wrong
         if move is not None and not (bad or lost):
@@ -380,15 +381,18 @@ class Mender:
                 bad |= wrong
             losses.add(gone)
             yield stripe.fragment * len(slots)
-        self._end(file, container, losses)
+        self._end(file, container)
         self.checked += 1
+        self._lost.pop(container, None)
+        self._tell(container, losses)
         return bad, losses.all
 
-    def _end(self, file: CodedFile, container: int, losses: "_Losses") -> None:
+    def _end(self, file: CodedFile, container: int) -> None:
         """All stripes of a container were looked at. OSError when that may not be all."""
         if file.unsure:
             raise OSError(f"{file_name(container)}: where it ends cannot be read")
-        self._lost.pop(container, None)
+
+    def _tell(self, container: int, losses: "_Losses") -> None:
         if losses.all:
             lost, torn = self._lost[container] = losses.all - losses.last, losses.last
             name = file_name(container)
@@ -427,7 +431,9 @@ class Mender:
                     with self._told(number):
                         files[slot].writev(made[slot], stripe.offset)
                 yield stripe.fragment * (k + len(files))
-            self._end(file, container, losses)
+            self._end(file, container)
+            if container not in self._lost:  # A check has found as many, or more.
+                self._tell(container, losses)
             for slot, number in places.items():
                 for place, raw in file.rest(slot) if slot in replaced else ():
                     with self._told(number):

@@ -19,6 +19,7 @@ Reads of a disk on another machine are done by threads of that disk's own, so th
 Those of this machine's disks are not left while they last, but a disk that is slow is avoided, too.
 """
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -114,13 +115,18 @@ class Pace:
         wait = UNKNOWN_SECONDS if limit is None else limit
         if not self._free.acquire(timeout=wait):
             return None
-        future = self._readers.submit(work)
+        try:
+            future = self._readers.submit(work)
+        except RuntimeError:  # There are as many threads as there may be.
+            self._free.release()
+            return None
         future.add_done_callback(lambda _: self._free.release())
         try:
             return future.result(wait)
         except TimeoutError:
             if future.done():
-                raise
+                # It has ended meanwhile, or this is its own error.
+                return future.result()
             self._left = future
             return None
 
@@ -129,7 +135,8 @@ class Pace:
             now = self.clock.monotonic()
             if now >= self._again_at:
                 self._again_at = now + AGAIN_SECONDS
-                self._left = self._readers.submit(work)
+                with contextlib.suppress(RuntimeError):  # As above.
+                    self._left = self._readers.submit(work)
 
     def _measured(self, read: Read, length: int, offset: int, limit: float | None) -> bytes:
         began = self.clock.monotonic()

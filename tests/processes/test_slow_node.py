@@ -67,7 +67,6 @@ def test_nobody_waits_for_a_slow_node(cluster: Cluster) -> None:
             reads.append(time.monotonic() - began)
     finally:
         slowed.end()
-    print("RD", [round(w, 2) for w in reads])
     # Nine of ten took less than a third of what the node takes to answer at all.
     assert quantiles(reads, n=10)[8] < STOPPED_S / 3
     assert quantiles(writes, n=10)[8] < STOPPED_S / 3

@@ -3,7 +3,7 @@ back."""
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -189,6 +189,43 @@ def test_a_read_that_hangs_at_the_beginning_is_left_as_well(
         left = disks.of(0)._left
         assert left is not None and left.result() == b"x"
     assert not disks.paces.slow()
+
+
+class _JustEnded(Future[bytes]):
+    """What ends at the end of the time that it is waited for."""
+
+    def result(self, timeout: float | None = None) -> bytes:
+        if timeout is not None:
+            self.set_result(b"x")
+            raise TimeoutError
+        return super().result()
+
+
+class _Readers(ThreadPoolExecutor):
+    def submit(self, *args: Any, **named: Any) -> Any:
+        return _JustEnded()
+
+
+def test_a_read_that_ends_as_it_would_be_left_has_not_failed() -> None:
+    pace = Disks().of(0)
+    pace._readers = _Readers()
+    assert pace.read(lambda *_: b"x", SMALL, 0, elsewhere=True) == b"x"
+
+
+def test_where_no_thread_can_be_begun_others_are_read_for_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pace = Disks().of(0)
+    monkeypatch.setattr(pace_module, "UNKNOWN_SECONDS", 5.0)
+
+    def none(*_: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pace._readers, "submit", none)
+        for _ in range(2 * READS_MAX):
+            assert pace.read(lambda *_: b"x", SMALL, 0, elsewhere=True) is None
+    assert pace.read(lambda *_: b"x", SMALL, 0, elsewhere=True) == b"x"
 
 
 @pytest.mark.parametrize("hanging", [1, 12])

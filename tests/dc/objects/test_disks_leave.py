@@ -372,6 +372,24 @@ def test_a_disk_that_is_slow_again_soon_is_left_for_longer() -> None:
     assert not disks.slow()
 
 
+def test_a_slow_disk_is_written_where_there_are_too_few_others() -> None:
+    """And so is what another disk had; a tier that has no other disk does not lack it either."""
+    mode, disk = parse_mode("2+1"), MemoryDisk()
+    disks = disks_on(disk, mode, 1)
+    disks.make_dirs(ROOT)
+    standard = disks.tiers.standard
+    labels = tuple(place.label for place in disks.disks.places[1:])
+    disks.begin(Path(file_name(1 << 16)), standard).close()
+    assert disks.disks.leave_slow(3, standard)
+    assert disks.disks.candidates(Tier("few", mode, labels))[-1] == 3
+    assert 3 not in disks.disks.candidates(standard)
+    disks.remove_place(0)
+    assert disks.place_for(1 << 16, 0) == 3
+    disks.begin(Path(file_name(2 << 16)), standard).close()
+    assert set(disks.slots.places[2 << 16].values()) == {1, 2, 3}
+    assert not disks.disks.leave_slow(1, standard)
+
+
 async def test_what_cannot_be_decoded_is_moved_as_it_is() -> None:
     """The beginning of a container that a crash has cut off: too few slots, and a disk that is to
     become empty has one of them."""
