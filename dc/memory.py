@@ -10,8 +10,8 @@ import ctypes
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """From malloc.h of the GNU C library."""
-_KEPT_BYTES = 16 << 20
-"""At the end of each heap, of which there are a few; more is given back."""
+_KEPT_BYTES = 8 << 20
+"""At the end of each heap, of which there are up to eight for a core; more is given back."""
 _LARGE_BYTES = 4 << 20
 """What is as large as this is given back at once."""
 

@@ -21,7 +21,7 @@ import threading
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dc.objects.format import HEADER_BYTES
 from dc.objects.heads import Heads, look
@@ -49,6 +49,14 @@ class Side(Protocol):
     def __call__(self, work: Sequence[Callable[[], None]], /) -> list[OSError | None]:
         """Call all of `work`, and give the error of each."""
         ...
+
+
+class Renewed(NamedTuple):
+    """Heads and fragments by slot; whether the stripe is lost; how many fragments were read."""
+
+    made: dict[int, tuple[bytes, bytes]]
+    lost: bool
+    read: int
 
 
 class CodedFile:
@@ -131,10 +139,10 @@ class CodedFile:
                 for slot, file in enumerate(self._slots)
                 if isinstance(file, PacedFile) and slot not in self._failed
             }
-            late = self._syncs.late(seconds)
-            if late is not None and self._leave(late):
-                # All of it is durable: only what comes next goes elsewhere.
-                self.worn = True
+            for slot in self._syncs.late(seconds):
+                if self._leave(slot):
+                    # All of it is durable: only what comes next goes elsewhere.
+                    self.worn = True
 
     def settle(self) -> None:
         """What was written arrives in all slots that are left, which may be too few to count as
@@ -363,11 +371,11 @@ class CodedFile:
 
     def renewed(
         self, stripe: Stripe, slots: Collection[int], replaced: Collection[int]
-    ) -> tuple[dict[int, tuple[bytes, bytes]], bool]:
+    ) -> "Renewed":
         """Head and fragment for slots that are written anew: those that are what was written, or
         made of the others. Where there are too few of these, the place is kept, by what is there
-        or else by a head whose fragment is wrong, and it is said that the stripe is lost. Raises
-        OSError when that cannot be read in a slot that is about to be `replaced`."""
+        or else by a head whose fragment is wrong. Raises OSError when that cannot be read in a slot
+        that is about to be `replaced`."""
         own = {slot: self.fragment(stripe, slot) for slot in slots}
         good = self.good(stripe, at_once=True) if None in own.values() else {}
         lost, made = False, {}
@@ -380,7 +388,8 @@ class CodedFile:
                 made[slot] = head, fragment
             else:
                 made[slot], lost = self._kept(stripe, slot, slot in replaced), True
-        return made, lost
+        there = sum(fragment is not None for fragment in own.values())
+        return Renewed(made, lost, there + len(good))
 
     def _kept(self, stripe: Stripe, slot: int, replaced: bool) -> tuple[bytes, bytes]:
         file, seed = self._slots[slot], self._seeds[slot]

@@ -306,7 +306,7 @@ class Mender:
             return (yield from self._rewrite(file, container, bad)) and not lost
         if not lost:
             self._disks.remove_others(container)
-        return not lost
+        return not (lost or self._disks.slots.others(container))
 
     def _carry(self, container: int) -> Generator[int]:
         """Move slots of a container that cannot be decoded off disks that are to become empty.
@@ -415,7 +415,7 @@ class Mender:
             else:
                 places[slot] = number
         files: dict[int, File] = {}
-        losses, k = _Losses(), self._disks.form(container).mode.k
+        losses = _Losses()
         before = {slot: self._disks.slots.place_of(container, slot) for slot in places}
         leaving = self._disks.slots.leaving(container)
         # What is in the place of the old one, or is to make it needless, has all that it has.
@@ -425,12 +425,12 @@ class Mender:
                 with self._told(number):
                     files[slot] = self._disks.begin_slot(container, slot, number)
             for stripe in file.stripes():
-                made, gone = file.renewed(stripe, places, replaced)
-                losses.add(gone)
+                renewed = file.renewed(stripe, places, replaced)
+                losses.add(renewed.lost)
                 for slot, number in places.items():
                     with self._told(number):
-                        files[slot].writev(made[slot], stripe.offset)
-                yield stripe.fragment * (k + len(files))
+                        files[slot].writev(renewed.made[slot], stripe.offset)
+                yield stripe.fragment * (renewed.read + len(files))
             self._end(file, container)
             if container not in self._lost:  # A check has found as many, or more.
                 self._tell(container, losses)

@@ -220,15 +220,15 @@ class Syncs:
     def __init__(self) -> None:
         self._late: dict[int, deque[bool]] = {}
 
-    def late(self, seconds: Mapping[int, float]) -> int | None:
-        """Given what each slot took this time: one that took much longer than the others do (by
-        their median), `LATE_MAX` times of the last `SYNCS`; None when there is none."""
+    def late(self, seconds: Mapping[int, float]) -> list[int]:
+        """Given what each slot took this time: those that took much longer than the others do (by
+        their median), `LATE_MAX` times of the last `SYNCS`."""
         for slot, took in seconds.items():
             others = sorted(one for other, one in seconds.items() if other != slot)
             limit = SYNC_TIMES * others[(len(others) - 1) // 2] if others else took
             is_late = took > max(SYNC_SECONDS_MIN, limit)
             self._late.setdefault(slot, deque(maxlen=SYNCS)).append(is_late)
-        return next((slot for slot in seconds if sum(self._late[slot]) >= LATE_MAX), None)
+        return [slot for slot in seconds if sum(self._late[slot]) >= LATE_MAX]
 
 
 class PacedFile:

@@ -9,7 +9,7 @@ from dc.memory import keep_freed
 def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def use():
     for _ in range(100):
-        kept = [bytearray(1 << 20) for _ in range(4)]
+        kept = [bytearray(1 << 20) for _ in range(3)]
 if {keep}: keep_freed()
 use()
 before = faults()
