@@ -3,6 +3,7 @@
 """
 
 import asyncio
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -98,9 +99,9 @@ def hook_is_ahead() -> Any:
     call = HookRunner._call
 
     async def early(self: HookRunner, work: Any, seconds: Any = None) -> Any:
-        first = work.cr_frame.f_locals.get("first")
-        if first is not None:
-            await self._move(first + len(work.cr_frame.f_locals["entries"]), self.position[1])
+        told = inspect.getclosurevars(work).nonlocals
+        if "page" in told:
+            await self._move(told["entries"] + len(told["page"]), self.position[1])
         return await call(self, work, seconds)
 
     return mock.patch.object(running.HookRunner, "_call", early)

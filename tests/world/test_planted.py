@@ -27,7 +27,7 @@ FOUND_BY = {
     "cursor_before_effect": 96,
     "cursor_by_page": 2,
     "empty_bucket_stays_dead": 4,
-    "entries_made_twice": 133,
+    "entries_made_twice": 59,
     "epochs_ignored": 89,
     "etag_kept_on_overwrite": 20,
     "etag_of_the_last_part": 5,
