@@ -26,7 +26,7 @@ from typing import TypeVar
 
 import structlog
 
-from dc.objects.coded_file import STRIPE_BYTES_MAX, CodedFile, Side
+from dc.objects.coded_file import CodedFile, Side
 from dc.objects.container import created_ms
 from dc.objects.disk_place import DiskPlace
 from dc.objects.disk_set import DiskSet, DisksState
@@ -36,7 +36,7 @@ from dc.objects.marks import mark_of
 from dc.objects.one_disk import OneDisk
 from dc.objects.redundancy import SLOTS_MAX, Coder, Mode
 from dc.objects.slot_map import SlotMap
-from dc.objects.stripes import slot_name, slot_of
+from dc.objects.stripes import STRIPE_BYTES_MAX, slot_name, slot_of
 from dc.objects.tiers import FOREIGN, Form, Tier, Tiers
 from dc.ports import Clock, Disk, File
 

@@ -24,11 +24,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from dc.objects.format import HEADER_BYTES
-from dc.objects.heads import Heads, look
+from dc.objects.heads import Heads, Seen, hidden, look
 from dc.objects.pace import PacedFile, Syncs
 from dc.objects.redundancy import LIBRARY_HEADER_BYTES, Coder
 from dc.objects.stripes import (
     HEAD_BYTES,
+    STRIPE_BYTES_MAX,
     Stripe,
     decode_head,
     encode_head,
@@ -36,9 +37,6 @@ from dc.objects.stripes import (
     slot_seed,
 )
 from dc.ports import Buffer, File
-
-STRIPE_BYTES_MAX = 1 << 20
-"""Of the stream: what is read and decoded to serve one byte whose fragment is lost."""
 
 Read = Callable[[int, int], bytes | None]
 
@@ -436,15 +434,20 @@ class CodedFile:
         """The next stripe, if at least so many slots have it. All heads of a stripe say the same,
         so that one will do, unless it matters whether the stripe may have been acknowledged: it may
         if so many have one behind it, as writing went on then."""
-        k = self._coder.mode.k
-        found = seen = look(heads, self._next, self._end, least, k)
+        found = seen = self._seen(heads, self._next, self._end, least)
         while seen.stripe is not None and seen.slots < least and not seen.unsure:
             end = seen.stripe.start + seen.stripe.length
-            seen = look(heads, seen.stripe.end, end, least, k)
+            seen = self._seen(heads, seen.stripe.end, end, least)
         if seen.slots >= least:
             return found.stripe
         self.unsure = seen.unsure
         return None
+
+    def _seen(self, heads: Sequence[Heads], offset: int, start: int, least: int) -> Seen:
+        seen = look(heads, offset, start, least, self._coder.mode.k)
+        if seen.stripe is None and not seen.unsure:
+            return seen._replace(stripe=hidden(heads, offset, start, self._coder))
+        return seen
 
 
 def _soon(file: File) -> Read:

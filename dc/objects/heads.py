@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dc.objects.stripes import HEAD_BYTES, Stripe, decode_head
+from dc.objects.redundancy import Coder
+from dc.objects.stripes import HEAD_BYTES, MAGIC, STRIPE_BYTES_MAX, Stripe, decode_head
 from dc.ports import File
 
 _WINDOW_BYTES = 64 << 10
@@ -39,6 +40,23 @@ class Heads:
         head = decode_head(raw, self.slot, self._seed, offset)
         return None if head is None else head.stripe
 
+    def after(self, offset: int, most: int) -> Stripe | None:
+        """The stripe of the first head that is whole in the next `most` bytes; asked for where `at`
+        has found none."""
+        if self._window_at == offset and len(self._window) < HEAD_BYTES:
+            return None  # It is the end of the file.
+        try:
+            raw = self._file.read(most, offset)
+        except OSError:
+            return None
+        at = raw.find(MAGIC)
+        while at >= 0:
+            head = decode_head(raw[at : at + HEAD_BYTES], self.slot, self._seed, offset + at)
+            if head is not None:
+                return head.stripe
+            at = raw.find(MAGIC, at + 1)
+        return None
+
 
 class Seen(NamedTuple):
     """What heads at one place say: the stripe that most slots have there, and how many have it.
@@ -67,3 +85,17 @@ def look(heads: Sequence[Heads], offset: int, start: int, least: int, k: int) ->
     found = max(votes, key=lambda stripe: len(votes[stripe]), default=None)
     most = 0 if found is None else len(votes[found])
     return Seen(found, most, not without or (most > 0 and most + len(failed) >= k))
+
+
+def hidden(heads: Sequence[Heads], offset: int, start: int, coder: Coder) -> Stripe | None:
+    """The stripe that stands at `offset`, with the bytes from `start` of the stream, where no slot
+    has its head any more: known by the next one. None when that is not to be told: what is in
+    between must have the size of one stripe."""
+    most = HEAD_BYTES + coder.fragment_bytes(STRIPE_BYTES_MAX) + HEAD_BYTES
+    found = [after for one in heads if (after := one.after(offset, most)) is not None]
+    if not found:
+        return None
+    behind = min(found, key=lambda stripe: stripe.offset)
+    length, fragment = behind.start - start, behind.offset - offset - HEAD_BYTES
+    fits = 0 < length <= STRIPE_BYTES_MAX and fragment == coder.fragment_bytes(length)
+    return Stripe(start, length, offset, fragment) if fits else None

@@ -21,8 +21,11 @@ from awscrt.checksums import crc32c
 from dc.ports import Buffer
 
 HEAD_BYTES = 32
+STRIPE_BYTES_MAX = 1 << 20
+"""Of the stream: what is read and decoded to serve one byte whose fragment is lost."""
 _HEAD = struct.Struct("<4sBBHIIIQ")
-_MAGIC = b"FSHS"
+MAGIC = b"FSHS"
+"""What a head begins with."""
 _KIND = 1
 _CRC = struct.Struct("<I")
 _MASK = 0xFFFFFFFF
@@ -77,7 +80,7 @@ def encode_head(
     what keeps the place of a fragment that is lost."""
     crc = fragment_crc(fragment, seed, stripe.offset) ^ (_MASK if wrong else 0)
     fixed = _HEAD.pack(
-        _MAGIC, _KIND, slot, 0, stripe.length, stripe.fragment, crc, stripe.start
+        MAGIC, _KIND, slot, 0, stripe.length, stripe.fragment, crc, stripe.start
     )  # fmt: skip
     return fixed + _CRC.pack(crc32c(fixed, (seed ^ stripe.offset) & _MASK))
 
@@ -87,7 +90,7 @@ def decode_head(raw: Buffer, slot: int, seed: int, offset: int) -> Head | None:
     if len(raw) < HEAD_BYTES:
         return None
     magic, kind, number, _, length, fragment, crc, start = _HEAD.unpack_from(raw)
-    if magic != _MAGIC or kind != _KIND or number != slot:
+    if magic != MAGIC or kind != _KIND or number != slot:
         return None
     fixed = bytes(raw[: HEAD_BYTES - 4])
     if _CRC.unpack_from(raw, HEAD_BYTES - 4)[0] != crc32c(fixed, (seed ^ offset) & _MASK):
