@@ -229,20 +229,25 @@ async def test_the_feed_goes_on_when_it_cannot_be_noted_who_is_back(
         assert [one.exact for one in (await whole(paris)).absences] == [False]
 
 
+async def put_unreadable(paris: Dc, tokyo: Dc, bucket: Bucket) -> None:
+    """Two objects: of the large one Tokyo has the record, and cannot have the bytes."""
+    real = paris.objects.read
+
+    async def read(extents: Any, start: int, stop: int) -> AsyncIterator[bytes]:
+        if stop > INLINE_BYTES_MAX:
+            raise CorruptData("not now")
+        async for piece in real(extents, start, stop):
+            yield piece
+
+    paris.objects.read = read  # type: ignore[method-assign]
+    await paris.put(bucket, "large", os.urandom(MIB))
+    await paris.put(bucket, "small", b"x")
+    await eventually(lambda: _has(tokyo, bucket.id, "small"))
+
+
 async def test_a_body_that_was_still_to_come_was_lacked(tmp_path: Path) -> None:
     async with in_step(tmp_path) as (paris, tokyo, bucket):
-        real = paris.objects.read
-
-        async def read(extents: Any, start: int, stop: int) -> AsyncIterator[bytes]:
-            if stop > INLINE_BYTES_MAX:
-                raise CorruptData("not now")
-            async for piece in real(extents, start, stop):
-                yield piece
-
-        paris.objects.read = read  # type: ignore[method-assign]
-        await paris.put(bucket, "large", os.urandom(MIB))
-        await paris.put(bucket, "small", b"x")
-        await eventually(lambda: _has(tokyo, bucket.id, "small"))
+        await put_unreadable(paris, tokyo, bucket)
         await paris.down()
         await paris.up()
         await eventually(lambda: _settled_with_one(paris))
@@ -255,18 +260,7 @@ async def test_a_body_that_was_still_to_come_and_was_replaced_makes_the_list_not
 ) -> None:
     """Its position is before the cursor: no gap after that tells of it."""
     async with in_step(tmp_path) as (paris, tokyo, bucket):
-        real = paris.objects.read
-
-        async def read(extents: Any, start: int, stop: int) -> AsyncIterator[bytes]:
-            if stop > INLINE_BYTES_MAX:
-                raise CorruptData("not now")
-            async for piece in real(extents, start, stop):
-                yield piece
-
-        paris.objects.read = read  # type: ignore[method-assign]
-        await paris.put(bucket, "large", os.urandom(MIB))
-        await paris.put(bucket, "small", b"x")
-        await eventually(lambda: _has(tokyo, bucket.id, "small"))
+        await put_unreadable(paris, tokyo, bucket)
         await tokyo.down()
         await paris.put(bucket, "large", b"later")
         await paris.down()

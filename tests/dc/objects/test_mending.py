@@ -278,16 +278,23 @@ async def test_rot_in_other_stripes_of_more_slots_than_may_be_lost() -> None:
     await check_on(disk, mode, stored)
 
 
-async def spoilt(mode: Mode, which: int, count: int) -> tuple[MemoryDisk, list[Stored]]:
-    """One stripe of the largest container is lost, by damage to some of its fragments."""
-    disk, stored = await some_bodies(mode)
+def largest(disk: MemoryDisk, mode: Mode) -> tuple[CodedDisks, int, list[Stripe]]:
+    """The disks, and the largest container on them with its stripes."""
     disks = coded(disk, mode)
     disks.make_dirs(ROOT)
     sizes = disks.sizes()
     container = max(sizes, key=sizes.__getitem__)
     file = disks.coded(container)
-    stripe = list(file.stripes())[which]
+    stripes = list(file.stripes())
     file.close()
+    return disks, container, stripes
+
+
+async def spoilt(mode: Mode, which: int, count: int) -> tuple[MemoryDisk, list[Stored]]:
+    """One stripe of the largest container is lost, by damage to some of its fragments."""
+    disk, stored = await some_bodies(mode)
+    disks, container, stripes = largest(disk, mode)
+    stripe = stripes[which]
     for slot in range(count):
         path = folders(mode)[disks.slots.places[container][slot]] / "containers"
         place = stripe.offset + HEAD_BYTES + 81

@@ -6,7 +6,7 @@ import errno
 import pytest
 from object_disks import ROOT, FixedClock, MemoryDisk
 from test_coded_store import coded, disks_on, folders, lose
-from test_mending import check_on, mended, renew, slots, some_bodies, spoilt
+from test_mending import check_on, largest, mended, renew, slots, some_bodies, spoilt
 
 from dc.objects.mending import Mender
 from dc.objects.redundancy import parse_mode
@@ -108,17 +108,11 @@ async def test_what_is_behind_a_stripe_whose_heads_are_wrong_is_mended(text: str
     """It is lost, as a disk is lost besides, and no end of the container."""
     mode = parse_mode(text)
     disk, _ = await some_bodies(mode)
-    disks = coded(disk, mode)
-    disks.make_dirs(ROOT)
-    sizes = disks.sizes()
-    container = max(sizes, key=sizes.__getitem__)
-    file = disks.coded(container)
-    places = [stripe.offset for stripe in file.stripes()]
-    file.close()
+    disks, container, stripes = largest(disk, mode)
     for slot in range(mode.m):
         path = folders(mode)[disks.slots.places[container][slot]] / "containers"
-        for place in places[1:3]:
-            disk.names[path / slot_name(container, slot)].content[place] ^= 1
+        for stripe in stripes[1:3]:
+            disk.names[path / slot_name(container, slot)].content[stripe.offset] ^= 1
     gone = folders(mode)[disks.slots.places[container][mode.m]]
     size = len(disk.names[gone / "containers" / slot_name(container, mode.m)].content)
     renew(disk, gone)

@@ -4,7 +4,7 @@ import pytest
 from object_checks import Stored, noise
 from object_disks import ROOT, MemoryDisk
 from test_coded_store import check, coded, folders, lose, store_on, store_on_what_is_left
-from test_mending import mended, renew, some_bodies
+from test_mending import largest, mended, renew, some_bodies
 
 from dc.objects.api import ObjectsError
 from dc.objects.redundancy import Mode, parse_mode
@@ -15,13 +15,8 @@ async def rotten(mode: Mode, at: int, wrong: int) -> tuple[MemoryDisk, list[Stor
     """Of the largest container: `wrong` is the byte of the heads of a stripe that is another one in
     all slots; the container and the stripe."""
     disk, stored = await some_bodies(mode)
-    disks = coded(disk, mode)
-    disks.make_dirs(ROOT)
-    sizes = disks.sizes()
-    container = max(sizes, key=sizes.__getitem__)
-    file = disks.coded(container)
-    stripe = list(file.stripes())[at]
-    file.close()
+    disks, container, stripes = largest(disk, mode)
+    stripe = stripes[at]
     for slot, number in disks.slots.places[container].items():
         path = folders(mode)[number] / "containers" / slot_name(container, slot)
         disk.names[path].content[stripe.offset + wrong] ^= 1
